@@ -6,7 +6,7 @@ TABLE_ASSETS: dict[str, TableAsset] = {
     asset.table.name: asset
     for asset in (
         # The corpus and the SAEs, once for the whole experiment.
-        python_asset("saes", "pipeline.firings.write"),
+        python_asset("saes", "pipeline.sae.write"),
         python_asset("documents", "pipeline.corpus.documents"),
         python_asset("tokens", "pipeline.corpus.tokens"),
         python_asset("slots", "pipeline.corpus.slots"),

@@ -19,6 +19,7 @@ from benchmarks.borrowed import borrowed_lake
 from benchmarks.figures import RESULTS, machine
 from pipeline.asking.windows import load_vocabulary
 from pipeline.config import Config
+from pipeline.config.explaining import ExplainingConfig
 from pipeline.errors import LatentlakeError
 from pipeline.explainers.write import write_explanations
 from pipeline.features.token_changes import write_token_changes
@@ -44,7 +45,7 @@ def main() -> int:
     parser.add_argument("--max-requests", type=int, help="ask no more; what is left out is told as `budget`")
     given = parser.parse_args()
     sections: dict[str, dict[str, Any]] = {
-        "explaining": {"explainers": EXPLAINERS, "max_features": None},
+        "explaining": {"explainers": EXPLAINERS, "max_features": None, **_default_limits()},
         "budget": {"max_requests": given.max_requests},
     }
     try:
@@ -59,6 +60,12 @@ def main() -> int:
     return 0
 
 
+def _default_limits() -> dict[str, Any]:
+    """What the demo sets lower, to be quick, as its defaults are."""
+    fields = ExplainingConfig.model_fields
+    return {name: fields[name].default for name in ("max_tokens", "n_examples")}
+
+
 def asked(lake: Lake, scale: str, ledger: Path | None = None) -> dict[str, Any]:
     """What every explainer says about the lake's selected features, and who said it."""
     if ledger:
@@ -70,6 +77,8 @@ def asked(lake: Lake, scale: str, ledger: Path | None = None) -> dict[str, Any]:
     model = lake.config.in_process(lake.config.explaining)
     return {
         "model": f"{model.model} in {model.precision}" if model.precision else model.model,
+        "max_tokens": lake.config.explaining.max_tokens,
+        "n_examples": lake.config.explaining.n_examples,
         "features": list(_features(lake)),
         "explanations": [*_explained(lake), *_explained(_setting_features(lake), CHANGED)],
         "machine": machine(),

@@ -21,7 +21,7 @@ from pipeline.compiled.drawing import by_side, silent_draws
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import (
     Occurrences,
-    Placed,
+    Tokens,
     count_occurrences,
     count_pairs,
     count_previous_tokens,
@@ -30,9 +30,9 @@ from pipeline.compiled.passes import (
 )
 from pipeline.compiled.segments import order_segments
 from pipeline.compiling import Floats, Ints
-from pipeline.firings.buckets import Bucket, Places, open_places, ranges
+from pipeline.firings.buckets import Bucket, CorpusTokens, open_corpus_tokens, ranges
+from pipeline.firings.files import Firings, in_order
 from pipeline.firings.layout import BUCKET_FEATURES, ROUNDED_BITS, n_buckets_of
-from pipeline.firings.store import Firings, in_order
 from pipeline.lake import Lake
 
 PAYS = 1.3
@@ -65,12 +65,12 @@ def measure_kernels(size: Size, folder: Path) -> list[Figure]:
     with lake.connect(SAE) as connection:
         for step in ("candidate_slots", "slot_generations"):
             lake.create_temporary(connection, step, sae=SAE)
-        with open_places(lake, connection) as places:
+        with open_corpus_tokens(lake, connection) as corpus:
             for bucket in (chosen[0], *chosen):  # the first one twice: then everything is compiled and loaded
                 if bucket == chosen[0]:
                     spent.clear()
                 features = range(bucket * BUCKET_FEATURES, (bucket + 1) * BUCKET_FEATURES)
-                inputs = Inputs(lake, SAE, features, places, connection)
+                inputs = Inputs(lake, SAE, features, corpus, connection)
                 for name, kernel in _kernels(inputs).items():
                     times = spent.setdefault(name, dict.fromkeys(("compiled", "numpy"), 0.0))
                     given = _clock(times, "compiled", kernel.compiled)
@@ -111,25 +111,25 @@ def _arrays(given: Any) -> Sequence[Any]:
 
 def _kernels(inputs: Inputs) -> dict[str, Kernel]:
     """Every kernel with a bucket's inputs; SQL sees the bucket's tables by their names."""
-    lake, places, firings, first = inputs.lake, inputs.places, inputs.firings, inputs.features.start
+    lake, corpus, firings, first = inputs.lake, inputs.corpus, inputs.firings, inputs.features.start
     runs = _runs(lake, first // BUCKET_FEATURES)
-    starts, activation, at = firings.starts, firings.activation, places.at[firings.token_index]
+    starts, activation, at = firings.starts, firings.activation, corpus.tokens[firings.token_index]
     heuristics = lake.config.heuristics
-    slots = places.slot_context, places.slot_document, places.slot_is_train
+    slots = corpus.slot_context, corpus.slot_document, corpus.slot_is_train
     strengths = order_strengths(starts, activation, at, ROUNDED_BITS, heuristics.top_share)
     strong_cut = heuristics.strong_share * strengths.largest_train.astype(np.float64)
     _make_steps(inputs)
     active_starts, active = by_side(inputs, "active_slots")
     lot_starts, lots = by_side(inputs, "silent_lots", "lot")
-    drawn = lots["slot"], lot_starts, active["slot"], active_starts, len(places.slot_is_train)
+    drawn = lots["slot"], lot_starts, active["slot"], active_starts, len(corpus.slot_is_train)
     ordered = starts, activation, at
     return {
         "in_order": Kernel(
             lambda: tuple(in_order(runs, first, BUCKET_FEATURES)), lambda: tuple(_in_order(runs, first))
         ),
         "count_occurrences": Kernel(
-            lambda: count_occurrences(*ordered, *slots, places.context_length),
-            lambda: _count_occurrences(*ordered, *slots, places.context_length),
+            lambda: count_occurrences(*ordered, *slots, corpus.context_length),
+            lambda: _count_occurrences(*ordered, *slots, corpus.context_length),
             ("position_counts",),
         ),
         "order_strengths": Kernel(
@@ -138,12 +138,12 @@ def _kernels(inputs: Inputs) -> dict[str, Kernel]:
             ("feature_counts", "feature_cuts"),
         ),
         "count_pairs": Kernel(
-            lambda: tuple(count_pairs(*ordered, strengths.top_cut, strong_cut, places.n_tokens))[1:],
+            lambda: tuple(count_pairs(*ordered, strengths.top_cut, strong_cut, corpus.n_tokens))[1:],
             lambda: _count_pairs(*ordered, strengths.top_cut, strong_cut),
             ("feature_tokens",),
         ),
         "count_previous_tokens": Kernel(
-            lambda: count_previous_tokens(*ordered, strengths.top_cut, places.n_tokens),
+            lambda: count_previous_tokens(*ordered, strengths.top_cut, corpus.n_tokens),
             lambda: _count_previous_tokens(*ordered, strengths.top_cut),
             ("feature_previous_tokens",),
         ),
@@ -171,7 +171,7 @@ def _runs(lake: Lake, bucket: int) -> list[Firings]:
 def _make_steps(inputs: Inputs) -> None:
     """What the SQL files read, by arrays where the pipeline has it so; the connection sees it."""
     counts, made, connection = Counts(inputs), inputs.made, inputs.connection
-    connection.register("firings", _firings(inputs.places, inputs.firings))
+    connection.register("firings", _firings(inputs.corpus, inputs.firings))
     made |= {"feature_cuts": counts.feature_cuts(), "slot_peaks": counts.slot_peaks()}
     connection.register("slot_peaks", made["slot_peaks"])
     for name in ("active_slots", "silent_lots"):
@@ -180,13 +180,13 @@ def _make_steps(inputs: Inputs) -> None:
         connection.register(name, rows)
 
 
-def _firings(places: Places, firings: Bucket) -> pa.Table:
+def _firings(corpus: CorpusTokens, firings: Bucket) -> pa.Table:
     """The rows of `sql/compiled/firings.sql` for a bucket."""
-    at = places.at[firings.token_index]
+    at = corpus.tokens[firings.token_index]
     feature, slot = _features(firings.starts), at["slot"]
     begins = {name: np.zeros(len(at), bool) for name in ("begins_slot", "begins_context", "begins_document")}
     inside = np.flatnonzero(slot >= 0)
-    of = slot[inside].astype(np.int64), places.slot_context[slot[inside]], places.slot_document[slot[inside]]
+    of = slot[inside].astype(np.int64), corpus.slot_context[slot[inside]], corpus.slot_document[slot[inside]]
     for flags, number in zip(begins.values(), of, strict=True):
         flags[inside[_changes(feature[inside], number)]] = True
     columns = {name: at[name] for name in ("position", "token_id", "previous_token_id")}
@@ -228,7 +228,7 @@ def _in_order(runs: Sequence[Firings], first_feature: int) -> Firings:
 def _count_occurrences(
     starts: Ints,
     activation: Floats,
-    at: Placed,
+    at: Tokens,
     slot_context: Ints,
     slot_document: Ints,
     slot_is_train: npt.NDArray[np.bool_],
@@ -250,7 +250,7 @@ def _count_occurrences(
 
 
 def _order_strengths(
-    starts: Ints, activation: Floats, at: Placed, top_share: float
+    starts: Ints, activation: Floats, at: Tokens, top_share: float
 ) -> tuple[npt.NDArray[Any], ...]:
     n = np.diff(starts)
     keys = np.repeat(np.arange(len(n), dtype=np.uint64) << np.uint64(32), n)
@@ -277,7 +277,7 @@ def _strength(bits: npt.NDArray[np.uint32]) -> Floats:
 
 
 def _count_pairs(
-    starts: Ints, activation: Floats, at: Placed, top_cut: Floats, strong_cut: npt.NDArray[np.float64]
+    starts: Ints, activation: Floats, at: Tokens, top_cut: Floats, strong_cut: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[Any], ...]:
     train = np.flatnonzero(at["is_counted"])
     keys = _features(starts)[train].astype(np.uint64) << _TOKEN_BITS
@@ -299,7 +299,7 @@ def _count_pairs(
     )
 
 
-def _count_previous_tokens(starts: Ints, activation: Floats, at: Placed, top_cut: Floats) -> Ints:
+def _count_previous_tokens(starts: Ints, activation: Floats, at: Tokens, top_cut: Floats) -> Ints:
     top = np.flatnonzero(at["is_counted"] & (activation >= np.repeat(top_cut, np.diff(starts))))
     keys = _features(starts)[top].astype(np.uint32) << np.uint32(_TOKEN_BITS)
     keys |= at["previous_token_id"][top].astype(np.uint32)
@@ -307,7 +307,7 @@ def _count_previous_tokens(starts: Ints, activation: Floats, at: Placed, top_cut
     return np.bincount(keys[_changes(keys)] >> np.uint32(_TOKEN_BITS), minlength=len(starts) - 1)
 
 
-def _find_peaks(starts: Ints, activation: Floats, at: Placed) -> tuple[npt.NDArray[Any], ...]:
+def _find_peaks(starts: Ints, activation: Floats, at: Tokens) -> tuple[npt.NDArray[Any], ...]:
     inside = np.flatnonzero(at["slot"] >= 0)
     feature, slot = _features(starts)[inside], at["slot"][inside]
     begins = _changes(feature, slot)

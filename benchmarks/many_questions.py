@@ -1,14 +1,16 @@
 """What it costs a model in accuracy to be asked many questions at once, where each answer has its probability.
 
 Detection's questions made by hand (`questions.yaml`: 12 explanations, each with four texts that contain what it
-describes and four that do not) are put 1 a prompt, 8 (all of an explanation) and 40 (with 32 texts of other
-explanations, which count in no figure). The figures are the share of the 96 that has a probability, their AUC,
-and the share that is right. `--scale small` asks the embedded model, `--scale large` the one of 1.5B parameters in
-int8 (1.1 GB to download at first use). The oracle's side of it is `benchmarks.calibration`.
+describes and four that do not) are put 1 a prompt, 8 (all of an explanation) and 40. These have 16 + 16 further
+texts, each made of two, which count in no figure: as in a run, half of a prompt's answers are yes. The figures
+are the share of the 96 that has a probability, their AUC, and the share that is right. `--scale small` asks the
+embedded model, `--scale large` the one of 1.5B parameters in int8 (1.1 GB to download at first use). The oracle's
+side of it is `benchmarks.calibration`.
 """
 
 import argparse
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from benchmarks.borrowed import DEMO
@@ -61,21 +63,28 @@ def main() -> None:
 
 
 def prompts(questions: Sequence[Question], size: int) -> Iterator[Asked]:
-    """The prompts of a size: an explanation's own questions, yes and no in turn, filled up with others' texts."""
+    """The prompts of a size: an explanation's own questions, yes and no in turn, filled up with ones made up."""
     by_words: dict[str, list[Question]] = {}
     for question in questions:
         by_words.setdefault(question.explanation, []).append(question)
     for words, own in by_words.items():
         half = len(own) // 2
         mixed = [each for pair in zip(own[:half], own[half:], strict=True) for each in pair]
-        others = [Question(words, each.text, False) for each in questions if each.explanation != words]
-        step = max(1, len(others) // max(1, size - len(own)))
-        filled = mixed + others[::step][: max(0, size - len(own))]
+        others = [each.text for each in questions if each.explanation != words]
+        filled = mixed + list(islice(_made_up(words, own, others), max(0, size - len(own))))
         # One in five of forty is an own one: they do not stand together.
         apart = len(filled) // len(own)
         order = sorted(range(len(filled)), key=lambda place: place * apart if place < len(own) else place)
         for first in range(0, len(order), size):
             yield _asked(words, [filled[place] for place in order[first : first + size]])
+
+
+def _made_up(words: str, own: Sequence[Question], others: Sequence[str]) -> Iterator[Question]:
+    """Further questions, yes and no in turn: a text of another explanation, and after it an own or another's."""
+    right = [each.text for each in own if each.label]
+    for place in range(0, len(others) - 2, 3):
+        yield Question(words, f"{others[place]} {right[place // 3 % len(right)]}", True)
+        yield Question(words, f"{others[place + 1]} {others[place + 2]}", False)
 
 
 def answered(client: LocalClient, asked: Sequence[Asked]) -> Iterator[tuple[Question, float | None]]:

@@ -1,8 +1,10 @@
 """docs/performance.md, written from the benchmarks' own results."""
 
+import ast
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from textwrap import fill
 from typing import Any, NamedTuple
@@ -24,7 +26,13 @@ for the part of the work that cannot be left out. A value in bold misses its **t
 differ by a fifth and more from run to run; ratios within one run vary less."""
 
 HEADLINES = (
-    ("caching a corpus: speed as a share of the bare forward pass and product", "caching", "caching_ratio"),
+    (
+        "caching a corpus on a CPU: speed by the clock, as a share of the bare forward pass and product",
+        "caching",
+        "caching_clock_ratio",
+    ),
+    ("the same on a GPU, half a model of 8B, six SAEs in one pass", "gpu", "8b_all_six_ratio"),
+    ("the same on a GPU, the demo's small model, six SAEs in one pass", "gpu", "small_all_six_ratio"),
     ("a firing on disk", "store", "bytes_per_row"),
     ("CPU time for the statistics of 32,768 features with 31 million firings", "store", "statistics_cpu_s"),
     ("CPU time for their best rules and their routes", "store", "rules_cpu_s"),
@@ -60,7 +68,20 @@ class Grid(NamedTuple):
     has_notes: bool = True
 
 
-_RULES = Grid("rules", {"{row}_f1_0.7": "F1 0.7 (%)", "{row}_f1_0.8": "F1 0.8 (%)"})
+_RULES = (
+    Grid("rules", {"{row}_f1_0.7": "F1 0.7 (%)", "{row}_f1_0.8": "F1 0.8 (%)"}),
+    Grid(
+        "features whose rule is of the kind",
+        {
+            "{row}_token_set_f1": "mean F1 of their best token set",
+            "{row}_mean_f1": "of this rule",
+            "{row}_newly": "newly at 0.8",
+            "{row}_lost": "lost",
+            "{row}_features": "features",
+        },
+        has_notes=False,
+    ),
+)
 _STEPS = Grid("step", {"{row}_cpu_s": "CPU s", "{row}_peak_gib": "peak GiB"})
 GRIDS: Mapping[str, Sequence[Grid]] = {
     "store": (
@@ -78,8 +99,8 @@ GRIDS: Mapping[str, Sequence[Grid]] = {
             has_notes=False,
         ),
     ),
-    "rules": (_RULES,),
-    "rules_testbed": (_RULES,),
+    "rules": _RULES,
+    "rules_testbed": _RULES,
     "calibration": (
         Grid(
             "questions a prompt",
@@ -143,7 +164,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "a model in the shape of Llama 3.1 8B with random weights, and SAEs of 32,768 and 131,072 features that "
         "fire about 64 times a token; products with encoders are in float32. TF32 would be faster, but its "
         "rounding of inputs and weights changes which features fire: 0.03% of the demo SAE's firings, on 1,524 "
-        "tokens. torch also switches it for the whole process. A GPU reads the small model faster than one core "
+        "tokens. torch also switches it for the whole process. `usual` is what is often done instead: the whole "
+        "model and dense latents, with nothing written. A GPU reads the small model faster than one core "
         "writes what fires, and waits for it. Of the large one it waits for the last firings of a shard. Firings "
         "of several SAEs are written side by side, which these figures do not show yet.",
     ),
@@ -213,6 +235,20 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "Qwen2.5-Coder-1.5B-Instruct. In int8 its weights are unpacked layer by layer; how fast that is has not "
         "been measured.",
     ),
+    "simulations": (
+        "Forms of simulation",
+        "Features of the demo, explained by `keywords` and simulated by SmolLM2-135M on the same windows: by "
+        "the expected values of all tokens at once, and as JSON.",
+    ),
+    "simulations_large": (
+        "Forms of simulation, by a larger model",
+        "The same by Qwen2.5-Coder-1.5B-Instruct in int8: `make bench SCALE=large ONLY=simulations`.",
+    ),
+    "steering": (
+        "Steering to a divergence",
+        "Features of the demo, raised in the embedded model to the divergences of the config on train texts. The "
+        "figures are the divergence on other texts, over the target.",
+    ),
     "wordings": (
         "How detection's question is worded",
         "96 questions made by hand (`benchmarks/questions.yaml`), asked of SmolLM2-135M; 0.5 is chance.",
@@ -234,6 +270,13 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
 }
 """Title and words of each result, in the order of the page; `heuristics` has its own form."""
 
+ELSEWHERE = {
+    **{"cost": "cost.md", "explainers": "explainers.md", "scale": "scale.md", "explorer_readers": "explorer.md"},
+    **{"scorers_oracle": "scorers.md", "scorers_embedded": "scorers.md"},
+    "kills": "the few kills of a small run, of which the page shows the large one",
+}
+"""Results that are not on the page, and where they are."""
+
 _NOISES = (0, 10, 30)
 """Of those measured, the shares of firings off the pattern that the page shows, in percent."""
 
@@ -244,7 +287,14 @@ def main() -> None:
 
 
 def page() -> str:
-    """The page from the results that are there."""
+    """The page from the results that are there.
+
+    Raises ValueError for a result without a section, and for a target that its benchmark no longer has.
+    """
+    for path in sorted(RESULTS.glob("*.json")):
+        if path.stem not in {*SECTIONS, *ELSEWHERE, "heuristics"}:
+            raise ValueError(f"{path.name} has no section: name it in SECTIONS or ELSEWHERE")
+        _check_targets(path)
     parts = [_HEAD, "\n".join(["| | |", "|---|---:|", *_headlines()]), _READING]
     for name, (title, words) in SECTIONS.items():
         if result := _result(name):
@@ -253,6 +303,42 @@ def page() -> str:
     if heuristics := _result("heuristics"):
         parts.append(_heuristics(heuristics))
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
+
+
+def _check_targets(path: Path) -> None:
+    """Raise ValueError for a target that stands nowhere in the source of the result's benchmark."""
+    modules = Path(__file__).parent.glob("*.py")
+    names = [each.stem for each in modules if f"{path.stem}_".startswith(f"{each.stem}_")]
+    source = _source(max(names, key=len))
+    if any(_is_calculated(target) for target in _targets(source)):
+        return
+    sources = [source, *map(_source, re.findall(r"^from benchmarks\.(\w+) import", source, re.MULTILINE))]
+    trees = [node for each in sources for node in ast.walk(ast.parse(each))]
+    known = {node.value for node in trees if isinstance(node, ast.Constant)}
+    for figure in json.loads(path.read_text(encoding="utf-8")).get("figures", ()):
+        if figure["target"] is not None and figure["target"] not in known:
+            raise ValueError(
+                f"{path.name}: its benchmark no longer has the target {figure['target']:g} of {figure['name']}; "
+                "measure it again"
+            )
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / f"{name}.py").read_text(encoding="utf-8")
+
+
+def _is_calculated(target: ast.expr) -> bool:
+    is_local = isinstance(target, ast.Name) and target.id.islower()
+    return is_local or any(isinstance(node, ast.BinOp) for node in ast.walk(target))
+
+
+def _targets(source: str) -> list[ast.expr]:
+    """What stands for the target wherever a figure is made."""
+    place = [field.name for field in fields(Figure)].index("target")
+    calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
+    figures = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Figure"]
+    named = [keyword.value for call in figures for keyword in call.keywords if keyword.arg == "target"]
+    return named + [call.args[place] for call in figures if len(call.args) > place]
 
 
 def _result(name: str) -> dict[str, Any] | None:
@@ -283,6 +369,8 @@ def _tables(figures: dict[str, Figure], grids: Sequence[Grid]) -> list[str]:
         *_, last = grid.columns
         rows = re.compile(re.escape(last).replace(r"\{row\}", "(.+)"))
         names = [found[1] for name in figures if (found := rows.fullmatch(name))]
+        if not names:
+            continue
         notes = [" |", "---|"] if grid.has_notes else ["", ""]
         parts += ["", f"| {grid.title} | {' | '.join(grid.columns.values())} |{notes[0]}"]
         parts.append("|---" + "|---:" * len(grid.columns) + f"|{notes[1]}")

@@ -125,12 +125,41 @@ def _figures(
     live = stats.filter(pl.col("n_active_train") >= LIVE)["feature"]
     is_counted = pl.col("feature").is_in(live.implode()) & (pl.col("n_fired") >= FEWEST)
     found = scores.filter(is_counted, role="test").join(rules.select("rule_id", "way"), on="rule_id")
+    if f"{sae}_with_token" in chosen:
+        yield from _by_kind(sae, chosen, found, words_of=f"of {len(live):,} live features")
     for way in chosen:
         for f1 in F1S:
             n = found.filter(pl.col("way") == way, pl.col("f1") >= f1).height
             share = 100 * n / max(len(live), 1)
             words = f"of {len(live):,} live features; {note}"
             yield Figure(f"{way}_f1_{f1}", share, "%", better="higher", note=words)
+
+
+def _by_kind(
+    sae: str, chosen: Mapping[str, pl.DataFrame], found: pl.DataFrame, words_of: str
+) -> Iterator[Figure]:
+    """What rules of a kind add over the best token set of the same features, by test F1."""
+    kinds = chosen[f"{sae}_1_of_1"].select("feature", "kind")
+    f1s = found.select("feature", "way", "f1")
+    own, sets = (
+        f1s.filter(way=f"{sae}_{way}").select("feature", pl.col("f1").fill_null(0).alias(name))
+        for way, name in (("1_of_1", "own"), ("with_token", "set"))
+    )
+    both = kinds.join(own, on="feature").join(sets, on="feature", how="left")
+    grouped = both.with_columns(pl.col("set").fill_null(0)).group_by("kind").agg(
+        pl.len().alias("n"),
+        pl.col("set").mean(),
+        pl.col("own").mean(),
+        newly=((pl.col("own") >= F1S[-1]) & (pl.col("set") < F1S[-1])).sum(),
+        lost=((pl.col("own") < F1S[-1]) & (pl.col("set") >= F1S[-1])).sum(),
+    )
+    for row in grouped.sort("n", "kind", descending=[True, False]).iter_rows(named=True):
+        name = f"{sae}_kind_{row['kind']}"
+        yield Figure(f"{name}_features", row["n"], "features", note=words_of)
+        yield Figure(f"{name}_token_set_f1", row["set"], "", better="higher")
+        yield Figure(f"{name}_mean_f1", row["own"], "", better="higher")
+        yield Figure(f"{name}_newly", row["newly"], "features", better="higher")
+        yield Figure(f"{name}_lost", row["lost"], "features")
 
 
 if __name__ == "__main__":

@@ -98,17 +98,19 @@ class Costs:
     """What was measured: CPU seconds and bytes of the pipeline's own code, and the speed of a GPU.
 
     Attributes:
+        corpus_s: A token: documents, contexts and slots; without reading and tokenising.
         write_s, prepare_s: A firing: into sorted shards; merged, counted, mined for rules, indexed.
         example_s: A feature: its windows found, drawn and rendered.
         asking_s: A feature: its prompts made, sent and recorded, its answers read and scored.
         bytes_per_firing: On disk.
-        bucket_bytes: Of memory a firing of a mean bucket, in compiled passes; what DuckDB does keeps
+        bucket_bytes: Of memory a firing of a mean bucket, in the step that takes most; what DuckDB does keeps
             to `machine.memory_limit`.
         pass_rate, encode_rate: Operations a second of one GPU in the model's forward pass, and in the products
             with an SAE's encoder.
-        cached_share: Of the speed of pass and product, what caching comes to.
+        cached_share: Of the speed of pass and products, what caching comes to, with six SAEs in one pass.
     """
 
+    corpus_s: float
     write_s: float
     prepare_s: float
     example_s: float
@@ -159,13 +161,14 @@ def schedule(tasks: Sequence[Task], workers: Mapping[str, int]) -> list[Done]:
 
 
 def tasks_of(run: Run, costs: Costs, assumed: Assumed) -> list[Task]:
-    """The run's tasks in the order of the graph: shards for all SAEs, SAEs, and batches in turn over the SAEs."""
+    """The run's tasks in the order of the graph: corpus, shards, SAEs, and batches in turn over the SAEs."""
     token_s = 2 * assumed.parameters / costs.pass_rate
     token_s += 2 * run.saes * assumed.d_in * run.features / costs.encode_rate
     shard_tokens = run.tokens / run.shards
     written = costs.write_s * shard_tokens * run.firings_per_token * run.saes
     caching = assumed.start_s + max(shard_tokens * token_s / costs.cached_share, written)
-    shards = [Task(f"shard {number}", "gpu", caching) for number in range(run.shards)]
+    corpus = Task("corpus", "process", costs.corpus_s * run.tokens)
+    shards = [Task(f"shard {number}", "gpu", caching, (corpus.name,)) for number in range(run.shards)]
     every_shard = tuple(task.name for task in shards)
     saes = [
         Task(f"SAE {number}", "machine", costs.prepare_s * run.firings, every_shard) for number in range(run.saes)
@@ -180,7 +183,7 @@ def tasks_of(run: Run, costs: Costs, assumed: Assumed) -> list[Task]:
         for sae in saes:
             drawn = Task(f"{sae.name}, batch {number}: drawn", "machine", costs.example_s * asked, (sae.name,))
             batches += [drawn, Task(f"{sae.name}, batch {number}: asked", "endpoint", answering, (drawn.name,))]
-    return [*shards, *saes, *batches]
+    return [corpus, *shards, *saes, *batches]
 
 
 def measured_costs() -> Costs:
@@ -188,16 +191,18 @@ def measured_costs() -> Costs:
     store, scoring, gpu = _values("store_large"), _values("scoring"), _values("gpu")
     pass_rate, encode_rate = _gpu_rates(_values("gpu", "limit"))
     steps = ("statistics", "rules", "rule_scores", "index", "cofirings")
+    peak_gib = max(store[f"{step}_peak_gib"] for step in (*steps, "examples"))
     return Costs(
+        corpus_s=store["slots_cpu_s"] / SIZES["large"].n_tokens,
         write_s=store["write_cpu_s"] / store["rows"],
         prepare_s=sum(store[f"{step}_cpu_s"] for step in steps) / store["rows"],
-        example_s=(store["examples_ms_per_feature"] + store["rendering_ms_per_feature"]) / 1000,
+        example_s=store["examples_ms_per_feature"] / 1000,
         asking_s=(scoring["scoring_predictions_cpu_s"] + scoring["scoring_scores_cpu_s"]) / N_FEATURES,
         bytes_per_firing=store["bytes_per_row"],
-        bucket_bytes=(store["statistics_peak_gib"] - _MAPPED_GIB) * GIB / (store["rows"] / _BUCKETS),
+        bucket_bytes=(peak_gib - _MAPPED_GIB) * GIB / (store["rows"] / _BUCKETS),
         pass_rate=pass_rate,
         encode_rate=encode_rate,
-        cached_share=mean(gpu[f"8b_{kind}_{max(LARGE_WIDTHS)}_ratio"] for kind in KINDS),
+        cached_share=gpu["8b_all_six_ratio"],
     )
 
 
@@ -244,7 +249,7 @@ class Outcome(NamedTuple):
 
 def simulate(run: Run, costs: Costs, assumed: Assumed) -> Outcome:
     """The run by its schedule."""
-    workers = {"gpu": run.gpus, "machine": run.machines, "endpoint": run.endpoints}
+    workers = {"process": 1, "gpu": run.gpus, "machine": run.machines, "endpoint": run.endpoints}
     done = schedule(tasks_of(run, costs, assumed), workers)
     end = max(each.ended for each in done)
     by_worker: defaultdict[str, list[Done]] = defaultdict(list)
@@ -286,7 +291,8 @@ def page(outcomes: Mapping[int, Outcome], costs: Costs, assumed: Assumed) -> str
     """The page, its tables filled in."""
     run = Run(max(outcomes))
     rows = [
-        f"| {tokens / 1e6:,.0f} M | {each.phase_hours['gpu']:,.1f} h | {each.phase_hours['machine']:,.1f} h "
+        f"| {tokens / 1e6:,.0f} M | {each.phase_hours['process']:,.1f} h "
+        f"| {each.phase_hours['gpu']:,.1f} h | {each.phase_hours['machine']:,.1f} h "
         f"| {each.phase_hours['endpoint']:,.0f} h | {each.hours:,.0f} h | {each.disk_tb:,.2g} TB "
         f"| {each.bucket_gib:,.1f} GiB |"
         for tokens, each in outcomes.items()
@@ -307,6 +313,10 @@ def page(outcomes: Mapping[int, Outcome], costs: Costs, assumed: Assumed) -> str
         pass_rate=f"{costs.pass_rate / 1e12:.0f}",
         encode_rate=f"{costs.encode_rate / 1e12:.0f}",
         cached_share=f"{costs.cached_share:.0%}",
+        corpus_us=f"{costs.corpus_s * 1e6:.2f}",
+        pass_parameters=f"{PASS_PARAMETERS / 1e9:.1f}",
+        encoders_gib=f"{4 * run.saes * run.features * assumed.d_in / GIB:.0f}",
+        prepare_minutes=f"{costs.prepare_s * Run(10_000_000).firings / 60:.0f}",
         encoders_share=f"{_encoders_share(run, costs, assumed):.0%}",
     )
 

@@ -80,7 +80,7 @@ def _strengths(
     def kl_of(strength: float) -> float:
         return on_held_out(Edit(feature, "add", strength))
 
-    unit = subject.unit_strength(on_held_out.token_ids, feature)
+    unit = subject.unit_strength(subject.mean_norm(on_held_out.token_ids), feature)
     found = find_strengths(kl_of, targets, unit) if unit else {}
     return {target: each.strength for target, each in found.items() if each.is_reached}
 

@@ -35,9 +35,11 @@ from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.rendering import rendered_windows
 from pipeline.features.cofirings import write_feature_cofirings
 from pipeline.features.selection import write_selected_features
-from pipeline.firings.buckets import open_places
+from pipeline.firings.buckets import open_corpus_tokens
+from pipeline.firings.buffers import FiringBuffer
+from pipeline.firings.files import ENCODING
 from pipeline.firings.layout import BUCKET_FEATURES, bucket_path
-from pipeline.firings.store import ENCODING, FiringBuffer, write_activations
+from pipeline.firings.store import write_activations
 from pipeline.make_table import make_table, open_rows, read_rows
 
 SCALES = ("small", "large")
@@ -221,9 +223,9 @@ def _write_examples(size: Size, folder: Path) -> Examples:
     begin = time.process_time()
     with lake.connect(SAE, 0, given) as connection:
         lake.create_temporary(connection, "candidate_slots")
-        with open_places(lake, connection) as places:
+        with open_corpus_tokens(lake, connection) as corpus:
             begin = time.process_time()
-            windows = rendered_windows(Inputs(lake, SAE, range(size.n_features), places, connection))
+            windows = rendered_windows(Inputs(lake, SAE, range(size.n_features), corpus, connection))
     with open_rows(lake, "examples", sae=SAE, batch=0, given={**given, "rendered_windows": windows}) as rows:
         lake.write("examples", rows, sae=SAE, batch=0)
     rendering_s = time.process_time() - begin

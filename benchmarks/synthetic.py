@@ -16,7 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.config import Config
-from pipeline.firings.store import FiringBuffer, Firings
+from pipeline.firings.buffers import FiringBuffer
+from pipeline.firings.files import Firings
 from pipeline.lake import Lake
 from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes

@@ -85,8 +85,7 @@ def main() -> int:
                 "load_of_the_machine",
                 load,
                 "processes",
-                note=f"over 5 minutes, {os.cpu_count()} cores, nice {os.nice(0)}; server and client are "
-                "some 0.2 of it, the rest are other jobs",
+                note=f"over 5 minutes, {os.cpu_count()} cores, nice {os.nice(0)}; server, client and other jobs",
             ),
         ],
     )

@@ -103,8 +103,9 @@ def _sequential(asked: Asked) -> list[Figure]:
                note=f"of {2 * N_QUESTIONS} at most"),
         Figure("sequential_narrow_share", float(is_narrow.mean()), "share", better="higher",
                note=f"of {len(n)} scores, a half-width of {TARGET_HALF_WIDTH} or less"),
-        Figure("sequential_coverage", float(holds.mean()), "share", 0.93, better="higher",
-               note=f"of {len(n)} 95 % intervals, those that hold the oracle's accuracy; {by}"),
+        Figure("sequential_coverage", float(holds.mean()), "share", better="higher",
+               note=f"of {len(n)} 95 % intervals, those that hold the oracle's accuracy, give or take "
+               f"{float(np.sqrt(0.95 * 0.05 / len(n))):.3f}; {by}"),
         Figure("sequential_bias", float(abs((value - truth).mean())), "", 0.01,
                note="mean balanced accuracy, distance to the oracle's"),
     ]  # fmt: skip

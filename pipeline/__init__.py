@@ -3,7 +3,7 @@
 The way of the data, with the module that makes each table:
 
     documents, slots       corpus/                   texts, split into train and test, cut into slots
-    activation_shards      firings/write.py          one forward pass a shard of the corpus, encoded by every SAE
+    activation_shards      firings/write.py          one forward pass per shard of the corpus, encoded by every SAE
     activations            firings/store.py          which feature fires where, sorted by feature
     feature_stats          sql/features/, compiled/  what is counted of every feature
     feature_rules          sql/rules/, compiled/     the best token rules of every feature

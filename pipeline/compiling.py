@@ -1,8 +1,8 @@
-"""How loops are compiled, and the arrays that they take.
+"""Compiling loops with numba, and the types of their arrays.
 
-Only what a benchmark showed to pay is compiled (`benchmarks/kernels.py`). The machine code is kept on disk, by the
-file of its function: a compiled function calls none of another file, and reads no constant of one, as numba would
-not see them change.
+Loops are compiled only where a benchmark shows that it pays (`benchmarks/kernels.py`). The machine code is cached
+on disk per source file, so a compiled function must not call functions or read constants of other files: numba
+would not notice when they change.
 """
 
 from collections.abc import Callable
@@ -22,10 +22,10 @@ Doubles = npt.NDArray[np.float64]
 
 
 def compiled(function: Function) -> Function:
-    """The function as machine code, compiled at its first call and kept on disk."""
+    """The function as machine code, compiled at its first call and cached on disk."""
     return cast(Function, numba.njit(cache=True, nogil=True)(function))
 
 
 def inlined(function: Function) -> Function:
-    """A compiled step, put into its loop: a call would count references to every array that it is given."""
+    """A compiled function inlined into its caller: a call would count references to all its arrays."""
     return cast(Function, numba.njit(cache=True, nogil=True, forceinline=True)(function))

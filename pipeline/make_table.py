@@ -1,15 +1,15 @@
-"""How any table is made from its SQL: step by step in one connection, and written whole.
+"""Making any table from its SQL: step by step in one connection, and written whole.
 
     make_table(lake, "feature_stats", sae="layers.9")
 
-1. Its inputs must be there; otherwise an error says what to materialise.
-2. A connection sees every table as a view. What is handed in (`given`) replaces the view of the same name.
+1. Its inputs must exist; otherwise an error names what to materialise.
+2. A connection has every table as a view. Given relations (`given`) replace the view of the same name.
 3. The SQL files that its own file reads (`sql.steps_of`) run one after another, each after those that it reads.
-   DuckDB makes a step's rows, or the function that `tables.compiled` names. For a table of an SAE, steps that
-   count firings run for a few buckets of features at a time, so that these bound the memory.
+   A step's rows are made by DuckDB, or by the function that `tables.compiled` names. For a table by SAE, steps
+   that count firings run for a few buckets of features at a time, which bounds the memory.
 4. The rows of the last step, the table's own SQL file, are written: the whole partition, or nothing.
-   A table with an `own_step` has a part for each scorer that has SQL of its own in place of that step.
-5. Figures for a person are read from what was written (`sql/figures/<table>.sql`, if there is one).
+   A table with an `own_step` has a part for each scorer with SQL of its own for that step.
+5. Figures for people are read from what was written (`sql/figures/<table>.sql`, if it exists).
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.rows import compiled_rows
-from pipeline.firings.buckets import Places, open_places
+from pipeline.firings.buckets import CorpusTokens, open_corpus_tokens
 from pipeline.firings.layout import BUCKET_FEATURES, n_buckets_of
 from pipeline.lake import Given, Lake, Published
 from pipeline.plugins import find_plugin
@@ -49,21 +49,21 @@ def make_table(
     """Make one partition of a table by its SQL, and write it.
 
     Args:
-        lake: Where it is made from, and written to.
-        table: It has a SQL file of its name.
-        sae, shard, batch: The partition, as far as the table has any.
-        generation: Of the corpus, for a table with files for each generation.
-        given: Relations that its SQL reads beside the tables, or in place of tables or steps.
-        parameters: Values of `$names` in its SQL that are neither in the config nor of the partition.
+        lake: The lake that is read and written.
+        table: A table with a SQL file of its name.
+        sae, shard, batch: The partition, as far as the table is partitioned.
+        generation: The generation of the corpus, for a table with files for each.
+        given: Relations that its SQL reads in addition to tables, or instead of tables or steps.
+        parameters: Values of `$names` in its SQL that come neither from the config nor from the partition.
 
-    Raises LakeError if an input is not there.
+    Raises LakeError if an input is missing.
     """
-    # A table over all SAEs or batches (`summary`) is made of those that are there.
+    # A table over all SAEs or batches (`summary`) is made from those that exist.
     inputs = [name for name in STAGES[table].inputs if _is_pinned(name, sae, batch) and name not in (given or ())]
     lake.require(*inputs, sae=sae, batch=batch)
     of: dict[str, Any] = {"sae": sae, "shard": shard, "batch": batch}
     published = []
-    for part in lake.parts(table):  # those that are there too: they may be of fewer features than are selected now
+    for part in lake.parts(table):  # existing ones too: they may cover fewer features than are selected now
         with open_rows(lake, table, part=part, given=given, **of, **parameters) as rows:
             published.append(lake.write(table, rows, part=part, generation=generation, **of))
     n_rows = sum(each.n_rows for each in published)
@@ -71,7 +71,7 @@ def make_table(
 
 
 def read_table(lake: Lake, table: str, *, sae: str, batch: int, given: Given | None = None) -> pa.Table:
-    """The rows of a table of batches, of all its parts, in memory; nothing is written."""
+    """The rows of a table's batch, over all its parts, in memory; nothing is written."""
     parts = [read_rows(lake, table, part=part, sae=sae, batch=batch, given=given) for part in lake.parts(table)]
     return pa.concat_tables(part.cast(TABLES[table].schema) for part in parts)
 
@@ -105,7 +105,7 @@ def open_rows(
 ) -> Iterator[pa.RecordBatchReader]:
     """The rows of a table, or of another SQL file with the steps before it; computed as they are read.
 
-    `part` is the scorer whose own rows they are, of a table with such.
+    `part` is a scorer with rows of its own in the table.
     """
     values = {"sae": sae, "shard": shard, "batch": batch, **parameters}
     if part is not None:
@@ -116,42 +116,42 @@ def open_rows(
 
 
 def _own_step(lake: Lake, table: str, part: str, **values: Any) -> dict[str, pa.Table]:
-    """What stands in place of a step where the rows are a scorer's own."""
+    """The rows that replace a step in a scorer's own part."""
     step, own = STAGES[table].own_step, own_windows(find_plugin("scorers", part))
     return {step: read_rows(lake, own, **values)} if step and own else {}
 
 
-_PLACES = "candidate_slots"
-"""By which compiled code knows what stands where, whether its own SQL reads that or not."""
+_CANDIDATE_SLOTS = "candidate_slots"
+"""Compiled code needs this step to locate tokens, even if its own SQL file does not read it."""
 
 
 def needed_steps(name: str | Path, given: Collection[str] = ()) -> tuple[str | Path, ...]:
-    """The steps that run for a SQL file: it and those before it, except what compiled code reads as arrays."""
+    """The steps that run for a SQL file, itself included, except those that compiled code reads as arrays."""
     given = {*given, *(STAGES[name].given if name in STAGES else ())}
     steps = steps_of(name, given=given)
-    if any(step in COMPILED for step in steps) and _PLACES not in {*steps, *given}:
-        steps = steps_of(_PLACES, name, given=given)
+    if any(step in COMPILED for step in steps) and _CANDIDATE_SLOTS not in {*steps, *given}:
+        steps = steps_of(_CANDIDATE_SLOTS, name, given=given)
     needed = {name}
     for step in reversed(steps):
         if step in needed and step in COMPILED:
-            needed |= {*relations_read(step), _PLACES} - ARRAYS
+            needed |= {*relations_read(step), _CANDIDATE_SLOTS} - ARRAYS
         elif step in needed:
             needed |= {*relations_read(step)}
     return tuple(step for step in steps if step in needed)
 
 
 def tables_seen(name: str | Path, given: Collection[str] = ()) -> frozenset[str]:
-    """The tables that are read for the rows of a SQL file; compiled steps also read the corpus's tokens."""
+    """The tables read for the rows of a SQL file; compiled steps also read the corpus's tokens."""
     steps = needed_steps(name, given)
-    corpus = (_PLACES, "corpus_tokens") if any(step in COMPILED for step in steps) else ()
+    corpus = (_CANDIDATE_SLOTS, "corpus_tokens") if any(step in COMPILED for step in steps) else ()
     read = {relation for step in steps for relation in relations_read(step)}
     return frozenset(TABLES.keys() & {*read, *tables_read(*corpus)} - {*given})
 
 
 def steps_by_bucket(table: str | Path) -> frozenset[str | Path]:
-    """The steps of a table of an SAE that run for some buckets of features at a time.
+    """The steps of a table by SAE that run for some buckets of features at a time.
 
-    They count firings, are of features from $first_feature to below $end_feature, or read such a step.
+    They count firings, have rows for features from $first_feature to below $end_feature, or read such a step.
     """
     found: set[str] = set()
     if table in TABLES and TABLES[table].partition == "sae":
@@ -192,7 +192,7 @@ class _Run:
         return self._lake.select(self._connection, name, **self._values).to_arrow_reader()
 
     def _rows_by_bucket(self, steps: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """The rows of the last of some steps, some buckets of features at a time."""
+        """The rows of the last step, some buckets of features at a time."""
         table, sae = steps[-1], self._values["sae"]
         n_buckets, at_once = n_buckets_of(self._lake.config.sae(sae).n_features), STAGES[table].buckets_at_once
         with progress(n_buckets, f"{table} of {sae}", "buckets") as bar:
@@ -202,8 +202,8 @@ class _Run:
                 bar.update(len(buckets))
 
     def _some_rows(self, steps: Sequence[str], buckets: range) -> pa.Table:
-        """The rows of the last of some steps, over some buckets of features."""
-        # What counts firings goes first: in one pass for all steps, with the firings of one bucket in memory.
+        """The rows of the last step, for some buckets of features."""
+        # Steps that count firings go first, in one pass for all, with the firings of one bucket in memory.
         made = self._counted([step for step in steps if counts_firings(step)], buckets)
         features = range(buckets.start * BUCKET_FEATURES, buckets.stop * BUCKET_FEATURES)
         values = {**self._values, "first_feature": features.start, "end_feature": features.stop}
@@ -228,7 +228,7 @@ class _Run:
     def _inputs(self, features: range, made: dict[str, pa.Table] | None = None) -> Inputs:
         made = {} if made is None else made
         lake, sae = self._lake, self._values["sae"]
-        return Inputs(lake, sae, features, self._places, self._connection, made, self._kept)
+        return Inputs(lake, sae, features, self._corpus, self._connection, made, self._kept)
 
     @property
     def _batch_features(self) -> range:
@@ -237,13 +237,13 @@ class _Run:
         return self._lake.config.selection.features_of(self._values["batch"])
 
     @cached_property
-    def _places(self) -> Places:
+    def _corpus(self) -> CorpusTokens:
         """The tokens of the corpus by position, opened for the first compiled step."""
-        return self._stack.enter_context(open_places(self._lake, self._connection))
+        return self._stack.enter_context(open_corpus_tokens(self._lake, self._connection))
 
 
 def _is_pinned(name: str, sae: str | None, batch: int | None) -> bool:
-    """Whether the partition being made determines which partition of an input it reads."""
+    """Whether the partition being made determines the partition of an input that it reads."""
     match TABLES[name].partition:
         case "sae" | "sae_shard":
             return sae is not None

@@ -15,7 +15,6 @@ from benchmarks.pages.references import config_page, tables_page
 from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, relations_read, sql_files, sql_text
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import GIVEN
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
@@ -166,14 +165,14 @@ def test_every_sql_file_is_used_and_says_what_one_row_is() -> None:
         assert path.read_text(encoding="utf-8").startswith(("-- One row", "-- A few rows")), name
 
 
-@pytest.mark.parametrize("name", sorted({name for stage in STAGES.values() for name in stage.steps}))
-def test_a_stage_parameter_is_a_key_of_the_config_or_given_by_its_partition(name: str) -> None:
+@pytest.mark.parametrize("table", STAGES)
+def test_a_stage_parameter_is_a_key_of_the_config_or_declared_by_the_stage(table: str) -> None:
     from pipeline.config import load_config
 
-    config = load_config(ROOT / "config" / "demo.yaml")
-    for parameter in parameters_of(sql_text(name)):
-        if parameter not in GIVEN:
-            config_value(config, parameter)
+    config, stage = load_config(ROOT / "config" / "demo.yaml"), STAGES[table]
+    for name in {parameter for step in stage.steps for parameter in parameters_of(sql_text(step))}:
+        if name not in stage.given_values:
+            config_value(config, name)
 
 
 def test_a_draw_is_a_hash_and_no_generator_has_a_state() -> None:

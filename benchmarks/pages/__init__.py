@@ -1,7 +1,7 @@
 """The pages of docs/ that are generated, so that they say what is true: from the code, from results, from a lake.
 
-`make docs` writes `tables.md` and `config.md` (`references`), `cost.md` and `explainers.md`; `make cookbook`
-writes `cookbook.md`. `benchmarks.report` writes `performance.md`.
+`make docs` writes `tables.md` and `config.md` (`references`), `cost.md`, `explainers.md` and
+`scorers.md`; `make cookbook` writes `cookbook.md`. `benchmarks.report` writes `performance.md`.
 """
 
 from pathlib import Path

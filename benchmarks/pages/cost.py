@@ -4,8 +4,9 @@ Made from `benchmarks/results/cost.json` (see `benchmarks/cost.py`) and `config/
 """
 
 import json
+import re
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.pages import RESULTS, ROOT
 from pipeline.llm.ledger.prices import Prices, load_prices
@@ -38,9 +39,11 @@ One explanation, and 50 detection and 50 fuzzing questions (25 with each answer)
 
 ## Every explainer
 
-All requests of an explainer about a feature, with its default settings and 20 examples where it shows any. An
-explainer that chooses among several explanations also asks the questions that judge them, 5 per call. Tokens and
-dollars are the most it may take (`make estimate` also counts the least). Scoring on test documents comes on top.
+All requests of an explainer about a feature, with its default settings and 20 examples where it shows any (mean
+of {n_features} features). An explainer that chooses among several explanations also asks the questions that judge
+them, 5 per call. Requests and prompt tokens are the most it may take (`make estimate` also counts the least).
+Answers are counted at a usual length, in the form asked for; a model may write longer ones, up to `max_tokens`
+each. Scoring on test documents comes on top.
 
 {explainers}
 
@@ -111,7 +114,15 @@ def cost_page() -> str:
         calls=_table([explanation, *asked[5], *asked[50]], prices),
         features=_table(features, prices),
         explainers=_explainers(measured, prices),
+        n_features=_n_features(content["figures"]),
     )
+
+
+def _n_features(figures: Iterable[dict[str, Any]]) -> str:
+    """Of how many features the figures of explainers are means."""
+    notes = [re.search(r"(\d+) features", each["note"]) for each in figures if each["name"].startswith("by_")]
+    counts = sorted({int(found[1]) for found in notes if found})
+    return " to ".join(str(each) for each in dict.fromkeys((counts[0], counts[-1])))
 
 
 def _explainers(measured: dict[str, float], prices: Prices) -> str:

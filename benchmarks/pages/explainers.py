@@ -17,7 +17,8 @@ eye. The features are the first three of route `llm` by hash, not hand-picked. [
 price of each explainer.
 
 **These are the answers of {model}**, asked on {date}. {caution} `rule` and `keywords` come from SQL and ask no
-model.
+model. The others saw up to {n_examples} examples and could write {max_tokens} tokens; `chain_of_thought`, which
+writes its steps first, could write 600.
 {left_out}
 ## How to read it
 
@@ -54,6 +55,8 @@ def explainers_page() -> str:
     return _PAGE.format(
         model=escaped(content["model"]),
         date=content["date"],
+        n_examples=content["n_examples"],
+        max_tokens=content["max_tokens"],
         caution=_CAUTIONS[0 if is_small else 1],
         left_out=f"\nNot asked, as requests were limited: {', '.join(left_out)}.\n" if left_out else "",
         features="\n\n".join(_feature(each, asked) for each in content["features"]),

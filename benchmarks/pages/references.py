@@ -43,7 +43,7 @@ def tables_page() -> str:
     """`docs/tables.md`."""
     return (
         "# The tables\n\nEvery table of a lake: what one row is, what it is made from, and every column. "
-        "`make sql Q=\"from TABLE limit 5\"` shows\none; the [cookbook](cookbook.md) has queries to start from. "
+        '`make sql Q="from TABLE limit 5"` shows\none; the [cookbook](cookbook.md) has queries to start from. '
         "Counts, density and firing quantiles are over all documents;\nwhat an explainer, a rule or a route looks "
         "at comes from train documents only. [Terms](terms.md) defines the words.\n\n"
         "(Made from `pipeline/tables/` by `make docs`.)\n\n## Read these first\n\n"

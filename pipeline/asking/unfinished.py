@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pipeline.lake import Lake
 from pipeline.lake.paths import SCHEMA_FILE
-from pipeline.lake.placing import placing
+from pipeline.lake.publishing import whole_path
 from pipeline.tables import TABLES
 from pipeline.tables.macros import full_text
 from pipeline.tables.sql import steps_of
@@ -122,7 +122,7 @@ def _kept(lake: Lake) -> dict[_Batch, _Found]:
 
 def _keep(lake: Lake, found: Mapping[_Batch, _Found]) -> None:
     """Keep the findings for later processes; if the lake cannot be written, they will read the tables."""
-    with suppress(OSError), placing(lake.root, lake.root / KEPT_FILE) as temporary:
+    with suppress(OSError), whole_path(lake.root, lake.root / KEPT_FILE) as temporary:
         temporary.write_text(json.dumps([(*batch, *each) for batch, each in found.items()]), encoding="utf-8")
 
 

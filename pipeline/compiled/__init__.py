@@ -1,1 +1,1 @@
-"""Rows that compiled loops, numpy and Polars make from arrays and columns, where SQL takes too long."""
+"""Rows made by compiled loops, numpy and Polars where SQL would take too long."""

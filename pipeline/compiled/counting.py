@@ -1,7 +1,7 @@
-"""What a bucket's firings add up to: for each SQL file that counts firings, a method that gives its rows.
+"""Counts over a bucket's firings: a method for each SQL file that counts firings.
 
 DuckDB's hash tables over (feature, token) and its windows took most of the time of the statistics
-(`benchmarks/store.py`); the heuristics on these counts stay in SQL. A test compares each method with its file.
+(`benchmarks/store.py`); heuristics on these counts are in SQL. A test compares each method with its file.
 """
 
 from functools import cached_property
@@ -26,13 +26,13 @@ from pipeline.firings.layout import ROUNDED_BITS
 
 
 class Counts:
-    """The counts of one bucket's features; a method gives the rows of the SQL file of its name."""
+    """Counts of one bucket's features; each method gives the rows of the SQL file of its name."""
 
     def __init__(self, inputs: Inputs) -> None:
-        bucket, self._places = inputs.firings, inputs.places
+        bucket, self._corpus = inputs.firings, inputs.corpus
         self._sae = inputs.sae
         self._features, self._starts = bucket.features, bucket.starts
-        self._firings = bucket.starts, bucket.activation, self._places.at[bucket.token_index]
+        self._firings = bucket.starts, bucket.activation, self._corpus.tokens[bucket.token_index]
         self._heuristics = inputs.lake.config.heuristics
 
     def feature_counts(self) -> pa.Table:
@@ -48,8 +48,8 @@ class Counts:
                 "max_activation": self._strengths.largest[fires],
                 "mean_activation": counted.mass[fires] / n[fires],
                 "activation_deciles": _lists(self._strengths.deciles[fires]),
-                **{f"n_{name}_train": places[fires, 1] for name, places in within.items()},
-                **{f"n_{name}_test": places[fires, 0] for name, places in within.items()},
+                **{f"n_{name}_train": counts[fires, 1] for name, counts in within.items()},
+                **{f"n_{name}_test": counts[fires, 0] for name, counts in within.items()},
             }
         )
 
@@ -96,30 +96,30 @@ class Counts:
     def feature_previous_tokens(self) -> pa.Table:
         """`sql/compiled/feature_previous_tokens.sql`."""
         fires = np.flatnonzero(self._strengths.n_train)
-        counts = count_previous_tokens(*self._firings, self._strengths.top_cut, self._places.n_tokens)
+        counts = count_previous_tokens(*self._firings, self._strengths.top_cut, self._corpus.n_tokens)
         return pa.table({"feature": self._features[fires], "n_top_previous_tokens": counts[fires]})
 
     def slot_peaks(self) -> pa.Table:
         """`sql/compiled/slot_peaks.sql`."""
         feature, slot, peak = find_peaks(*self._firings)
-        places = self._places
-        is_train = places.slot_is_train[slot].astype(np.int8)
+        corpus = self._corpus
+        is_train = corpus.slot_is_train[slot].astype(np.int8)
         return pa.table(
             {
                 "feature": self._features[feature].astype(np.int32),
                 "slot": slot,
                 "role": pa.DictionaryArray.from_arrays(is_train, ["test", "train"]),
-                "context_id": places.slot_context[slot],
-                "start": places.slot_start[slot],
+                "context_id": corpus.slot_context[slot],
+                "start": corpus.slot_start[slot],
                 "peak": peak,
             }
         )
 
     @cached_property
     def _occurrences(self) -> Occurrences:
-        places = self._places
+        corpus = self._corpus
         return count_occurrences(
-            *self._firings, places.slot_context, places.slot_document, places.slot_is_train, places.context_length
+            *self._firings, corpus.slot_context, corpus.slot_document, corpus.slot_is_train, corpus.context_length
         )
 
     @cached_property
@@ -128,15 +128,15 @@ class Counts:
 
     @cached_property
     def _pairs(self) -> Pairs:
-        return count_pairs(*self._firings, self._strengths.top_cut, self._strong_cut, self._places.n_tokens)
+        return count_pairs(*self._firings, self._strengths.top_cut, self._strong_cut, self._corpus.n_tokens)
 
     @cached_property
     def _strong_cut(self) -> npt.NDArray[np.float64]:
-        """Above it a train firing is strong, [n_features]."""
+        """The activation above which a train firing is strong, [n_features]."""
         return self._heuristics.strong_share * self._strengths.largest_train.astype(np.float64)
 
 
 def _lists(values: npt.NDArray[Any]) -> pa.ListArray:
-    """A list a row; values [n_rows, n_values]."""
+    """One list per row; values [n_rows, n_values]."""
     n_rows, n_values = values.shape
     return pa.ListArray.from_arrays(np.arange(n_rows + 1, dtype=np.int32) * n_values, values.ravel())

@@ -1,7 +1,7 @@
-"""Draws of slots for a bucket's features: for each SQL file that ranks and draws, a function that gives its rows.
+"""Draws of slots for a bucket's features: a function for each SQL file that ranks and draws.
 
-DuckDB draws every lot, by its hash; its windows over the slots of each feature and role took most of the time of
-the example index (`benchmarks/store.py`). A test compares each function with its file.
+DuckDB computes the hash of every slot; its windows over the slots of each feature and role took most of the time
+of the example index (`benchmarks/store.py`). A test compares each function with its file.
 """
 
 from typing import Any
@@ -21,10 +21,10 @@ Columns = dict[str, npt.NDArray[Any]]
 
 
 class Active:
-    """The slots that features which follow each other fire in, by side, in the order of the corpus.
+    """The slots that consecutive features fire in, by side, in corpus order.
 
-    A side is a feature and a role, 2 feature + is_train. (No inputs are kept here: they keep this object, and what
-    holds each other stays in memory, bucket after bucket, until Python looks for such circles.)
+    A side is a feature and a role, 2 feature + is_train. (The inputs are not kept here: they keep
+    this object, and such a cycle would stay in memory until Python's garbage collector runs.)
 
     Attributes:
         starts: [n_sides + 1], the first row of each side.
@@ -43,10 +43,10 @@ def kept_slots(inputs: Inputs) -> pa.Table:
     n_side = np.diff(starts)
     by_lot = order_segments(lot, starts)
     rank = np.empty(len(lot), np.int64)
-    by_peak = order_segments(~peak.view(np.uint32), starts, by_lot)  # the strongest first, equal ones by lot
+    by_peak = order_segments(~peak.view(np.uint32), starts, by_lot)  # the strongest first, ties by lot
     rank[by_peak] = _count_from(1, n_side)
     decile = _DECILES - (rank - 1) * _DECILES // np.repeat(n_side, n_side)
-    # A cell is a side and a decile; the slots of one are drawn in the order of their lots.
+    # A cell is a side and a decile; its slots are drawn in the order of their lots.
     cell = np.repeat(np.arange(len(n_side)), n_side) * (_DECILES + 1) + decile
     n_cell = np.bincount(cell)
     by_cell = np.argsort(_small(cell[by_lot]), kind="stable")
@@ -55,7 +55,7 @@ def kept_slots(inputs: Inputs) -> pa.Table:
     is_late = decile_draw > sampling.draws_per_decile
     is_kept = ~is_late | (rank[by_lot] <= sampling.top)
     n_kept = np.diff(np.searchsorted(np.flatnonzero(is_kept), starts))
-    # Of a side, those that a decile's draw takes come first; of a test side the others have no draw.
+    # Within a side, slots drawn for their decile come first; on a test side, the others have no draw.
     part = 2 * np.repeat(np.arange(len(n_kept)), n_kept) + is_late[is_kept]
     order = np.argsort(_small(part), kind="stable")
     kept, draw = by_lot[is_kept][order], _count_from(1, n_kept).astype(np.int32)
@@ -74,7 +74,7 @@ def kept_slots(inputs: Inputs) -> pa.Table:
 def silent_slots(inputs: Inputs) -> pa.Table:
     """`sql/compiled/silent_slots.sql`."""
     starts, rows = by_side(inputs, "silent_lots", "lot")
-    active, is_train, slot = inputs.shared(Active), inputs.places.slot_is_train, rows["slot"]
+    active, is_train, slot = inputs.shared(Active), inputs.corpus.slot_is_train, rows["slot"]
     draw = silent_draws(slot, starts, active.rows["slot"], active.starts, len(is_train))
     kept = np.flatnonzero((draw > 0) & (draw <= inputs.lake.config.sampling.silent_draws))
     side = rows["side"][kept]
@@ -84,9 +84,9 @@ def silent_slots(inputs: Inputs) -> pa.Table:
 
 
 def by_side(inputs: Inputs, table: str, *then: str) -> tuple[Ints, Columns]:
-    """The first row of each side of the features, and a table's rows by side and by other columns.
+    """The first row of each side of the features, and a table's rows sorted by side and further columns.
 
-    Rows that these do not tell apart stay in their order: active slots in that of the corpus.
+    Ties keep their order: for active slots, corpus order.
     """
     columns = inputs.table(table)
     rows = {name: columns[name].to_numpy() for name in columns.schema.names}
@@ -101,12 +101,12 @@ def _first_side(inputs: Inputs) -> int:
 
 
 def _count_from(first: int, lengths: Ints) -> Ints:
-    """The numbers from the first on, anew for each length; all in one row."""
+    """For each length, the numbers from `first` on; concatenated."""
     return ranges(np.full(len(lengths), first), lengths)
 
 
 def _small(keys: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
-    """Keys from 0 on in the smallest type that holds them: numpy sorts those of 16 bits by radix."""
+    """Keys from 0 in the smallest type that holds them: numpy radix-sorts 16-bit keys."""
     return keys.astype(np.min_scalar_type(int(keys.max(initial=0))))
 
 
@@ -118,7 +118,7 @@ def silent_draws(
     active_starts: Ints,
     n_slots: int,
 ) -> Ints:
-    """The number of each row among those of its segment whose slot is silent and not drawn before; else 0.
+    """The number of each row among its segment's rows with a silent slot that was not drawn before; else 0.
 
     slot [n] below n_slots; active_slot [n_active]; starts and active_starts [n_segments + 1].
     """

@@ -1,4 +1,4 @@
-"""What compiled code reads to make rows: firings and corpus as arrays, and the rows of the steps before."""
+"""The inputs of compiled code: firings and corpus as arrays, and the rows of earlier steps."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from pipeline.firings.buckets import Bucket, Places, read_bucket
+from pipeline.firings.buckets import Bucket, CorpusTokens, read_bucket
 from pipeline.firings.layout import BUCKET_FEATURES
 from pipeline.lake import Lake
 
@@ -18,22 +18,22 @@ T = TypeVar("T")
 
 @dataclass
 class Inputs:
-    """What a function of `compiled` is given.
+    """The argument of a function in `compiled`.
 
     Attributes:
         lake: The store of firings, and the settings.
         sae: The SAE.
-        features: The features whose rows are made: those of a batch, or of some buckets.
-        places: What stands where in the corpus.
-        connection: It sees the tables, and the steps that were run once.
-        made: The rows of the other steps so far, by name.
-        kept_objects: What the steps of a run make once, whatever the features, by name.
+        features: The features whose rows are made: those of a batch or of some buckets.
+        corpus: The tokens of the corpus by token index.
+        connection: Has the tables, and the steps that run once.
+        made: The rows of earlier steps, by name.
+        kept_objects: Objects made once per run, independent of the features, by name.
     """
 
     lake: Lake
     sae: str
     features: range
-    places: Places
+    corpus: CorpusTokens
     connection: duckdb.DuckDBPyConnection
     made: dict[str, pa.Table] = field(default_factory=dict)
     kept_objects: dict[str, Any] = field(default_factory=dict)
@@ -41,22 +41,22 @@ class Inputs:
 
     @cached_property
     def firings(self) -> Bucket:
-        """The firings of the features, which are those of one bucket."""
+        """The firings of the features, which must be one bucket."""
         return read_bucket(self.lake, self.sae, self.features.start // BUCKET_FEATURES)
 
     def table(self, name: str) -> pa.Table:
-        """The rows of a step before."""
+        """The rows of an earlier step."""
         return self.made[name] if name in self.made else self.connection.table(name).to_arrow_table()
 
     def kept(self, name: str, make: Callable[[], T]) -> T:
-        """The object of that name, made by the first step of the run that asks for it."""
+        """The object of that name, made once per run."""
         if name not in self.kept_objects:
             self.kept_objects[name] = make()
         found: T = self.kept_objects[name]
         return found
 
     def shared(self, kind: Callable[["Inputs"], T]) -> T:
-        """The one object of a class for these inputs: what several of its methods need is computed once."""
+        """The one object of a class for these inputs, so that what its methods share is computed once."""
         if kind not in self._shared:
             self._shared[kind] = kind(self)
         found: T = self._shared[kind]

@@ -1,8 +1,8 @@
-"""Compiled passes over a bucket's firings, one feature after the other; `counting` makes tables of them.
+"""Compiled passes over a bucket's firings, feature by feature; `counting` turns their results into tables.
 
-Everywhere: starts [n_features + 1], the first row of each feature, and the number of rows; activation float32 [n],
-of 11 significant bits; place: PLACE [n]. A firing counts as train where its place is counted: in a train document,
-and not at position 0.
+In every function: starts [n_features + 1], the first row of each feature, and the number of rows; activation:
+float32 [n], of 11 significant bits; fired_on: TOKEN [n], the token of each firing. A firing counts as train if its
+token `is_counted`: in a train document, and not at position 0.
 """
 
 from typing import NamedTuple
@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from pipeline.compiling import Floats, Ints, compiled
 
-Placed = npt.NDArray[np.void]
+Tokens = npt.NDArray[np.void]
 
-N_DECILES = 9
+_N_DECILES = 9
 
 
 class Occurrences(NamedTuple):
@@ -72,24 +72,24 @@ class Pairs(NamedTuple):
 
 @compiled
 def sort_keys(keys: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> None:
-    """Sort keys in place, by as many digits of 11 bits as they have; scratch is as long as they are."""
+    """Sort keys in next_free, by as many digits of 11 bits as they have; scratch is as long as they are."""
     n, largest = len(keys), np.uint32(0)
     for i in range(n):
         largest = max(largest, keys[i])
-    places = np.empty(2048, np.int64)
+    free = np.empty(2048, np.int64)
     source, target = keys, scratch
     shift, is_in_place = 0, True
     while largest >> shift:
-        places[:] = 0
+        free[:] = 0
         for i in range(n):
-            places[(source[i] >> shift) & 2047] += 1
-        place = 0
+            free[(source[i] >> shift) & 2047] += 1
+        next_free = 0
         for digit in range(2048):
-            place, places[digit] = place + places[digit], place
+            next_free, free[digit] = next_free + free[digit], next_free
         for i in range(n):
             digit = (source[i] >> shift) & 2047
-            target[places[digit]] = source[i]
-            places[digit] += 1
+            target[free[digit]] = source[i]
+            free[digit] += 1
         source, target = target, source
         shift, is_in_place = shift + 11, not is_in_place
     if not is_in_place:
@@ -100,7 +100,7 @@ def sort_keys(keys: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> 
 def count_occurrences(
     starts: Ints,
     activation: Floats,
-    place: Placed,
+    fired_on: Tokens,
     slot_context: Ints,
     slot_document: Ints,
     slot_is_train: npt.NDArray[np.bool_],
@@ -116,12 +116,12 @@ def count_occurrences(
     for feature in range(n_features):
         slot, context, document = -1, -1, -1
         for row in range(starts[feature], starts[feature + 1]):
-            at = place[row]
+            at = fired_on[row]
             by_position[feature, at.position, int(at.is_counted)] += 1
             mass[feature] += activation[row]
             if at.slot < 0 or at.slot == slot:
                 continue
-            # Firings lie in the order of the corpus: what differs from the last is new.
+            # Firings are in corpus order: a value that differs from the last one is new.
             slot = at.slot
             side = int(slot_is_train[slot])
             slots[feature, side] += 1
@@ -136,12 +136,12 @@ def count_occurrences(
 
 @compiled
 def order_strengths(
-    starts: Ints, activation: Floats, place: Placed, n_zero_bits: int, top_share: float
+    starts: Ints, activation: Floats, fired_on: Tokens, n_zero_bits: int, top_share: float
 ) -> Strengths:
-    """Sort each feature's activations, whose n_zero_bits low bits are 0, and read off the order statistics."""
+    """Sort each feature's activations, whose n_zero_bits low bits are 0, and compute the order statistics."""
     bits = activation.view(np.uint32)
     n_features = len(starts) - 1
-    deciles = np.zeros((n_features, N_DECILES), np.uint32)
+    deciles = np.zeros((n_features, _N_DECILES), np.uint32)
     largest = np.zeros(n_features, np.uint32)
     top_cut = np.zeros(n_features, np.uint32)
     largest_train = np.zeros(n_features, np.uint32)
@@ -156,13 +156,13 @@ def order_strengths(
             continue
         keys = all_keys[:n]
         for i in range(n):
-            is_train = np.uint32(place[first + i].is_counted)
+            is_train = np.uint32(fired_on[first + i].is_counted)
             # The low bits are 0: one of them can carry the role.
             keys[i] = (bits[first + i] >> np.uint32(n_zero_bits - 1)) | is_train
             n_train[feature] += is_train
         sort_keys(keys, scratch[:n])
-        for k in range(N_DECILES):
-            deciles[feature, k] = _bits_of(keys[-(-n * (k + 1) // (N_DECILES + 1)) - 1], n_zero_bits)
+        for k in range(_N_DECILES):
+            deciles[feature, k] = _bits_of(keys[-(-n * (k + 1) // (_N_DECILES + 1)) - 1], n_zero_bits)
         largest[feature] = _bits_of(keys[n - 1], n_zero_bits)
         n_below = min(int(np.floor(n_train[feature] - n_train[feature] * top_share)), n_train[feature] - 1)
         n_seen = 0
@@ -191,7 +191,7 @@ def _bits_of(key: np.uint32, n_zero_bits: int) -> np.uint32:
 def count_pairs(
     starts: Ints,
     activation: Floats,
-    place: Placed,
+    fired_on: Tokens,
     top_cut: Floats,
     strong_cut: npt.NDArray[np.float64],
     n_tokens: int,
@@ -206,14 +206,14 @@ def count_pairs(
     n_active = np.empty(most, np.int64)
     n_top = np.empty(most, np.int64)
     n_strong = np.empty(most, np.int64)
-    # Of one feature, pairs as they come: number by token, token, counts (active, top, strong) and mass.
+    # For one feature, pairs in order of appearance: number by token, token, counts (active, top, strong), mass.
     number_of = np.full(n_tokens, -1, np.int32)
     tokens, scratch = np.empty(n_tokens, np.uint32), np.empty(n_tokens, np.uint32)
     counts, mass = np.zeros((n_tokens, 3), np.int64), np.zeros(n_tokens, np.float64)
     for feature in range(n_features):
         n_pairs = 0
         for row in range(starts[feature], starts[feature + 1]):
-            at = place[row]
+            at = fired_on[row]
             if not at.is_counted:
                 continue
             pair = number_of[at.token_id]
@@ -240,14 +240,16 @@ def count_pairs(
 
 
 @compiled
-def count_previous_tokens(starts: Ints, activation: Floats, place: Placed, top_cut: Floats, n_tokens: int) -> Ints:
-    """Different tokens before the train firings of a feature's top share, [n_features]."""
+def count_previous_tokens(
+    starts: Ints, activation: Floats, fired_on: Tokens, top_cut: Floats, n_tokens: int
+) -> Ints:
+    """The number of distinct tokens before the train firings in a feature's top share, [n_features]."""
     counts = np.zeros(len(starts) - 1, np.int64)
     seen_for = np.full(n_tokens, -1, np.int64)
     for feature in range(len(starts) - 1):
         for row in range(starts[feature], starts[feature + 1]):
-            if activation[row] >= top_cut[feature] and place[row].is_counted:
-                token = place[row].previous_token_id
+            if activation[row] >= top_cut[feature] and fired_on[row].is_counted:
+                token = fired_on[row].previous_token_id
                 counts[feature] += seen_for[token] != feature
                 seen_for[token] = feature
     return counts
@@ -255,16 +257,16 @@ def count_previous_tokens(starts: Ints, activation: Floats, place: Placed, top_c
 
 @compiled
 def find_peaks(
-    starts: Ints, activation: Floats, place: Placed
+    starts: Ints, activation: Floats, fired_on: Tokens
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32], Floats]:
-    """The candidate slots fired in: the feature's place in the bucket, the slot, and its peak, each [n_peaks]."""
-    feature_of, slots = np.empty(len(place), np.int32), np.empty(len(place), np.int32)
-    peaks = np.empty(len(place), np.float32)
+    """The candidate slots fired in: the feature's index in the bucket, the slot, and its peak, each [n_peaks]."""
+    feature_of, slots = np.empty(len(fired_on), np.int32), np.empty(len(fired_on), np.int32)
+    peaks = np.empty(len(fired_on), np.float32)
     n_peaks = 0
     for feature in range(len(starts) - 1):
         last = -1
         for row in range(starts[feature], starts[feature + 1]):
-            slot = place[row].slot
+            slot = fired_on[row].slot
             if slot < 0:
                 continue
             if slot == last:

@@ -1,4 +1,4 @@
-"""The rows of a SQL file that a function makes; the function's module is imported when they are."""
+"""The rows of a SQL file in `sql/compiled/`; the module that makes them is imported on first use."""
 
 from importlib import import_module
 from typing import cast
@@ -6,14 +6,12 @@ from typing import cast
 import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
-from pipeline.tables.compiled import COMPILED
+from pipeline.tables.compiled import COMPILED, counts_firings
 
 
 def compiled_rows(name: str, inputs: Inputs) -> pa.Table:
-    """The rows of a SQL file by its function."""
-    module_name, _, path = COMPILED[name].partition(":")
-    owner, _, function = path.rpartition(".")
-    module = import_module(module_name)
-    if owner:
-        return getattr(inputs.shared(getattr(module, owner)), function)()
-    return cast("pa.Table", getattr(module, function)(inputs))
+    """The rows of a SQL file, from the function of its name."""
+    module = import_module(COMPILED[name])
+    if counts_firings(name):
+        return getattr(inputs.shared(module.Counts), name)()
+    return cast("pa.Table", getattr(module, name)(inputs))

@@ -1,4 +1,4 @@
-"""Rows that are cut into segments, such as a bucket's firings cut by feature, sorted within each."""
+"""Sorting rows within segments, such as a bucket's firings by feature."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,7 +7,7 @@ from pipeline.compiling import Ints, compiled
 
 
 def order_segments(keys: npt.NDArray[np.unsignedinteger], starts: Ints, order: Ints | None = None) -> Ints:
-    """Rows of each segment by ascending key, [n]; equal keys stay in the order given, or as they stand.
+    """Rows of each segment by ascending key, [n]; equal keys keep the given order, or their own.
 
     keys [n]; starts [n_segments + 1]; order [n], the rows segment by segment.
     """
@@ -19,22 +19,22 @@ def order_segments(keys: npt.NDArray[np.unsignedinteger], starts: Ints, order: I
 
 @compiled
 def _radix_sort(keys: npt.NDArray[np.uint64], n_bytes: int, starts: Ints, order: Ints, scratch: Ints) -> None:
-    """Sort the rows in `order` by one byte of their keys after the other, the lowest first."""
-    places = np.empty(256, np.int64)
+    """Sort the rows in `order` by their keys, byte by byte from the lowest."""
+    free = np.empty(256, np.int64)
     for segment in range(len(starts) - 1):
         first, end = starts[segment], starts[segment + 1]
         for shift in range(0, 8 * n_bytes, 8):
-            places[:] = 0
+            free[:] = 0
             for i in range(first, end):
-                places[(keys[i] >> shift) & 255] += 1
-            if first == end or places[(keys[first] >> shift) & 255] == end - first:
+                free[(keys[i] >> shift) & 255] += 1
+            if first == end or free[(keys[first] >> shift) & 255] == end - first:
                 continue  # all the same
-            place = 0
+            next_free = 0
             for byte in range(256):
-                place, places[byte] = place + places[byte], place
+                next_free, free[byte] = next_free + free[byte], next_free
             for i in range(first, end):
                 byte = (keys[order[i]] >> shift) & 255
-                scratch[places[byte]] = order[i]
-                places[byte] += 1
+                scratch[free[byte]] = order[i]
+                free[byte] += 1
             for i in range(end - first):
                 order[first + i] = scratch[i]

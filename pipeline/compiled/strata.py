@@ -1,9 +1,9 @@
 """The strata of a batch's silent slots: the rows of `sql/compiled/silent_strata.sql` from arrays.
 
-A frequent token stands in most slots, a batch has thousands of them, and its neighbours lie anywhere in the store.
-Here the claims of tokens and neighbours on slots are counted for one feature after the other: what is in memory is
-the slots of each feature and token, 4 bytes each, and not their pairs. In SQL, 900 features on 10 million tokens
-need more than 4 GB. A test compares the two.
+A frequent token occurs in most slots, a batch has thousands of such tokens, and neighbours are anywhere in the
+store. The claims of tokens and neighbours on slots are counted feature by feature: only the slots of each feature
+and token are in memory, 4 bytes each, not their pairs. In SQL, 900 features on 10 million tokens need more than 4
+GB. A test compares the two.
 """
 
 from collections.abc import Iterable
@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
-from pipeline.compiled.passes import Placed, find_peaks
+from pipeline.compiled.passes import Tokens, find_peaks
 from pipeline.compiling import Int32s, Ints, compiled, inlined
-from pipeline.firings.buckets import Bucket, Places, read_features
+from pipeline.firings.buckets import Bucket, CorpusTokens, read_features
 
 KINDS = ("active", "same_token", "neighbour", "random")
-"""What a slot can be to a feature; it is of the first kind that applies."""
+"""The kinds of a slot for a feature; the first that applies counts."""
 
 ACTIVE, SAME_TOKEN, NEIGHBOUR, RANDOM = range(4)
 
@@ -36,22 +36,22 @@ class Lists(NamedTuple):
 def silent_strata(inputs: Inputs) -> pa.Table:
     """The rows of `sql/compiled/silent_strata.sql`."""
     features = np.sort(inputs.table("batch_features")["feature"].to_numpy().astype(np.int64))
-    places, n_features = inputs.places, inputs.lake.config.sae(inputs.sae).n_features
+    corpus, n_features = inputs.corpus, inputs.lake.config.sae(inputs.sae).n_features
     tokens = _lists(inputs, "batch_tokens", "token_id", n_features)
     neighbours = _lists(inputs, "batch_neighbours", "neighbour", n_features)
     drawn = _lists(inputs, "drawn_slots", "slot", n_features)
     firing = np.union1d(features, neighbours.values)
-    claims, counts = count_claims(
+    claims, counts = _count_claims(
         features,
-        _slots_of_features(read_features(inputs.lake, inputs.sae, firing), places, n_features),
-        _slots_of_tokens(places.at, np.bincount(tokens.values, minlength=places.n_tokens) > 0),
+        _slots_of_features(read_features(inputs.lake, inputs.sae, firing), corpus, n_features),
+        _slots_of_tokens(corpus.tokens, np.bincount(tokens.values, minlength=corpus.n_tokens) > 0),
         tokens,
         neighbours,
         drawn,
-        places.slot_is_train,
+        corpus.slot_is_train,
     )
     feature = np.repeat(np.arange(n_features), np.diff(drawn.starts))
-    role = places.slot_is_train[drawn.values].astype(np.int64)
+    role = corpus.slot_is_train[drawn.values].astype(np.int64)
     n_slots = counts[np.searchsorted(features, feature), role, claims]
     kind = pa.array(KINDS).take(pa.array(claims))
     return pa.table({"feature": feature, "slot": drawn.values.astype(np.int64), "kind": kind, "n_slots": n_slots})
@@ -65,28 +65,28 @@ def _lists(inputs: Inputs, table: str, column: str, n_features: int) -> Lists:
     return Lists(starts, rows[column].to_numpy()[np.argsort(feature, kind="stable")].astype(np.int32))
 
 
-def _slots_of_features(buckets: Iterable[Bucket], places: Places, n_features: int) -> Lists:
+def _slots_of_features(buckets: Iterable[Bucket], corpus: CorpusTokens, n_features: int) -> Lists:
     """The candidate slots that each feature fires in."""
     counts = np.zeros(n_features, np.int64)
     slots = [np.empty(0, np.int32)]
     for bucket in buckets:
-        feature, slot, _ = find_peaks(bucket.starts, bucket.activation, places.at[bucket.token_index])
+        feature, slot, _ = find_peaks(bucket.starts, bucket.activation, corpus.tokens[bucket.token_index])
         counts[bucket.features] = np.bincount(feature, minlength=len(bucket.features))
         slots.append(slot)
     return Lists(np.concatenate([[0], np.cumsum(counts)]), np.concatenate(slots))
 
 
-def _slots_of_tokens(at: Placed, is_wanted: Bools) -> Lists:
-    """The candidate slots that each wanted token stands in; at: PLACE [n]; is_wanted [n_tokens]."""
-    starts = np.concatenate([[0], np.cumsum(count_slots(at, is_wanted))])
+def _slots_of_tokens(at: Tokens, is_wanted: Bools) -> Lists:
+    """The candidate slots that contain each wanted token; at: TOKEN [n]; is_wanted [n_tokens]."""
+    starts = np.concatenate([[0], np.cumsum(_count_slots(at, is_wanted))])
     slots = np.empty(starts[-1], np.int32)
-    list_slots(at, is_wanted, starts, slots)
+    _list_slots(at, is_wanted, starts, slots)
     return Lists(starts, slots)
 
 
 @compiled
-def count_slots(at: Placed, is_wanted: Bools) -> Ints:
-    """In how many candidate slots each wanted token stands, [n_tokens]; slots come in the order of the corpus."""
+def _count_slots(at: Tokens, is_wanted: Bools) -> Ints:
+    """The number of candidate slots that contain each wanted token, [n_tokens]; slots are in corpus order."""
     counts, last = np.zeros(len(is_wanted), np.int64), np.full(len(is_wanted), -1, np.int32)
     for place in range(len(at)):
         token, slot = at[place].token_id, at[place].slot
@@ -97,7 +97,7 @@ def count_slots(at: Placed, is_wanted: Bools) -> Ints:
 
 
 @compiled
-def list_slots(at: Placed, is_wanted: Bools, starts: Ints, slots: Int32s) -> None:
+def _list_slots(at: Tokens, is_wanted: Bools, starts: Ints, slots: Int32s) -> None:
     """Fill in the slots of each wanted token; starts: [n_tokens + 1]."""
     free, last = starts.copy(), np.full(len(is_wanted), -1, np.int32)
     for place in range(len(at)):
@@ -109,7 +109,7 @@ def list_slots(at: Placed, is_wanted: Bools, starts: Ints, slots: Int32s) -> Non
 
 
 @compiled
-def count_claims(
+def _count_claims(
     features: Ints,
     fires_in: Lists,
     stands_in: Lists,
@@ -126,7 +126,7 @@ def count_claims(
     kinds = np.empty(len(drawn.values), np.int64)
     counts = np.zeros((len(features), 2, 4), np.int64)
     n_train = np.sum(is_train)
-    # The kind that a slot has for a feature, and the last feature, from 1, that claimed it: nothing is cleared.
+    # A slot's kind, and the last feature, from 1, that claimed it, so that nothing needs clearing.
     kind, claimed_for = np.empty(len(is_train), np.int8), np.zeros(len(is_train), np.int32)
     for number in range(len(features)):
         feature, own = features[number], counts[number]

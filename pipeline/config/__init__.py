@@ -1,7 +1,7 @@
-"""One YAML file is one experiment: its sections in the order of the data's way, and how the file is read.
+"""One YAML file is one experiment: its sections in the order of the data flow, and how the file is read.
 
-`subject`, `corpus`, `features`, `explaining`, `scoring`; `asking` is who answers and what that may cost, `report`
-what is shown beside, `machine` where it runs; `experiment` is all of it.
+`subject`, `corpus`, `features`, `explaining`, `scoring`; `asking` has models, servers and budget, `report`
+reference figures, `machine` where it runs; `experiment` is the whole.
 """
 
 from pipeline.config.asking import (

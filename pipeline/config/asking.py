@@ -1,4 +1,4 @@
-"""Who answers requests, at which endpoints, and what may be spent on it."""
+"""The models that answer requests, their endpoints, and the budget."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -11,29 +11,35 @@ Provider = Literal["local", "openai", "oracle"]
 
 
 class OracleConfig(Section):
-    """How the oracle fails, where it is the provider; by hash, the same way each time."""
+    """How often the oracle fails, if it is the provider; deterministic."""
 
     refusal_rate: Share = Field(0.0, description="Share of requests that it refuses")
-    garbled_rate: Share = Field(0.0, description="Share of requests that it answers with something unreadable")
+    garbled_rate: Share = Field(0.0, description="Share of requests that it answers with unparsable text")
 
     @property
     def model(self) -> str:
-        """Its name as a model, under which its answers are known: with other rates it is another."""
+        """Its model name, which its answers are recorded under; it includes the rates."""
         rates = [f"{key.removesuffix('_rate').replace('_', ' ')} {rate}" for key, rate in self if rate]
         return f"oracle ({', '.join(rates)})" if rates else "oracle"
 
 
 class ExplainingOracleConfig(OracleConfig):
-    """How often the oracle errs and fails as an explainer; by hash, so the same each time."""
+    """How often the oracle errs and fails as an explainer; deterministic."""
 
     wrong_rate: Share = Field(0.0, description="Share of answers that are another feature's explanation")
 
 
 class ScoringOracleConfig(OracleConfig):
-    """How often the oracle errs and fails as a scorer; by hash, so the same each time."""
+    """How often the oracle errs and fails as a scorer; deterministic."""
 
-    false_positive_rate: Share = Field(0.1, description="Share of texts for which it says yes where no is right")
-    false_negative_rate: Share = Field(0.1, description="Share of texts for which it says no where yes is right")
+    false_positive_rate: Share = Field(
+        0.1,
+        description="Share of texts with correct answer no that it answers with yes",
+    )
+    false_negative_rate: Share = Field(
+        0.1,
+        description="Share of texts with correct answer yes that it answers with no",
+    )
 
 
 class RoleConfig(Section):
@@ -42,40 +48,40 @@ class RoleConfig(Section):
     provider: Provider = Field(
         "local",
         description="`local`: a model in this process; `openai`: any OpenAI-compatible server; `oracle`: no "
-        "model, but the right answers from the tables, to rehearse a run without paying",
+        "model, but the correct answers from the tables, to rehearse a run without paying",
     )
     model: str = Field(
         EMBEDDED_MODEL,
-        description="The server's name for it; for `local` as subject.model; an oracle has its own name, whatever "
-        "this says",
+        description="The server's name for it; for `local`, as subject.model; ignored for an oracle, which has "
+        "its own name",
     )
     oracle: OracleConfig = Field(OracleConfig(), description=OracleConfig.__doc__)
     dtype: Dtype = Field("auto", description="Precision of a `local` model, as subject.dtype")
     precision: Precision | None = Field(
         None,
-        description="`int8`: the weights of a `local` model in 8 bits, converted at first use (1.8 GB for 1.5B "
-        "parameters); what is not weights is in its dtype. Faster on a CPU; on a GPU it only saves memory",
+        description="`int8`: 8-bit weights for a `local` model, converted at first use (1.8 GB for 1.5B "
+        "parameters); everything else is in its dtype. Faster on a CPU; on a GPU it only saves memory",
     )
-    temperature: float = Field(0.0, ge=0, description="0 always takes the likeliest token")
+    temperature: float = Field(0.0, ge=0, description="Sampling temperature; 0 always takes the most likely token")
     reasoning_tokens: Annotated[int, Field(ge=0)] = Field(
         0,
-        description="Room for thinking, in tokens, added to the longest answer; a model that has some is sent "
-        "no stop sequence, and its first token is not taken as its answer",
+        description="Tokens allowed for reasoning, in addition to the longest answer; if above 0, no stop "
+        "sequence is sent, and the first token is not taken as the answer",
     )
     reasoning_effort: Word | None = Field(
         None,
-        description="How much the model is to think, in the server's words (OpenAI: `minimal`, `low`, …; `none` "
-        "is not to); left out where the server refuses it",
+        description="Reasoning effort, in the server's terms (OpenAI: `minimal`, `low`, …; `none` turns it off); "
+        "not sent to a server that rejects it",
     )
     max_draws: Positive = Field(
         1,
         description="A request whose answer is refused, truncated, unparsed or echoed is sent again, up to this "
-        "many times; the first usable answer counts. At temperature 0 most servers answer the same again",
+        "many times; the first usable answer counts. At temperature 0 most servers repeat the same answer",
     )
     max_features: Annotated[int, Field(ge=0)] | None = Field(
         None,
-        description="Features of a batch, drawn by hash, about which this model is asked; explainers and scorers "
-        "without a model take all of them; null: no limit",
+        description="Maximum features per batch, drawn at random, that this model is asked about; explainers and "
+        "scorers without a model cover all features; null: no limit",
     )
 
     @model_validator(mode="after")
@@ -83,14 +89,14 @@ class RoleConfig(Section):
         return self.named_as_answered()
 
     def named_as_answered(self) -> Self:
-        """Give an oracle's name to the model where one answers: requests, versions and tables hold it."""
+        """Use the oracle's name as the model if an oracle answers: it enters requests, versions and tables."""
         if self.provider == "oracle":
-            object.__setattr__(self, "model", self.oracle.model)  # frozen for all others
+            object.__setattr__(self, "model", self.oracle.model)  # frozen for everyone else
         return self
 
     @property
     def asked_model(self) -> str:
-        """The model's name in requests; it says int8, since a model answers differently in int8 than in floats."""
+        """The model's name in requests; it includes int8, since a model answers differently in int8."""
         return f"{self.model} (int8)" if (self.provider, self.precision) == ("local", "int8") else self.model
 
 
@@ -99,19 +105,22 @@ class EndpointConfig(Section):
 
     base_url: str | None = Field(
         None,
-        description="Address of an OpenAI-compatible server, with any query (Azure: `?api-version=…`); "
-        "left out, OpenAI's own",
+        description="Address of an OpenAI-compatible server, including any query (Azure: `?api-version=…`); by "
+        "default OpenAI's",
     )
-    api_key_env: str | None = Field(None, description="Environment variable with its key; left out, none is sent")
+    api_key_env: str | None = Field(
+        None,
+        description="Environment variable with the API key; by default no key is sent",
+    )
     api_key_header: Annotated[str, Field(pattern=r"^[A-Za-z0-9-]+$")] | None = Field(
-        None, description="Header with the key (Azure: `api-key`); left out, `Authorization: Bearer`"
+        None, description="Header for the key (Azure: `api-key`); by default `Authorization: Bearer`"
     )
     max_concurrent: Positive = Field(
-        16, description="Requests in flight at most; fewer while the server is overloaded"
+        16, description="Maximum requests in flight; fewer while the server is overloaded"
     )
     timeout_seconds: float = Field(120, gt=0, description="Longest wait for an answer, per attempt")
     max_attempts: Positive = Field(
-        5, description="Attempts at a request before it is `http_error`; the next run asks again"
+        5, description="Attempts before a request becomes `http_error`; the next run tries again"
     )
 
 
@@ -120,14 +129,14 @@ class ChatEndpointConfig(EndpointConfig):
 
     batch: bool = Field(
         False,
-        description="Ask by the server's batch API (OpenAI's `/files` and `/batches`): half the price, and "
-        "answers within a day; see docs/servers.md",
+        description="Use the server's batch API (OpenAI's `/files` and `/batches`): half the price, answers "
+        "within a day; see docs/servers.md",
     )
-    batch_poll_seconds: float = Field(60, gt=0, description="Time between two checks of a batch")
+    batch_poll_seconds: float = Field(60, gt=0, description="Time between checks of a batch")
     batch_unfinished: Literal["batch", "ordinary"] = Field(
         "batch",
-        description="How requests that a batch left unanswered (it expired, say) are sent again: in a new "
-        "`batch`, or as `ordinary` requests at the full price",
+        description="How requests left unanswered by a batch (for example, expired) are sent again: in a new "
+        "`batch`, or as `ordinary` requests at full price",
     )
 
 
@@ -135,7 +144,7 @@ class ScorerEndpointConfig(ChatEndpointConfig):
     """The server of the scorer; in no stage hash."""
 
     batch_rounds: bool = Field(
-        False, description="With `batch` and scoring.target_half_width: let each round wait for a batch of its own"
+        False, description="With `batch` and scoring.target_half_width: each round waits for a batch of its own"
     )
 
 
@@ -148,15 +157,15 @@ class EndpointsConfig(Section):
 
 
 class BudgetConfig(Section):
-    """What may be asked and spent in total, over all runs; what the ledger holds counts. In no stage hash."""
+    """Limits on requests and spending over all runs, counted from the ledger. In no stage hash."""
 
     max_usd: Annotated[float, Field(ge=0)] | None = Field(
-        None, description="Stop before more than this is spent, by the price file; null: no limit"
+        None, description="Stop before spending more than this, by the price file; null: no limit"
     )
     max_requests: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="Stop before more requests than this are answered; null: no limit"
+        None, description="Stop before more than this many requests are answered; null: no limit"
     )
     prices: Path = Field(
         Path("config/prices.yaml"),
-        description="What models cost, where a provider is `openai`; the default ships with latentlake",
+        description="Price file for models with provider `openai`; the default ships with latentlake",
     )

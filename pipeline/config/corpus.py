@@ -1,4 +1,4 @@
-"""The corpus: where its text comes from, how it is cut, and which of its windows can become examples."""
+"""The corpus: its text sources, how they are cut, and which windows can become examples."""
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -10,31 +10,31 @@ from pipeline.config.section import Positive, Section
 
 
 class PythonTexts(Section):
-    """The texts that come with every Python installation: the default."""
+    """Texts that come with every Python installation: the default."""
 
     kind: Literal["python"]
 
 
 class _Rows(Section):
-    """What of a row is read: a text, a chat, or tokens."""
+    """What is read from a row: a text, a chat, or tokens."""
 
     text_field: str = Field("text", description="The column or key with the text (jsonl, parquet, hub)")
     messages_field: str | None = Field(
         None,
-        description="In its place: the column or key with a chat's turns, {role, content} or {from, value}, "
-        "written out by the subject model's own chat template",
+        description="Instead of text_field: the column or key with a chat's turns, {role, content} or {from, "
+        "value}, rendered with the subject model's chat template",
     )
     tokens_field: str | None = Field(
         None,
-        description="In its place: the column or key with token ids of a dataset that was tokenised before, "
-        "by the subject model's tokenizer",
+        description="Instead of text_field: the column or key with token ids, for a dataset already tokenised "
+        "with the subject model's tokenizer",
     )
     unit_field: str | None = Field(
         None,
-        description="The column or key that names the unit (book, page, …) whose documents share a role; "
-        "left out, each row is its own unit, and each text file is one",
+        description="The column or key with the unit (book, page, …) whose documents share a role; by default "
+        "each row or text file is a unit of its own",
     )
-    max_documents: Positive | None = Field(None, description="Read no more than this many texts")
+    max_documents: Positive | None = Field(None, description="Read at most this many texts")
 
     @property
     def read_field(self) -> str:
@@ -44,7 +44,7 @@ class _Rows(Section):
     @model_validator(mode="after")
     def _one_field(self) -> Self:
         if self.messages_field and self.tokens_field:
-            raise ValueError("messages_field and tokens_field are both set; a row is read as one or the other")
+            raise ValueError("messages_field and tokens_field are both set; set only one of them")
         return self
 
 
@@ -54,7 +54,7 @@ class FileTexts(_Rows):
     kind: Literal["text", "jsonl", "parquet"]
     path: str = Field(
         min_length=1,
-        description="A file, a folder (searched below), a glob pattern, or the URL of one "
+        description="A file, a folder (searched recursively), a glob pattern, or the URL of one "
         "(`s3://bucket/*.jsonl.zst`, `hf://datasets/…`, any that fsspec knows)"
     )
 
@@ -66,27 +66,29 @@ class FileTexts(_Rows):
     @model_validator(mode="after")
     def _rows_have_fields(self) -> Self:
         if self.kind == "text" and (self.messages_field or self.tokens_field):
-            raise ValueError("a text file has no messages_field or tokens_field; those are of jsonl and parquet")
+            raise ValueError(
+                "messages_field and tokens_field are for kinds jsonl and parquet; a text file has no fields"
+            )
         return self
 
 
 class HubTexts(_Rows):
-    """A dataset on the Hugging Face hub, streamed."""
+    """A dataset on the Hugging Face Hub, streamed."""
 
     kind: Literal["hub"]
     dataset: str = Field(description="Its name, such as `EleutherAI/SmolLM2-135M-10B`, or a local folder")
-    subset: str | None = Field(None, description="Its configuration, where it has several")
+    subset: str | None = Field(None, description="Its configuration, if it has several")
     split: str = Field("train", description="Its split")
-    revision: str | None = Field(None, description="Branch, tag or commit; fixed to a commit at the first run")
+    revision: str | None = Field(None, description="Branch, tag or commit; resolved to a commit at the first run")
 
 
 class DelphiRows(Section):
-    """A cache of EleutherAI's delphi: its rows are the documents, and what fires in them is read, not computed."""
+    """A cache of EleutherAI's delphi: its rows are the documents, and their firings are read, not computed."""
 
     kind: Literal["delphi"]
     path: str = Field(
-        description="Its folder `latents`, in which there is one for each SAE, named as the SAE's hookpoint, or "
-        "that folder's URL (`hf://datasets/…`, `s3://…`, any that fsspec knows)"
+        description="Its folder `latents`, which has a subfolder per SAE named after the SAE's hookpoint; or the "
+        "folder's URL (`hf://datasets/…`, `s3://…`, any that fsspec knows)",
     )
 
     @property
@@ -107,27 +109,29 @@ class CorpusConfig(Section):
     """The text that the subject model reads, and how it is cut."""
 
     sources: Annotated[tuple[TextSource, ...], Field(min_length=1)] = Field(
-        description="Where the text comes from; read in this order"
+        description="Sources of the text, read in this order"
     )
     unreadable: Literal["skip", "stop"] = Field(
         "skip",
-        description="What happens to a file, line or row that is not text (damaged, no UTF-8, no JSON, no such "
-        "field): `skip`: it is left out, named and counted; `stop`: the run stops",
+        description="What to do with a file, line or row that is not text (damaged, not UTF-8, not JSON, no such "
+        "field): `skip`: leave it out, log and count it; `stop`: stop the run",
     )
     context_length: Annotated[int, Field(ge=32, le=65_536)] = Field(
-        256, description="Tokens of a context window at most; documents never share one"
+        256, description="Maximum tokens of a context window; documents never share one"
     )
     prepend_bos: bool = Field(False, description="Begin each context with the model's BOS token (at position 0)")
-    min_document_tokens: Positive = Field(1, description="Shorter documents are dropped, and counted")
+    min_document_tokens: Positive = Field(1, description="Shorter documents are dropped and counted")
     max_document_tokens: Positive = Field(
-        1_000_000, description="Longer texts are cut at blank lines or line ends into documents of one unit"
+        1_000_000, description="Longer texts are cut at blank lines or line ends into documents of the same unit"
     )
     max_tokens: Positive | None = Field(None, description="Stop reading after this many tokens")
     shards: Annotated[int, Field(ge=1, le=100_000)] = Field(
-        4, description="Parts into which the contexts are divided; a worker takes one"
+        4, description="Number of parts that the contexts are divided into; a worker takes one at a time"
     )
     test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.5, description="Share of units whose documents are used to score (`test`), and never shown (`train`)"
+        0.5,
+        description="Share of units whose documents are used to score (`test`) and never shown to explainers "
+        "(`train`)",
     )
 
     @model_validator(mode="after")
@@ -138,7 +142,7 @@ class CorpusConfig(Section):
 
     @property
     def cache(self) -> DelphiRows | None:
-        """The cache that the firings are read from; None where the subject model reads texts."""
+        """The cache that the firings are read from; None if the subject model reads texts."""
         first = self.sources[0]
         return first if isinstance(first, DelphiRows) else None
 
@@ -147,15 +151,17 @@ class CorpusConfig(Section):
         if not any(isinstance(source, DelphiRows) for source in self.sources):
             return self
         if len(self.sources) > 1:
-            raise ValueError("a source of kind delphi is the whole corpus; name no other beside it")
+            raise ValueError("a source of kind delphi must be the only source; remove the others")
         whole = {"prepend_bos": False, "min_document_tokens": 1, "max_tokens": None}
         for key, value in whole.items():
             if getattr(self, key) != value:
                 raise ValueError(
-                    f"{key} does not go with a source of kind delphi, whose rows stay as they are; leave it out"
+                    f"{key} cannot be used with a source of kind delphi, whose rows are taken unchanged; remove it"
                 )
         if self.max_document_tokens < self.context_length:
-            raise ValueError("max_document_tokens is below context_length, and rows of a cache are not cut")
+            raise ValueError(
+                "max_document_tokens is below context_length, but rows of a cache cannot be cut; raise it"
+            )
         return self
 
 
@@ -163,32 +169,35 @@ class SamplingConfig(Section):
     """Which windows of the corpus can become examples."""
 
     slot_tokens: Annotated[int, Field(ge=8, le=512)] = Field(
-        32, description="Tokens of a slot; contexts are cut into slots at an offset drawn by hash"
+        32, description="Tokens per slot; contexts are cut into slots at a random offset"
     )
-    min_slot_tokens: Positive = Field(16, description="Shorter end pieces of a context are left out, and counted")
+    min_slot_tokens: Positive = Field(16, description="Shorter end pieces of a context are left out and counted")
     copied_run_tokens: Annotated[int, Field(ge=8)] = Field(
         32,
-        description="A test slot is no candidate if it touches a run of this many tokens that also stands in "
-        "a train document (a power of two), or, where it is shorter, if it stands there whole",
+        description="A test slot is not a candidate if it overlaps a run of this many tokens (a power of two) "
+        "that also occurs in a train document, or, if it is shorter, if all of it occurs there",
     )
     top: Positive = Field(200, description="Strongest slots kept per feature and role (post: top 200)")
     top_examples: Positive = Field(
         10,
-        description="Strongest test windows of a feature that are among its examples, beside those drawn: "
-        "simulation asks about the first ones, and the report shows the first",
+        description="Strongest test windows of a feature among its examples, in addition to drawn ones: "
+        "simulation asks about the first few, and the report shows the first",
     )
     draws_per_decile: Annotated[int, Field(ge=1, lt=1_000_000)] = Field(
-        25, description="Activating slots kept per feature, role and decile, by hash order"
+        25, description="Activating slots kept per feature, role and decile, drawn at random"
     )
-    silent_candidates: Positive = Field(96, description="Slots drawn per feature and role, to find silent ones")
-    silent_draws: Positive = Field(50, description="Silent slots kept of them")
+    silent_candidates: Positive = Field(
+        96,
+        description="Slots drawn per feature and role in search of silent ones",
+    )
+    silent_draws: Positive = Field(50, description="Silent slots kept among them")
 
     @model_validator(mode="after")
     def _runs_double(self) -> Self:
         if self.copied_run_tokens & (self.copied_run_tokens - 1):
-            raise ValueError("copied_run_tokens is not a power of two")
+            raise ValueError("copied_run_tokens must be a power of two, such as 32")
         if self.min_slot_tokens > self.slot_tokens:
             raise ValueError("min_slot_tokens is above slot_tokens")
         if self.top_examples > self.top:
-            raise ValueError(f"top_examples is above top, the slots kept ({self.top_examples} of {self.top})")
+            raise ValueError(f"top_examples is {self.top_examples}, but only top={self.top} slots are kept")
         return self

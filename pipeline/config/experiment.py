@@ -1,8 +1,7 @@
 """One YAML file is one experiment: frozen, typed, every key described.
 
-Sections are science, part of the stage hashes (see `versions`), so that another value makes another table; but
-for those in `UNHASHED`.
-Unknown keys are refused with the nearest known one.
+Sections are science and part of the stage hashes (see `versions`), so that another value makes another table;
+except those in `UNHASHED`. For an unknown key, the error names the nearest known one.
 """
 
 import os
@@ -29,7 +28,7 @@ from pipeline.config.section import Section
 from pipeline.config.subject import LocalConfig, SaeConfig, SubjectConfig
 from pipeline.errors import ConfigError, nearest
 
-if TYPE_CHECKING:  # the fields of plug-ins are not known to it
+if TYPE_CHECKING:  # type checkers do not know the fields of plug-ins
     _Explaining: TypeAlias = ExplainingConfig
     _Scoring: TypeAlias = ScoringConfig
 else:
@@ -38,18 +37,20 @@ else:
 
 
 UNHASHED = frozenset({"endpoints", "selection", "budget", "report", "machine"})
-"""Sections that only say what is done first, where and how fast, and what is shown; in no stage hash."""
+"""Sections that only decide order, place, speed and presentation; they are in no stage hash."""
 
 
 class Config(Section):
     """One experiment."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=100)] = Field(
-        description="Its folder in the lake, and the first part of its Dagster asset keys"
+        description="Name of its folder in the lake, and first part of its Dagster asset keys"
     )
-    seed: int = Field(0, description="Part of every hash by which something is drawn")
+    seed: int = Field(0, description="Seed for all random draws")
     subject: SubjectConfig = Field(description=SubjectConfig.__doc__)
-    saes: Annotated[tuple[SaeConfig, ...], Field(min_length=1)] = Field(description="The SAEs, all in one pass")
+    saes: Annotated[tuple[SaeConfig, ...], Field(min_length=1)] = Field(
+        description="The SAEs, all encoded in one pass",
+    )
     corpus: CorpusConfig = Field(description=CorpusConfig.__doc__)
     sampling: SamplingConfig = Field(SamplingConfig(), description=SamplingConfig.__doc__)
     heuristics: HeuristicsConfig = Field(HeuristicsConfig(), description=HeuristicsConfig.__doc__)
@@ -66,10 +67,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _sae_names_differ(self) -> Self:
-        names = [sae.name.lower() for sae in self.saes]  # some disks know no other
+        names = [sae.name.lower() for sae in self.saes]  # some file systems ignore case
         for name in names:
             if names.count(name) > 1:
-                raise ValueError(f"two SAEs have the same name, '{name}'; upper and lower case count as one")
+                raise ValueError(f"two SAEs have the same name '{name}' (case is ignored); rename one")
         return self
 
     @model_validator(mode="after")
@@ -77,8 +78,8 @@ class Config(Section):
         for sae in self.saes:
             if sae.source is None and self.corpus.cache is None:
                 raise ValueError(
-                    f"the source of SAE '{sae.name}' is missing; name its folder or file, or a cache of its "
-                    "firings (corpus.sources of kind delphi)"
+                    f"the source of SAE '{sae.name}' is missing; set it to a folder or file, or use a cache of "
+                    "its firings (corpus.sources of kind delphi)"
                 )
         return self
 
@@ -91,12 +92,12 @@ class Config(Section):
             if own.scoring.questions_per_prompt is None:
                 raise ValueError(
                     "endpoints.scorer.batch needs scoring.questions_per_prompt: without it, one request is sent "
-                    "before all others, and in a batch it may take a day"
+                    "before all others, and in a batch that may take a day"
                 )
             if own.scoring.target_half_width is not None and not own.endpoints.scorer.batch_rounds:
                 raise ValueError(
                     "endpoints.scorer.batch with scoring.target_half_width may take a day for each round; set "
-                    "endpoints.scorer.batch_rounds: true if that is meant, or scoring.target_half_width: null"
+                    "endpoints.scorer.batch_rounds: true if you accept that, or scoring.target_half_width: null"
                 )
         return self
 
@@ -107,8 +108,8 @@ class Config(Section):
         n_kept = 10 * self.sampling.draws_per_decile
         if n_drawn > n_kept:
             raise ValueError(
-                f"explaining.n_examples is for {n_drawn} windows of a feature drawn from all, and "
-                f"sampling.draws_per_decile keeps {n_kept}; make it {-(-n_drawn // 10)}, or show fewer"
+                f"explaining.n_examples needs {n_drawn} windows per feature drawn from all deciles, but "
+                f"sampling.draws_per_decile keeps {n_kept}; set it to {-(-n_drawn // 10)}, or show fewer"
             )
         return self
 
@@ -118,19 +119,19 @@ class Config(Section):
         return self
 
     def in_process(self, role: RoleConfig) -> LocalConfig:
-        """The model of a role whose provider is `local`, found and loaded as a subject model is."""
+        """The model of a role with provider `local`; it is found and loaded like a subject model."""
         model = LocalConfig(model=role.model, dtype=role.dtype, precision=role.precision)
         model._machine = self.machine
         return model
 
     def model_named(self, name: str) -> SubjectConfig:
-        """Another model in this process, found and loaded as the subject model is."""
+        """Another model in this process; it is found and loaded like the subject model."""
         return self.subject.model_copy(update={"model": name, "revision": None, "gguf_file": None})
 
     def asked_by(self, name: str) -> Self:
-        """The same experiment as a scorer or a role of that name sees it.
+        """The experiment as seen by a scorer or role of that name.
 
-        Behind an @ it names a model of `scoring.models`, whose keys take the place of the section's own.
+        After an @ the name has a model of `scoring.models`, whose keys override those of the section.
         """
         model = name.partition("@")[2]
         if not model:
@@ -140,13 +141,15 @@ class Config(Section):
         return self.model_copy(update={"scoring": self.scoring.of(model), "endpoints": endpoints})
 
     def with_llm(self, model: str) -> Self:
-        """The same experiment with another model, in int8, in each role whose provider is `local`.
+        """The experiment with another model, in int8, in each role with provider `local`.
 
-        Raises ConfigError if no role's is.
+        Raises ConfigError if there is no such role.
         """
         local = [name for name in ("explaining", "scoring") if getattr(self, name).provider == "local"]
         if not local:
-            raise ConfigError(f"LLM={model}: neither explaining nor scoring has provider `local`")
+            raise ConfigError(
+                f"LLM={model} replaces models with provider `local`, and neither explaining nor scoring has one"
+            )
         own = {"model": model, "precision": "int8"}
         return self.model_copy(update={name: getattr(self, name).model_copy(update=own) for name in local})
 
@@ -159,7 +162,7 @@ class Config(Section):
 
     @property
     def has_auto_precision(self) -> bool:
-        """Whether the precision of a model that runs in this process is left to a trial."""
+        """Whether the precision of any model in this process is to be found by a trial."""
         roles: list[RoleConfig] = [self.explaining, self.scoring]
         roles += map(self.scoring.of, self.scoring.models)
         return self.subject.dtype == "auto" or any(
@@ -167,7 +170,7 @@ class Config(Section):
         )
 
     def in_precision(self, dtype: str) -> Self:
-        """The same experiment with a dtype in place of each `auto`."""
+        """The experiment with this dtype for each `auto`."""
         sections = ("subject", "explaining", "scoring")
         auto = [name for name in sections if getattr(self, name).dtype == "auto"]
         return self.model_copy(
@@ -191,10 +194,10 @@ class Config(Section):
 
     @property
     def lake_url(self) -> str | None:
-        """The URL of the experiment's lake; None where it is the folder."""
+        """The URL of the experiment's lake; None if the lake is a folder."""
         return f"{self.machine.lakes_url}/{self.name}" if self.machine.lakes_url else None
 
     @property
     def device(self) -> str:
-        """The device asked for; `auto` is resolved where torch is loaded."""
+        """The configured device; `auto` is resolved where torch is loaded."""
         return os.environ.get(DEVICE_VARIABLE) or self.machine.device

@@ -1,4 +1,4 @@
-"""An experiment's YAML file, read; what is wrong with it in one sentence."""
+"""Reading an experiment's YAML file; errors in it become one sentence."""
 
 import os
 from pathlib import Path
@@ -16,10 +16,10 @@ from pipeline.shipped import find
 
 
 def load_config(path: Path | str) -> Config:
-    """Read an experiment's YAML file. Raises ConfigError, one sentence for the first thing that is wrong.
+    """Read an experiment's YAML file. Raises ConfigError, one sentence about the first problem.
 
-    A file may extend another: `extends: post.yaml` takes that one's keys and puts its own over them. The model
-    that `LATENTLAKE_LLM` names (`make demo LLM=…`) goes before the file's that run in this process.
+    A file may extend another: `extends: post.yaml` takes that file's keys, which its own override. The model named
+    by `LATENTLAKE_LLM` (`make demo LLM=…`) replaces those of the file that run in this process.
     """
     path = find(path)
     try:
@@ -31,20 +31,20 @@ def load_config(path: Path | str) -> Config:
 
 
 def _values(path: Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The keys of a file, put over those of the one that its `extends` names, from the folder where it stands."""
+    """The keys of a file over those of the file that it `extends`, a path relative to its own folder."""
     if path in extended:
         raise ConfigError(f"config file '{path}' extends itself; name another file in `extends`")
     try:
         values = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        by = f" (named by extends in '{extended[-1]}')" if extended else ""
-        raise ConfigError(f"no config file '{path}'{by}; config/demo.yaml is one to copy") from None
+        by = f" (from extends in '{extended[-1]}')" if extended else ""
+        raise ConfigError(f"no config file '{path}'{by}; copy config/demo.yaml to start one") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file '{path}' cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"config file '{path}' is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"config file '{path}' holds no keys; config/demo.yaml is one to copy")
+        raise ConfigError(f"config file '{path}' has no keys; copy config/demo.yaml to start one")
     base = values.pop("extends", None)
     if base is None:
         return values
@@ -52,7 +52,7 @@ def _values(path: Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
-    """Keys put over others: sections key by key, anything else whole."""
+    """Keys that override others: sections key by key, anything else as a whole."""
     return base | {
         key: _over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
         for key, value in values.items()
@@ -60,18 +60,18 @@ def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
 
 
 _WANTED = {
-    "tuple_type": "it is a list; write [a, b], or each below it behind a dash",
-    "model_type": "it is a section; write its keys below it",
-    "model_attributes_type": "it is a section; write its keys below it",
+    "tuple_type": "it must be a list; write [a, b], or one item per line after a dash",
+    "model_type": "it must be a section; write its keys below it",
+    "model_attributes_type": "it must be a section; write its keys below it",
     "union_tag_not_found": "key 'kind' is missing",
 }
-"""Messages for what pydantic words in terms of Python, by its error types."""
+"""Messages for errors that pydantic words in terms of Python, by error type."""
 
 
 def _first_problem(error: ValidationError) -> str:
     """The first problem in words: where, what, and for an unknown key the nearest known one."""
     problem = error.errors()[0]
-    # Pydantic adds the kind of a text source to the place, behind its number; it is no key of the file.
+    # Pydantic adds the kind of a text source after its number; it is not a key of the file.
     loc = problem["loc"]
     place = [
         str(part) for number, part in enumerate(loc) if not (number == 3 and loc[:2] == ("corpus", "sources"))
@@ -84,18 +84,19 @@ def _first_problem(error: ValidationError) -> str:
         return f"key '{where}' is missing"
     given = problem["input"]
     if given is None:
-        return f"key '{where}' is empty; write its value behind the colon"
+        return f"key '{where}' is empty; write a value after the colon"
     if problem["type"] == "union_tag_invalid":
-        told = problem["ctx"]
-        known = told["expected_tags"].replace("'", "").split(", ")
-        return f"'{where}.kind': there is no '{told['tag']}'; nearest: {nearest(told['tag'], known, len(known))}"
+        context = problem["ctx"]
+        known = context["expected_tags"].replace("'", "").split(", ")
+        tag = context["tag"]
+        return f"'{where}.kind': there is no '{tag}'; nearest: {nearest(tag, known, len(known))}"
     message = _WANTED.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"'{where}': {message[0].lower()}{message[1:]}{shown}"
 
 
 def _known_keys(place: tuple[Any, ...]) -> list[str]:
-    """The keys of the section at `place` in the config; of a text source those of its kind, which stands in it."""
+    """The keys of the section at a path of keys; for a text source, those of the kind in the path."""
     kinds: dict[str, type[BaseModel]] = {
         "python": PythonTexts,
         "hub": HubTexts,
@@ -112,7 +113,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:
-    """The section that a field is, or a list of."""
+    """The section that a field holds, by itself or in a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_section_in, get_args(annotation))), None)

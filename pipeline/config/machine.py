@@ -1,4 +1,4 @@
-"""The machine: where the lakes are, what computes, how much at once."""
+"""The machine: where lakes are kept, the device, and how much is done at once."""
 
 import hashlib
 import os
@@ -22,54 +22,54 @@ class MachineConfig(Section):
     lake: str = Field(
         "lake",
         min_length=1,
-        description="Folder of all lakes; the experiment's is below it, and so is `models/`, which keeps the "
-        "float32 tensors of GGUF files, read from there after their first use. Or the URL of a folder in an "
-        "object store, `s3://BUCKET/PATH` ([how](object-storage.md))",
+        description="Folder of all lakes, with a subfolder per experiment, and `models/` for tensors converted "
+        "from GGUF files to float32 at first use. Or the URL of a folder in an object store, `s3://BUCKET/PATH` "
+        "([how](object-storage.md))",
     )
     lake_cache: Path | None = Field(
         None,
-        description="Folder for what this machine has of a lake at a URL, and for `models/`; by default one named "
-        "after the URL in the user's cache",
+        description="Folder for this machine's copy of a lake at a URL, and for `models/`; by default named after "
+        "the URL, in the user's cache",
     )
     device: str = Field(
         "auto", description="`auto` (cuda, else mps, which has not been tested, else cpu), `cpu`, `cuda:1`, …"
     )
     batch_tokens: Positive | None = Field(
-        None, description="Tokens of one forward pass; left out, 2,048 on a CPU and 16,384 on a GPU"
+        None, description="Tokens per forward pass; by default 2,048 on a CPU and 16,384 on a GPU"
     )
-    flush_tokens: Positive = Field(262_144, description="Tokens whose firings are sorted and written at once")
-    memory_limit: str = Field("4GB", description="DuckDB's memory; beyond it queries spill to disk")
+    flush_tokens: Positive = Field(262_144, description="Tokens whose firings are sorted and written together")
+    memory_limit: str = Field("4GB", description="DuckDB's memory limit; larger queries spill to disk")
 
     @model_validator(mode="after")
     def _lake_is_written_out(self) -> Self:
         for place in filter(None, (self.lake, str(self.lake_cache or ""))):
             if "$" in place:
                 raise ValueError(
-                    f"'{place}' holds a '$', and environment variables are not filled in; write the path out, "
-                    f"begin it with ~, or set {LAKE_VARIABLE}"
+                    f"'{place}' contains a '$', but environment variables are not expanded; write out the path, "
+                    f"start it with ~, or set {LAKE_VARIABLE}"
                 )
         return self
 
     @property
     def lakes_url(self) -> str | None:
-        """The URL that all lakes are below, the environment's before the config's; None where it is a folder."""
+        """The URL that all lakes are below; None for a folder. The environment overrides the config."""
         place = str(os.environ.get(LAKE_VARIABLE) or self.lake)
         return place.rstrip("/") if "://" in place else None
 
     @property
     def lakes_folder(self) -> Path:
-        """The folder of all lakes on this machine, absolute: the environment's before the config's."""
+        """The folder of all lakes on this machine, absolute. The environment overrides the config."""
         if (url := self.lakes_url) is None:
             return Path(os.environ.get(LAKE_VARIABLE) or self.lake).expanduser().absolute()
         if given := os.environ.get(CACHE_VARIABLE) or self.lake_cache:
             return Path(given).expanduser().absolute()
         home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        # The readable part is the same for some URLs, and a URL is another store at another endpoint.
-        told_apart = hashlib.sha256(f"{url} {endpoint_of(url)}".encode()).hexdigest()[:8]
-        return home / "latentlake" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', url)}-{told_apart}"
+        # Some URLs have the same readable part, and a URL means another store at another endpoint.
+        suffix = hashlib.sha256(f"{url} {endpoint_of(url)}".encode()).hexdigest()[:8]
+        return home / "latentlake" / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', url)}-{suffix}"
 
 
 def endpoint_of(url: str) -> str:
-    """The address of the S3 server that the environment names for a URL; empty where none is, or none is asked."""
+    """The S3 server that the environment sets for a URL; empty if none is set, or the URL is not S3."""
     names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if url.startswith(("s3:", "s3a:")) else ()
     return next(filter(None, map(os.environ.get, names)), "")

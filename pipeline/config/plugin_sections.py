@@ -1,4 +1,4 @@
-"""The part of a section that plug-ins make: their names, and a key with the settings of each."""
+"""The part of a section that comes from plug-ins: their names, and a key with the settings of each."""
 
 from typing import Any, TypeVar, cast
 
@@ -12,7 +12,7 @@ Settings = TypeVar("Settings", bound=BaseModel)
 
 
 def known(kind: Kind) -> AfterValidator:
-    """Checks that names are those of plug-ins that were found, each once."""
+    """A check that names are those of existing plug-ins, without repeats."""
 
     def check(names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
@@ -21,21 +21,23 @@ def known(kind: Kind) -> AfterValidator:
             except ConfigError as error:
                 raise ValueError(str(error)) from None
         if len(set(names)) < len(names):
-            raise ValueError(f"one of the {kind} is named twice")
+            raise ValueError(f"the list of {kind} has a name twice")
         return names
 
     return AfterValidator(check)
 
 
 def with_plugins(section: type[Section], kind: Kind) -> Any:
-    """A section with a field for each plug-in that was found, of its own settings.
+    """A section with a field for the settings of each plug-in.
 
-    It is pickled, with a config that goes to another process, by its name in `pipeline.config.experiment`.
+    A config sent to another process is pickled, with this class by its name in `pipeline.config.experiment`.
     """
     fields: dict[str, Any] = {}
     for name, plugin in find_plugins(kind).items():
         if name in section.model_fields:
-            raise ConfigError(f"{kind[:-1]} '{name}' ({plugin.module}) has the name of a key of the config")
+            raise ConfigError(
+                f"{kind[:-1]} '{name}' ({plugin.module}) has the same name as a key of the config; rename it"
+            )
         settings = plugin.settings
         fields[name] = (settings, Field(settings(), description=settings.__doc__))
     made = create_model(
@@ -50,5 +52,5 @@ def with_plugins(section: type[Section], kind: Kind) -> Any:
 
 
 def settings_of(section: Section, plugin: str, kind: type[Settings]) -> Settings:
-    """The settings of a plug-in in its section of the config, by the class in its `settings.py`."""
+    """The settings of a plug-in, typed as the class in its `settings.py`."""
     return cast(Settings, getattr(section, plugin))

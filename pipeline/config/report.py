@@ -1,4 +1,4 @@
-"""The report: what stands beside its figures."""
+"""The report: reference figures."""
 
 from typing import Literal
 
@@ -8,10 +8,10 @@ from pipeline.config.section import Section
 
 
 class ReportConfig(Section):
-    """What the report shows beside the experiment's own figures; in no stage hash."""
+    """Reference figures in the report; in no stage hash."""
 
     beside: Literal["post"] | None = Field(
         None,
-        description="Published figures beside the experiment's own: `post`, those of Juang et al. (EleutherAI, "
-        "July 2024)",
+        description="Published figures shown beside the experiment's own: `post`, those of Juang et al. "
+        "(EleutherAI, July 2024)",
     )

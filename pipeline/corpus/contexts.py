@@ -1,4 +1,4 @@
-"""Documents are cut into context windows."""
+"""Cutting documents into context windows."""
 
 from dataclasses import replace
 
@@ -8,9 +8,9 @@ from pipeline.make_table import make_table
 
 
 def write_contexts(lake: Lake, shard: int) -> Published:
-    """Cut a shard's documents into context windows; ends of documents are kept.
+    """Cut a shard's documents into context windows; a short last context is kept.
 
-    Each generation's go into a file of its own; those that are there stay, unless all are.
+    Each generation has its own file; existing files are kept, unless all exist, in which case all are rebuilt.
     """
     lake.require("documents")
     published = [

@@ -1,4 +1,4 @@
-"""Texts become documents: read, tokenised, cut where they are long, and counted where they are left out."""
+"""From texts to documents: read, tokenised, cut if long, and counted if left out."""
 
 import hashlib
 import logging
@@ -30,7 +30,7 @@ _log = logging.getLogger(__name__)
 _TEXTS_AT_ONCE = 64
 _NAMED = 5
 _BREAKS = ("\n\n", "\n", " ")
-"""Where a long text is cut: at a blank line, else at a line end, else between words."""
+"""Where long texts are cut: at a blank line, else at a line end, else between words."""
 
 READ_SCHEMA = pa.schema(
     [
@@ -42,11 +42,11 @@ READ_SCHEMA = pa.schema(
         ("token_ids", pa.list_(pa.int32())),
     ]
 )
-"""What was read, before `documents.sql` drops duplicates and numbers contexts."""
+"""The rows read, before `documents.sql` drops duplicates and numbers contexts."""
 
 
 class Piece(NamedTuple):
-    """A document to be: a whole text, or a part of a long one."""
+    """A future document: a whole text, or a part of a long one."""
 
     source: str
     unit: str
@@ -56,22 +56,22 @@ class Piece(NamedTuple):
 
     @property
     def doc_id(self) -> str:
-        """The hash of its text, so that equal ones fall away; of a cache's row its number, the context's too."""
+        """The hash of its text, so that duplicates are dropped; for a row of a cache, its number."""
         if self.row is not None:
             return f"{self.row:012d}"
         return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 class Read(NamedTuple):
-    """What was read of the corpus, in documents and their tokens, and what was left out of it.
+    """Counts of what was read from the corpus, and of what was left out.
 
     Attributes:
-        n_documents: Documents read, those included that were too short.
-        n_tokens: Tokens of the documents that were not.
+        n_documents: Documents read, including those that were too short.
+        n_tokens: Tokens of the documents that were long enough.
         n_short: Documents that were too short.
-        n_empty: Texts without a word, which make no document.
-        n_unreadable: What could not be read.
-        named: The first of these, in words.
+        n_empty: Texts without words.
+        n_unreadable: Texts or files that could not be read.
+        named: The first of these, described.
     """
 
     n_documents: int
@@ -82,7 +82,7 @@ class Read(NamedTuple):
     named: Sequence[str]
 
     def sentence(self) -> str | None:
-        """What was left out, in words; None if it is nothing."""
+        """A sentence about what was left out; None if nothing was."""
         more = "; …" if self.n_unreadable > len(self.named) else ""
         counts = [
             (self.n_unreadable, f"{self.n_unreadable:,} that cannot be read ({'; '.join(self.named)}{more})"),
@@ -97,12 +97,12 @@ def write_documents(lake: Lake) -> Published:
     """Read the corpus into `documents`: cut, tokenised, duplicates dropped, roles and shards by hash.
 
     Texts are streamed to a temporary file; dropping, numbering and roles are one SQL select over it. Each
-    generation has a file of its own, and what is there is not read again, unless all of it is.
+    generation has its own file; existing ones are not read again, unless all exist, in which case all are.
     Figures: documents read, too short, duplicate and kept, and their tokens; texts that are empty or unreadable.
     What was left out is logged.
 
     Raises:
-        CorpusError: A source cannot be read, or nothing is left of the corpus.
+        CorpusError: A source cannot be read, or the corpus is empty.
     """
     return [_write_generation(lake, generation) for generation in lake.missing_generations("documents")][-1]
 
@@ -130,7 +130,7 @@ def _write_generation(lake: Lake, generation: int) -> Published:
 
 
 def earlier_documents(lake: Lake, generation: int) -> list[Path]:
-    """The files of the documents of the generations before one; of the first, a file without a row."""
+    """The files of the documents of earlier generations; for the first, a file without rows."""
     lake.ensure_schema_file("documents", generation=0)
     paths = [lake.path("documents", generation=each) for each in range(generation)]
     return paths or [lake.folder("documents", generation=0) / SCHEMA_FILE]
@@ -139,7 +139,7 @@ def earlier_documents(lake: Lake, generation: int) -> list[Path]:
 def read_documents(config: Config, path: Path, max_tokens: int | None, generation: int = 0) -> Read:
     """Read the first max_tokens tokens (None: all) of a generation into a Parquet file of READ_SCHEMA.
 
-    Raises CorpusError if a source cannot be read, or nothing is left of the first generation.
+    Raises CorpusError if a source cannot be read, or the first generation is empty.
     """
     corpus = config.corpus
     texts = _Filled(config, generation)
@@ -163,7 +163,7 @@ def read_documents(config: Config, path: Path, max_tokens: int | None, generatio
 
 
 class _Filled:
-    """The corpus's texts without those that are empty or cannot be read; these are counted as they come."""
+    """The corpus's texts without empty and unreadable ones, which are counted."""
 
     def __init__(self, config: Config, generation: int) -> None:
         self._texts = corpus_texts(config, self.leave_out, generation)
@@ -179,7 +179,7 @@ class _Filled:
                 yield text
 
     def leave_out(self, error: CorpusError) -> None:
-        """Count what is no text. Raises it if corpus.unreadable is `stop`."""
+        """Count something unreadable. Raises the error if corpus.unreadable is `stop`."""
         if self._stops:
             raise error
         self.n_unreadable += 1
@@ -188,7 +188,7 @@ class _Filled:
 
 
 def _pieces(texts: _Filled, config: Config) -> Iterator[Piece]:
-    """Texts, tokenised; long ones in pieces."""
+    """Tokenised texts; long ones in pieces."""
     tokenizer, most = load_tokenizer(config.subject), config.corpus.max_document_tokens
     for text, token_ids in tokenise(texts, config, texts.leave_out):
         if text.turns or text.token_ids:  # their words alone would not give their tokens
@@ -201,7 +201,7 @@ def _pieces(texts: _Filled, config: Config) -> Iterator[Piece]:
 
 
 def _first_tokens(pieces: Iterable[Piece], max_tokens: int | None) -> Iterator[Piece]:
-    """The first pieces that hold max_tokens tokens together; all of them where it is None."""
+    """The first pieces with max_tokens tokens in total; all if it is None."""
     n_tokens = 0
     for piece in pieces if max_tokens is None or max_tokens > 0 else ():
         yield piece
@@ -232,14 +232,14 @@ def _cut(text: Text, token_ids: list[int], tokenizer: Any, max_tokens: int) -> I
     for part, part_ids in zip(filled, tokenizer(filled, add_special_tokens=False).input_ids, strict=True):
         piece = text._replace(text=part)
         if len(part) < len(text.text):
-            # On its own a part can take a token more than it took in the whole; then it is cut once more.
+            # On its own, a part can have more tokens than within the whole text; then it is cut once more.
             yield from _cut(piece, part_ids, tokenizer, max_tokens)
-        else:  # a character of more tokens than fit
+        else:  # a character with more tokens than fit
             yield Piece(piece.source, piece.unit, piece.text, part_ids)
 
 
 def _last_break(text: str, start: int, end: int) -> int:
-    """Where to cut before `end`: after the last break in the second half of text[start:end], else there."""
+    """Where to cut: after the last break in the second half of text[start:end], else at `end`."""
     for mark in _BREAKS:
         place = text.rfind(mark, (start + end) // 2, end)
         if place > start:

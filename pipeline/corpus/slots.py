@@ -1,4 +1,4 @@
-"""Slots of the corpus; a corpus that gives none in a role is refused before any model runs."""
+"""Slots of the corpus; a corpus without slots in a role is refused before any model runs."""
 
 import logging
 from dataclasses import replace
@@ -34,9 +34,9 @@ def write_slots(lake: Lake) -> Published:
 
 
 def check_first_texts(lake: Lake) -> None:
-    """Try whether a corpus that is not cut yet will give slots, on its first 200,000 tokens; no table is written.
+    """Check on its first 200,000 tokens whether a corpus will have slots; no table is written.
 
-    Raises CorpusError if a role has no slot that can become an example; of a longer corpus that is logged.
+    Raises CorpusError if a role has no slot that can become an example; for a longer corpus, only logs that.
     """
     if lake.has("slots") or lake.generation:
         return
@@ -53,7 +53,7 @@ def check_first_texts(lake: Lake) -> None:
             except CorpusError as error:
                 if read.n_tokens < most or most == lake.config.corpus.max_tokens:  # that was all of it
                     raise
-                _log.warning("the first %s tokens alone would not do: %s", f"{read.n_tokens:,}", error)
+                _log.warning("the first %s tokens alone are not enough: %s", f"{read.n_tokens:,}", error)
 
 
 def _check_roles(lake: Lake, connection: duckdb.DuckDBPyConnection) -> None:
@@ -63,7 +63,7 @@ def _check_roles(lake: Lake, connection: duckdb.DuckDBPyConnection) -> None:
     for row in roles.to_dicts():
         if not row["n_candidates"]:
             reason = _reason(lake.config, row, n_documents)
-            raise CorpusError(f"the corpus gives no slot in the role `{row['role']}`: {reason}")
+            raise CorpusError(f"the corpus has no slot in the role `{row['role']}`: {reason}")
 
 
 def _reason(config: Config, row: dict[str, Any], n_documents: int) -> str:
@@ -82,7 +82,7 @@ def _reason(config: Config, row: dict[str, Any], n_documents: int) -> str:
             "texts (corpus.sources), or lower sampling.min_slot_tokens"
         )
     return (
-        f"{counts} give {row['n_slots']:,} slots, and each touches a run of {sampling.copied_run_tokens} tokens "
-        "that also stands in the other role's documents, or stands there whole, as in a template; take the "
-        "repeated text out (corpus.sources)"
+        f"{counts} give {row['n_slots']:,} slots, but each overlaps a run of {sampling.copied_run_tokens} tokens "
+        "that also occurs in the other role's documents, or occurs there as a whole, as in a template; remove the "
+        "repeated text (corpus.sources)"
     )

@@ -1,4 +1,4 @@
-"""Texts become tokens: by the subject model's tokenizer, its chat template for chats, or as they came."""
+"""From texts to tokens: by the subject model's tokenizer, its chat template for chats, or as given."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -20,11 +20,11 @@ def tokenise(
 ) -> Iterator[tuple[Text, list[int]]]:
     """Texts with the subject model's token ids for them, without BOS, in their order.
 
-    The words of a chat, and of a text that came as tokens, are those of its tokens. A chat that the template does
-    not accept is given to `leave_out`.
+    The text of a chat, and of a text given as tokens, is decoded from its tokens. A chat that the template rejects
+    is passed to `leave_out`.
 
     Raises:
-        CorpusError: The model has no chat template, or lacks a token of a text that came as tokens.
+        CorpusError: The model has no chat template, or lacks a token of a text given as tokens.
     """
     tokenizer = load_tokenizer(config.subject)
     iterator = iter(texts)
@@ -44,7 +44,7 @@ def tokenise(
 
 
 def bos_prefix(config: Config) -> list[int]:
-    """What each context begins with: the BOS token id if the config asks for it, else nothing.
+    """The tokens that begin each context: the BOS token id if the config asks for it, else none.
 
     Raises CorpusError if the tokenizer has no such token.
     """
@@ -59,7 +59,7 @@ def bos_prefix(config: Config) -> list[int]:
 
 
 def decode(tokenizer: Any, token_ids: Sequence[int]) -> str:
-    """The words of tokens, control tokens included."""
+    """The text of tokens, including control tokens."""
     words: str = tokenizer.decode(token_ids, clean_up_tokenization_spaces=False)
     return words
 
@@ -68,7 +68,7 @@ def _chat(tokenizer: Any, text: Text, config: Config) -> tuple[Text, list[int]]:
     if tokenizer.chat_template is None:
         raise CorpusError(
             f"corpus source '{text.source}' holds chats (messages_field), and the tokenizer of "
-            f"'{config.subject.model}' has no chat template to write them by; read a text_field instead"
+            f"'{config.subject.model}' has no chat template to render them; read a text_field instead"
         )
     ids = _own_bos(tokenizer, template_ids(tokenizer, [text.turns], asks=False)[0], config)
     return text._replace(text=decode(tokenizer, ids)), ids
@@ -78,13 +78,13 @@ def _as_it_came(tokenizer: Any, text: Text, config: Config) -> tuple[Text, list[
     if (largest := max(text.token_ids)) >= len(tokenizer):
         raise CorpusError(
             f"corpus source '{text.source}', {text.unit}: token {largest} is not among the {len(tokenizer):,} "
-            f"tokens of '{config.subject.model}'; it was tokenised for another model: name that "
-            "one, or read the source's text, where it has any (text_field)"
+            f"tokens of '{config.subject.model}'; it was tokenised for another model: use that "
+            "model, or read the source's text, if it has one (text_field)"
         )
     ids = _own_bos(tokenizer, list(text.token_ids), config)
     return text._replace(text=decode(tokenizer, ids)), ids
 
 
 def _own_bos(tokenizer: Any, ids: list[int], config: Config) -> list[int]:
-    """Tokens without a BOS in front, where every context gets its own (corpus.prepend_bos)."""
+    """Tokens without a leading BOS, if every context gets its own (corpus.prepend_bos)."""
     return ids[1:] if config.corpus.prepend_bos and ids[:1] == [tokenizer.bos_token_id] else ids

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 
 from pipeline.corpus.tokenising import tokenise
 from pipeline.errors import LakeError
-from pipeline.firings.forward import Reader, encode_batch, open_reader
-from pipeline.firings.store import FiringBuffer
+from pipeline.firings.buffers import FiringBuffer
+from pipeline.firings.forward import Reader, encode_batch, open_encoder
 from pipeline.lake import Lake
 from pipeline.sources import corpus_texts
 from pipeline.subject.contexts import ContextBatch, pad_contexts
@@ -88,7 +88,7 @@ def caching_cost(lake: Lake) -> CachingCost | None:
         rows = lake.query("document_shards").iter_rows()
         n_tokens = sum(n for generation, shard, n in rows if (generation, shard) in missing)
     subject = load_subject(config.subject, config.device)
-    readers = {sae.name: open_reader(config, sae, subject.device) for sae in config.saes}
+    readers = {sae.name: open_encoder(config, sae, subject.device) for sae in config.saes}
     firings, speed = measure_firing(lake, subject, readers)
     return CachingCost(n_tokens, is_exact, firings, speed, free_bytes(lake.root))
 

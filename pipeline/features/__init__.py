@@ -1,1 +1,1 @@
-"""All features of an SAE: their tables, selection, neighbours, logits, scrambled contexts."""
+"""Computations over all features of an SAE: selection, neighbours, logits, scrambled contexts."""

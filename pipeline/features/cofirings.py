@@ -1,10 +1,11 @@
-"""Which features fire on the same tokens: for every feature those that do so most, beside what chance would give.
+"""Which features fire on the same tokens: for every feature the most frequent ones, with the count expected by
+chance.
 
 Features a and b, of n_a and n_b firings among N tokens, fire together on n_a n_b / N of them by chance. The rank
-goes by n_both less that, which is n_a (P(b | a) - P(b)): by n_both alone every list would begin with the features
-that fire anywhere. Each pair of firings of a token is counted, so that work grows with the square of what fires
-on one; the tokens are all of the corpus, or as many by hash as hold `heuristics.cofiring_firings`, which bounds
-memory (8 bytes a firing) and time. Every row says of how many tokens its counts are.
+is by n_both minus that, which is n_a (P(b | a) - P(b)): by n_both alone, every list would begin with features that
+fire everywhere. Each pair of firings on a token is counted, so the work grows with the square of the firings per
+token; the tokens are the whole corpus, or a sample by hash with `heuristics.cofiring_firings` firings, which
+bounds memory (8 bytes per firing) and time. Every row has the number of tokens counted.
 """
 
 from dataclasses import replace
@@ -22,7 +23,7 @@ from pipeline.progress import progress
 
 
 def write_feature_cofirings(lake: Lake, sae: str) -> Published:
-    """Write the features that fire with each most. Figures: the tokens and firings that were counted."""
+    """Write each feature's most frequent co-firing features. Figures: the tokens and firings counted."""
     lake.require("activations", "contexts", sae=sae)
     heuristics, n_features = lake.config.heuristics, lake.config.sae(sae).n_features
     n_firings = sum(_n_rows(lake, sae, bucket) for bucket in range(n_buckets_of(n_features)))
@@ -60,7 +61,7 @@ def _counted_firings(lake: Lake, sae: str, token_index: Ints) -> tuple[Ints, Int
     token_index: [n_tokens], ascending. The firings of one bucket are in memory at a time, and those counted.
     """
     n_features = lake.config.sae(sae).n_features
-    # From 1 on, 0 for a token that is not counted; as long as the corpus, and so in a file.
+    # From 1; 0 for a token that is not counted; as long as the corpus, so in a file.
     number_of = mapped(lake, int(token_index.max(initial=-1)) + 1, np.dtype(np.int32))
     number_of[token_index] = np.arange(1, len(token_index) + 1)
     counts, tokens = [], []

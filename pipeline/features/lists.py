@@ -1,4 +1,4 @@
-"""Lists of features as people have them: which SAE, which feature, and often what it was found to be.
+"""Reading people's lists of features: SAE, feature, and often an explanation.
 
     sae or hookpoint, feature[, priority][, explanation]     CSV, TSV, JSON, JSON lines or Parquet
     modelId, layer, index[, description]                      Neuronpedia's lists and exports
@@ -7,8 +7,8 @@
     {"<feature>": "<explanation>", …}                         a file for each SAE, named like it
     <hookpoint>_latent<feature>.txt, a JSON string each       delphi's folder of explanations
 
-A SAE is named as in the config: by its name, its hookpoint, or one of `saes.aliases`, the names that others give
-it. Files may be compressed (.gz).
+An SAE is identified by its name in the config, its hookpoint, or one of `saes.aliases`, its names elsewhere. Files
+may be compressed (.gz).
 """
 
 import csv
@@ -42,14 +42,14 @@ class Entry(NamedTuple):
     """A row of a list.
 
     Attributes:
-        place: Where it stands: `line 4`, or its file's name.
-        names: What the SAE may be called there; empty where the row names none.
-        by: What these names are.
-        feature: The feature as it is written there; None where there is none.
-        priority: The batch's priority as it is written there.
-        words: What the feature is said to be.
+        place: Its location: `line 4`, or its file's name.
+        names: Possible names of the SAE; empty if the row has none.
+        by: The kind of these names.
+        feature: The feature as written; None if there is none.
+        priority: The batch's priority as written.
+        words: The feature's explanation.
         columns: The names of the row's columns.
-        fault: Why the row cannot be read; None where it can.
+        fault: Why the row cannot be read; None if it can.
     """
 
     place: str
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
 
 
 class _Fault(NamedTuple):
-    """What stands in the place of a row that cannot be read, and why."""
+    """An unreadable row, and the reason."""
 
     fault: str
 
@@ -71,14 +71,14 @@ class _Fault(NamedTuple):
 def read_entries(path: Path, key: str) -> Iterator[Entry]:
     """The rows of a list, or of a folder of lists, in order; repeated header rows are left out.
 
-    A row that cannot be read is one with a `fault`; those after it are read.
+    An unreadable row has a `fault`; the rows after it are read.
 
     Args:
         path: The file or folder.
         key: The key of the config that names it, for errors.
 
     Raises:
-        ConfigError: It is not there, cannot be read, or is of another kind.
+        ConfigError: It does not exist, cannot be read, or is of another kind.
     """
     if path.is_dir():
         files = sorted(file for file in path.rglob("*") if _is_list(file) or _DELPHI.fullmatch(file.name))
@@ -96,7 +96,7 @@ def read_entries(path: Path, key: str) -> Iterator[Entry]:
 
 
 def find_saes(saes: Sequence[SaeConfig], entry: Entry) -> list[SaeConfig]:
-    """The SAEs that a row names: several where it names a hookpoint that they share."""
+    """The SAEs that a row names; several for a hookpoint that they share."""
     for name in entry.names:
         if entry.by == "hookpoint":
             found = [sae for sae in saes if sae.hookpoint == name]
@@ -108,7 +108,7 @@ def find_saes(saes: Sequence[SaeConfig], entry: Entry) -> list[SaeConfig]:
 
 
 def whole(value: Any) -> int | None:
-    """A whole number, as a number or spelled, `3.0` too; None for anything else, such as `9_123`."""
+    """An integer given as a number or text, including `3.0`; None for anything else, such as `9_123`."""
     if isinstance(value, str):
         return int(found[1]) if (found := _WHOLE.fullmatch(value.strip())) else None
     if isinstance(value, bool):
@@ -165,7 +165,7 @@ def _entry(place: str, row: dict[str, Any]) -> Entry:
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """Where each row stands, and a dict, a fault, or what JSON has in place of an object."""
+    """Each row's location, and a dict, a fault, or a JSON value that is not an object."""
     match _kind(path):
         case ".csv" | ".tsv":
             yield from _csv_rows(_text(path))
@@ -187,7 +187,7 @@ def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any] | _Fault]]:
     reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
     lowered = [name.lower() for name in reader.fieldnames]
     if twice := next((name for name in lowered if name and lowered.count(name) > 1), None):
-        raise ValueError(f"the column '{twice}' stands there twice")
+        raise ValueError(f"the column '{twice}' is there twice")
     while True:
         first = reader.line_num + 1
         try:
@@ -220,7 +220,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
 
 
 def _json(text: str) -> Any:
-    """What a JSON text says, or what is wrong with it."""
+    """The value of a JSON text, or what is wrong with it."""
     try:
         return json.loads(text)
     except ValueError:

@@ -1,9 +1,9 @@
-"""Which tokens a feature promotes and suppresses: its decoder direction, read through the unembedding.
+"""The tokens that a feature promotes and suppresses: its decoder direction through the unembedding.
 
 The logit lens on a direction d (nostalgebraist 2020; the post's "logit weights"): W_U diag(g) d, with g the gain
 of the final norm; where that norm takes its input's mean away (LayerNorm), so is the mean of d. The mean over the
-vocabulary is subtracted, on which no probability depends. A logit is per unit of activation, but for the norm's
-division, a positive factor that depends on the context. What later layers make of the feature is left out.
+vocabulary is subtracted, which changes no probability. A logit is per unit of activation, up to the norm's scale,
+a positive factor that depends on the context. The effect of later layers is ignored.
 """
 
 from collections.abc import Iterator
@@ -39,7 +39,7 @@ class Extremes(NamedTuple):
 def write_feature_logits(lake: Lake, sae: str) -> Published:
     """Write the tokens that each feature of an SAE promotes and suppresses most.
 
-    Where the SAE's directions do not reach the logits (see `path_to_logits`) both lists are null. Figures: the
+    If the SAE's directions do not reach the logits (see `path_to_logits`), both lists are null. Figures: the
     path, and the median logit of the first promoted token.
     """
     lake.require("saes", "tokens")
@@ -113,7 +113,7 @@ def _token_blocks(unembedding: Unembedding, n_tokens: int) -> Iterator[tuple[int
 
 
 def listed_tokens(extremes: Extremes, texts: pl.Series, is_zero: Tensor) -> pa.Array:
-    """A list of (token_id, text, logit) a feature; null where the direction is zero."""
+    """A list of (token_id, text, logit) per feature; null if the direction is zero."""
     n_features, n_listed = extremes.token_ids.shape
     token_ids = extremes.token_ids.flatten().numpy()
     tokens = pa.StructArray.from_arrays(

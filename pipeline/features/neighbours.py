@@ -1,9 +1,9 @@
 """Near neighbours of every feature by the cosine of their decoder directions: exact, and in bounded memory.
 
 Every product is computed once, in the dtype that this machine multiplies fastest (bfloat16, where it has the
-instructions for it), in square blocks above the diagonal; a block serves its rows and its columns. Rounding is
-bounded for each product, so that a pair is dropped only if it is proven not to be among the nearest. What is
-left, some tens of pairs a feature, is computed again in float64, which decides. For unit vectors a, b rounded to
+instructions for it), in square blocks above the diagonal; a block serves its rows and its columns. The
+rounding error of each product is bounded, so a pair is dropped only if it is provably not among the nearest. The
+rest, some tens of pairs per feature, is computed again in float64, which decides. For unit vectors a, b rounded to
 a', b', with e_a = |a - a'|, d their width, and p the product as it was computed:
 
     |p - a.b| <= e_a |b'| + e_b + g + u |p|
@@ -26,20 +26,25 @@ from pipeline.models.precision import faster_dtype
 from pipeline.progress import progress
 from pipeline.sae import load_sae
 
-N_NEIGHBOURS = 10
+_N_NEIGHBOURS = 10
+
+LEAST_COSINE = 0.01
+"""The least cosine of a neighbour. Features of real SAEs have nearer ones; in a dictionary of orthogonal directions
+(a model's neurons) all pairs tie at 0, and their ids would decide which of them count. It is twice the rounding
+error of the first products in bfloat16, so such pairs are not computed again."""
 
 _PANEL = 4096
 """Features a side of a block of products."""
 
 _GROUP = 64
-"""Products whose maximum is looked at first: where it is too small, none of them is."""
+"""Products whose maximum is checked first: if it is too small, all are skipped."""
 
 _MAX_PENDING = 1 << 23
-"""Pairs that wait for float64 at most; beyond it they are settled early."""
+"""Maximum number of pairs waiting for float64; beyond it they are settled early."""
 
 _TRIALS = 5
 _PAIRS_AT_ONCE = 256
-"""So few that their vectors stay in the processor's cache."""
+"""Few enough that their vectors stay in the processor's cache."""
 
 
 class Neighbours(NamedTuple):
@@ -53,7 +58,10 @@ class Neighbours(NamedTuple):
 
 @of_weights
 def write_feature_neighbours(lake: Lake, sae: str) -> Published:
-    """Write each feature's ten nearest others. Figures: the median cosine of the nearest, and near copies."""
+    """Write each feature's nearest others, ten at most.
+
+    Figures: the median cosine of the nearest, and the number of features with a near copy.
+    """
     own = lake.config.sae(sae)
     found = nearest(load_sae(own).decoder)
     columns = {
@@ -73,11 +81,12 @@ def write_feature_neighbours(lake: Lake, sae: str) -> Published:
 
 
 @torch.inference_mode()
-def nearest(directions: Tensor, n_neighbours: int = N_NEIGHBOURS, dtype: torch.dtype | None = None) -> Neighbours:
+def nearest(directions: Tensor, n_neighbours: int = _N_NEIGHBOURS, dtype: torch.dtype | None = None) -> Neighbours:
     """The nearest others of each row of directions [n, d] by cosine in float64; ties go to the smaller index.
 
-    A row of zeros has no direction: it has no neighbours, and is none. `dtype`, that of the first products,
-    changes how long it takes and never the result; left out, it is the one that is faster here.
+    Only rows with a cosine of LEAST_COSINE or more count, so a row may have fewer. A row of zeros has no direction:
+    it has no neighbours, and is not one. `dtype`, that of the first products, affects the time and never the
+    result; if left out, it is the faster one on this machine.
     """
     search = _Search(directions, n_neighbours, dtype or faster_dtype(directions.shape[1]))
     starts = range(0, search.n_rows, _PANEL)
@@ -116,7 +125,7 @@ class _Search:
         self._store_error = torch.finfo(dtype).eps / 2
         # The largest products of each row so far; the least of them bounds its n-th nearest from below.
         self._largest = torch.full((self.n_rows, n_neighbours), -torch.inf, dtype=dtype)
-        self._floor = torch.full((self.n_rows,), -torch.inf, dtype=torch.float64)
+        self._floor = torch.full((self.n_rows,), LEAST_COSINE, dtype=torch.float64)
         self._pending: list[tuple[Tensor, Tensor, Tensor]] = []  # rows int32, columns int32, products
         self._n_pending = 0
         self._found = _no_pairs()
@@ -126,7 +135,7 @@ class _Search:
         n_columns = min(_PANEL, self.n_rows - second)
         rows = self._rounded[first : min(first + _PANEL, self.n_rows)]
         products = linear(rows, self._rounded[second : second + _PANEL])
-        products[:, n_columns:] = -torch.inf  # the padding is nobody's neighbour
+        products[:, n_columns:] = -torch.inf  # padding is not a neighbour
         if first == second:
             products.fill_diagonal_(-torch.inf)  # nor is a feature its own
         # Maxima over a dimension in the middle of memory are slow, so that each side has its own way to them.
@@ -194,10 +203,12 @@ class _Search:
                 torch.split(features, _PAIRS_AT_ONCE), torch.split(neighbours, _PAIRS_AT_ONCE), strict=True
             )
         ]
+        cosine = torch.cat([self._found.cosine, *cosines])
+        is_near = cosine >= LEAST_COSINE
         self._found = _nearest_of(
-            torch.cat([self._found.feature, features]),
-            torch.cat([self._found.neighbour, neighbours]),
-            torch.cat([self._found.cosine, *cosines]),
+            torch.cat([self._found.feature, features])[is_near],
+            torch.cat([self._found.neighbour, neighbours])[is_near],
+            cosine[is_near],
             self._n_neighbours,
         )
         last = self._found.rank == self._n_neighbours

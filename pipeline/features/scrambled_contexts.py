@@ -1,7 +1,7 @@
-"""Scrambled contexts: does a unigram candidate still fire on its tokens when random ones stand around them?
+"""Scrambled contexts: does a unigram candidate still fire on its tokens among random ones?
 
 The post's verification. SQL draws the texts, one pass of the subject model reads them, and the firings go through
-the store's buffer to SQL again. The pass is cut into pieces; a killed one goes on with the piece it was in.
+the store's buffer to SQL again. The pass is done in pieces; after a kill it resumes with the current piece.
 """
 
 from dataclasses import replace
@@ -12,8 +12,8 @@ import pyarrow as pa
 
 from pipeline.corpus.tokenising import bos_prefix
 from pipeline.features.weights import of_weights
+from pipeline.firings.buffers import FiringBuffer
 from pipeline.firings.forward import encode_batch, open_reader
-from pipeline.firings.store import FiringBuffer
 from pipeline.lake import SCHEMA_FILE, Lake, Published
 from pipeline.make_table import make_table, read_rows
 from pipeline.progress import progress
@@ -22,7 +22,7 @@ from pipeline.subject.forward import load_subject, pass_tokens
 from pipeline.tables.stages import STAGES
 
 PIECE_TOKENS = 1 << 17
-"""Tokens whose firings become one file: what a killed pass loses at most."""
+"""Tokens whose firings become one file: the most that a killed pass loses."""
 
 
 @of_weights

@@ -1,4 +1,4 @@
-"""Which features are wanted: a quota of each route in every batch, a list, or a condition in SQL."""
+"""Selecting features: a quota per route in every batch, a list, or a SQL condition."""
 
 from dataclasses import replace
 from typing import Any

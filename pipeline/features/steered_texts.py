@@ -1,12 +1,12 @@
-"""Steered texts: what the subject model goes on to write when a feature is raised, or set to 0.
+"""Steered texts: the subject model's continuations when a feature is raised, or set to 0.
 
-They depend on the SAE and the feature alone, so that a scorer reads them for every explanation. Each feature is
-changed in forward passes of its own, over the same texts, so that neither its place in a batch nor a restart
-changes a token; a killed run goes on with the feature it was at.
+They depend only on the SAE and the feature, so a scorer reads them for every explanation. Each feature is changed
+in forward passes of its own, over the same texts, so that neither its position in a batch nor a restart changes a
+token; a killed run resumes with the current feature.
 
 1. The strength of each target is found on held-out texts (`steering.find_strengths`).
-2. Prompts are continued with it, and without: by draws that are hashes of the prompt and the place, the same for
-   all, so that two continuations part only where the change makes another token likelier.
+2. Prompts are continued with and without it, using draws that are hashes of prompt and position, the same for all,
+   so that two continuations diverge only where the change makes another token more likely.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ from pipeline.tables.versions import inputs_of
 TABLE = "steered_texts"
 
 _USUAL_STEPS = 9
-"""Strengths that are tried for three targets, as measured on the demo's SAE: by which the estimate counts."""
+"""Strengths tried for three targets, as measured on the demo's SAE; used by the estimate."""
 
 Row = dict[str, Any]
 
@@ -134,7 +134,7 @@ def check_steered_saes(config: Config) -> None:
 
 
 class Prompts(NamedTuple):
-    """Texts that are continued: their contexts, int64 [n, length], and the draws [n, n_new] by which they are."""
+    """Texts to continue: their contexts, int64 [n, length], and their draws [n, n_new]."""
 
     context_ids: Sequence[int]
     token_ids: Tensor
@@ -169,11 +169,12 @@ class Steering:
         self._token_bytes = token_bytes
         if "steer" in self._settings.modes:
             self._held_out = Divergence(subject, held_out)
+            self._mean_norm = subject.mean_norm(held_out)  # whichever feature is steered
             self._unseen = Divergence(subject, prompts.token_ids)
             self._unsteered = subject.write(prompts.token_ids, prompts.draws)
 
     def rows(self, feature: int) -> Iterator[Row]:
-        """The rows of a feature, but for sae and feature."""
+        """The rows of a feature, without sae and feature."""
         if "steer" in self._settings.modes:
             yield from self._steered(feature)
         if "ablate" in self._settings.modes:
@@ -183,7 +184,7 @@ class Steering:
         def kl_of(strength: float) -> float:
             return self._held_out(Edit(feature, "add", strength))
 
-        unit = self._subject.unit_strength(self._held_out.token_ids, feature)
+        unit = self._subject.unit_strength(self._mean_norm, feature)
         found = find_strengths(kl_of, self._settings.target_kls, unit) if unit else {}
         for target in sorted(self._settings.target_kls):
             row = {"mode": "steer", "target_kl": target}

@@ -1,4 +1,4 @@
-"""What changes when a feature is set: the tokens whose logits rise and fall most, on texts of train documents.
+"""The effect of setting a feature: the tokens whose logits rise and fall most, on texts of train documents.
 
 TokenChange of Gur-Arieh et al. 2025. On each text the feature is set to +m and to -m at every position from 1 on,
 m its own largest train activation (theirs: 10 for every feature): the SAE's place gets (±m - a) times the decoder
@@ -77,7 +77,7 @@ def _measured(lake: Lake, sae: str, settings: Sequence[Setting]) -> pa.Table:
     changes = hidden_changes(subject, reader, token_ids, settings, pass_tokens(config), sae)
     vocabulary = lake.query("token_texts")["text"]
     unembedding = load_unembedding(config.subject, config.device)
-    plain = unembedding._replace(gain=torch.ones_like(unembedding.gain), centres=False)  # the norm is behind us
+    plain = unembedding._replace(gain=torch.ones_like(unembedding.gain), centres=False)  # norm applied already
     n_listed = config.heuristics.top_tokens
     found = extreme_logits(changes, plain, len(vocabulary), n_listed, subject.device)
     is_zero = ~changes.any(dim=1)
@@ -100,7 +100,7 @@ def hidden_changes(
     batch_tokens: int,
     name: str,
 ) -> Tensor:
-    """By feature, half the difference that +m and -m make in the last hidden states, float32 [n, d_model].
+    """By feature, half the difference between the last hidden states at +m and -m, float32 [n, d_model].
 
     It is the mean over the texts of token_ids [n_texts, length] and over their positions from 1 on.
     """

@@ -1,4 +1,4 @@
-"""Which features a config wants: a list of them, a condition, or every feature; each tried before a run begins."""
+"""The features that a config wants: a list, a condition, or every feature; checked before a run begins."""
 
 import logging
 from collections.abc import Sequence
@@ -24,15 +24,15 @@ _DRAWING = """
     where stability = 'VOLATILE'
         and list_contains(json_serialize_sql($select) ->> '$..function_name', function_name)
 """
-"""The functions in a select that give something else each time."""
+"""Functions whose result differs on every call."""
 
 _log = logging.getLogger(__name__)
 
 
-class FeatureList(NamedTuple):
+class _FeatureList(NamedTuple):
     """A list's features, one row per SAE and feature (sae, feature, priority), and its rows that name none.
 
-    `odd_rows` has each such row's place and what stands there: `line 4 (-1)`.
+    `odd_rows` has the location and content of each such row: `line 4 (-1)`.
     """
 
     features: pa.Table
@@ -42,8 +42,7 @@ class FeatureList(NamedTuple):
 def check_selection(config: Config) -> None:
     """Try the config's list and condition on a row of nulls; a list's rows that name no feature are logged.
 
-    Raises ConfigError if the condition does not work or draws anew at each run, or no row of the list names a
-    feature.
+    Raises ConfigError if the condition fails or is not deterministic, or no row of the list names a feature.
     """
     listed = read_feature_list(config)
     if listed and listed.odd_rows:
@@ -55,20 +54,20 @@ def check_selection(config: Config) -> None:
         where = config.selection.where
         for (function,) in connection.execute(_DRAWING, {"select": f"select 1 where {where}"}).fetchall():
             raise ConfigError(
-                f"selection.where '{where}': {function}() gives something else at each run; draw by a hash, as in "
-                "hash(feature) % 10 = 0"
+                f"selection.where '{where}': {function}() returns a different value on every run; sample with a "
+                "hash instead, as in hash(feature) % 10 = 0"
             )
 
 
 def create_wanted_features(
-    connection: duckdb.DuckDBPyConnection, selection: SelectionConfig, listed: FeatureList | None
+    connection: duckdb.DuckDBPyConnection, selection: SelectionConfig, listed: _FeatureList | None
 ) -> None:
     """Fill the table `wanted_features` (sae, feature, priority) from feature_stats and feature_routes.
 
     Raises ConfigError if the config's condition does not work.
     """
     every = connection.view("feature_stats").join(connection.view("feature_routes"), "sae, feature")
-    # What hardly fires cannot be explained, nor an explanation of it judged; its batch would never be done.
+    # Features that hardly fire cannot be explained or judged; their batch would never be done.
     every = every.filter(_CAN_BE_JUDGED)
     try:
         if selection.where:
@@ -85,13 +84,13 @@ def create_wanted_features(
         ) from None
 
 
-def count_too_rare(connection: duckdb.DuckDBPyConnection, listed: FeatureList) -> int:
-    """The features of a list that hardly fire, which are never wanted; of those in feature_stats."""
+def count_too_rare(connection: duckdb.DuckDBPyConnection, listed: _FeatureList) -> int:
+    """The features of a list that hardly fire, which are never wanted, by feature_stats."""
     rare = connection.view("feature_stats").filter(f"not ({_CAN_BE_JUDGED})").project("sae, feature")
     return len(rare.join(connection.from_arrow(listed.features), "sae, feature").to_arrow_table())
 
 
-def read_feature_list(config: Config) -> FeatureList | None:
+def read_feature_list(config: Config) -> _FeatureList | None:
     """The list that `selection.features` names; None if it names none.
 
     Raises ConfigError if the file cannot be read, or no row of it names a feature of the experiment.
@@ -121,7 +120,7 @@ def read_feature_list(config: Config) -> FeatureList | None:
     if not priorities:
         raise ConfigError(_no_feature(config, entries, odd_rows))
     columns_of = zip(*((*key, priority) for key, priority in sorted(priorities.items())), strict=True)
-    return FeatureList(pa.table([list(column) for column in columns_of], schema=_SCHEMA), odd_rows)
+    return _FeatureList(pa.table([list(column) for column in columns_of], schema=_SCHEMA), odd_rows)
 
 
 def _no_feature(config: Config, entries: Sequence[Entry], odd_rows: list[str]) -> str:

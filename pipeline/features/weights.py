@@ -1,4 +1,4 @@
-"""Tables made from an SAE's weights: without rows for an SAE of which only the firings are here, from a cache."""
+"""Tables made from an SAE's weights: empty for an SAE whose firings come from a cache, without weights."""
 
 import logging
 from collections.abc import Callable
@@ -19,8 +19,8 @@ def of_weights(write: Callable[[Lake, str], Published]) -> Callable[[Lake, str],
     def write_if_there(lake: Lake, sae: str) -> Published:
         if lake.config.sae(sae).source is not None:
             return write(lake, sae)
-        _log.warning("%s of '%s' is empty: the SAE's weights are not here (saes.source)", table, sae)
+        _log.warning("%s of '%s' is empty: the SAE's weights are not available (saes.source)", table, sae)
         published = lake.write(table, TABLES[table].schema.empty_table(), sae=sae)
-        return replace(published, figures={"empty": "the SAE's weights are not here"})
+        return replace(published, figures={"empty": "the SAE's weights are not available"})
 
     return write_if_there

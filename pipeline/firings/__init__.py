@@ -1,1 +1,1 @@
-"""What fires where: made by forward passes, kept sorted in a store, read bucket by bucket."""
+"""Firings: made by forward passes, kept sorted in a store, read bucket by bucket."""

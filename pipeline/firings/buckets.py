@@ -1,8 +1,8 @@
-"""A bucket's firings, and what stands at their places, as arrays.
+"""A bucket's firings, and the tokens of the corpus that they are on, as arrays.
 
-`sql/compiled/firings.sql` says what the rows are. A join of every firing with its token would cost more than all
-the statistics that follow; the places of a corpus are dense numbers, so that arrays do it for a tenth
-(`benchmarks/store.py`). What grows with the corpus lies in files that are mapped, not in memory.
+`sql/compiled/firings.sql` defines the rows. A join of every firing with its token would cost more than all the
+statistics that follow; token indices are dense, so arrays do it for a tenth (`benchmarks/store.py`). What grows
+with the corpus is memory-mapped from files.
 """
 
 import os
@@ -23,7 +23,7 @@ from pipeline.lake import Lake
 _CONTEXTS_AT_ONCE, _SLOTS_AT_ONCE = 1 << 12, 1 << 15
 
 
-PLACE = np.dtype(
+TOKEN = np.dtype(
     [
         ("token_id", np.int32),
         ("previous_token_id", np.int32),
@@ -33,21 +33,21 @@ PLACE = np.dtype(
     ],
     align=True,
 )
-"""What stands at a place of the corpus, together, so that a firing's place is one look at memory.
+"""A token of the corpus with its facts in one record, so that a firing needs one look at memory.
 
-slot: number of the candidate slot, -1 where there is none; position: in its context, at 0 there is no previous
-token; is_counted: of a train document, and not at position 0.
+slot: number of the candidate slot, -1 for none; position: in its context (at 0 there is no previous token);
+is_counted: in a train document, and not at position 0.
 """
 
 
-class Places(NamedTuple):
-    """What stands where in the corpus.
+class CorpusTokens(NamedTuple):
+    """The tokens of the corpus, by token index, and its candidate slots.
 
     Attributes:
-        context_length: Places of a context; those beyond its end hold no token.
-        n_tokens: Above every token id.
-        at: PLACE [n_contexts x context_length].
-        slot_context: [n_slots], the context of a candidate slot.
+        context_length: Token indices per context; those beyond a context's end hold no token.
+        n_tokens: Greater than every token id.
+        tokens: TOKEN [n_contexts x context_length].
+        slot_context: [n_slots], the context of each candidate slot.
         slot_start: int32 [n_slots], the position of its first token.
         slot_document: [n_slots], the number of its document.
         slot_is_train: [n_slots].
@@ -55,7 +55,7 @@ class Places(NamedTuple):
 
     context_length: int
     n_tokens: int
-    at: npt.NDArray[np.void]
+    tokens: npt.NDArray[np.void]
     slot_context: Ints
     slot_start: npt.NDArray[np.int32]
     slot_document: Ints
@@ -63,8 +63,8 @@ class Places(NamedTuple):
 
 
 @contextmanager
-def open_places(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[Places]:
-    """The places of the corpus, as `corpus_tokens.sql` has them; `candidate_slots` is a temporary table."""
+def open_corpus_tokens(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[CorpusTokens]:
+    """The tokens of the corpus, as in `corpus_tokens.sql`; `candidate_slots` is a temporary table."""
     length = lake.config.corpus.context_length
     (n_contexts,) = connection.sql("select coalesce(max(context_id) + 1, 0) from contexts").fetchall()[0]
     slots = connection.sql(
@@ -73,32 +73,32 @@ def open_places(lake: Lake, connection: duckdb.DuckDBPyConnection) -> Iterator[P
     slot_context, slot_start, slot_tokens, slot_document, slot_is_train = (
         each.to_numpy() for each in slots.columns
     )
-    with lake.scratch("places") as folder:
-        at = _mapped(folder / "at", n_contexts * length, PLACE)
-        at["slot"] = -1
+    with lake.scratch("tokens") as folder:
+        tokens = _mapped(folder / "tokens", n_contexts * length, TOKEN)
+        tokens["slot"] = -1
         for some in np.array_split(np.arange(len(slots)), len(slots) // _SLOTS_AT_ONCE + 1):
-            place = ranges(slot_context[some] * length + slot_start[some], slot_tokens[some])
-            at["slot"][place] = np.repeat(some, slot_tokens[some])
+            index = ranges(slot_context[some] * length + slot_start[some], slot_tokens[some])
+            tokens["slot"][index] = np.repeat(some, slot_tokens[some])
         n_tokens = 0
         for rows in lake.select(connection, "placed_contexts").to_arrow_reader(_CONTEXTS_AT_ONCE):
             first = rows["context_id"].to_numpy() * length
             lengths = rows["token_ids"].value_lengths().to_numpy()
-            place = ranges(first, lengths)
+            index = ranges(first, lengths)
             token_id = rows["token_ids"].flatten().to_numpy()
             is_train = np.repeat(rows["is_train"].to_numpy(zero_copy_only=False), lengths)
-            at["token_id"][place] = token_id
-            at["previous_token_id"][place[1:]] = token_id[:-1]
-            at["position"][place] = place % length
-            at["is_counted"][place] = is_train & (place % length > 0)
+            tokens["token_id"][index] = token_id
+            tokens["previous_token_id"][index[1:]] = token_id[:-1]
+            tokens["position"][index] = index % length
+            tokens["is_counted"][index] = is_train & (index % length > 0)
             n_tokens = max(n_tokens, int(token_id.max(initial=-1)) + 1)
-        yield Places(length, n_tokens, at, slot_context, slot_start, slot_document, slot_is_train)
+        yield CorpusTokens(length, n_tokens, tokens, slot_context, slot_start, slot_document, slot_is_train)
 
 
 class Bucket(NamedTuple):
-    """Firings of a bucket of features, by feature and place.
+    """Firings of a bucket of features, sorted by feature and token index.
 
     Attributes:
-        features: [n_features], ascending; those of the last bucket go beyond the SAE's.
+        features: [n_features], ascending; in the last bucket they go beyond the SAE's.
         starts: [n_features + 1], the first row of each feature, and the number of rows.
         token_index: [n].
         activation: float32 of 11 significant bits, as stored, [n].
@@ -142,21 +142,22 @@ def read_features(lake: Lake, sae: str, features: Ints) -> Iterator[Bucket]:
 
 
 def ranges(starts: Ints, lengths: npt.NDArray[np.integer]) -> Ints:
-    """The numbers from each start on, as many as its length; all in one row."""
+    """Concatenated ranges: from each start, as many numbers as its length."""
     ends = np.cumsum(lengths)
     return np.repeat(starts - ends + lengths, lengths) + np.arange(lengths.sum())
 
 
 def mapped(lake: Lake, length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """New values in a file of the lake's disk, zeros; the file has no name, and goes with the array."""
+    """Zeros in a file on the lake's disk; the file has no name, and is freed with the array."""
     with lake.scratch("values") as folder:
         return _mapped(folder / "values", length, dtype)
 
 
 def _mapped(path: Path, length: int, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-    """New values in a file, zeros; without any they lie in memory, as an empty file cannot be mapped.
+    """Zeros in a file; in memory for length 0, as an empty file cannot be mapped.
 
-    Raises OSError if the disk has no room: a process that writes beyond it into a mapped file is killed.
+    Raises OSError if the disk is full. The space is reserved here, since a process that runs out of it while
+    writing to a mapped file is killed.
     """
     if not length:
         return np.empty(0, dtype)

@@ -13,7 +13,7 @@ import torch
 
 from pipeline.config import Config, SaeConfig
 from pipeline.errors import SubjectError
-from pipeline.firings.store import Firings
+from pipeline.firings.files import Firings
 from pipeline.lake import Lake
 from pipeline.sae import SparseCoder, load_sae
 from pipeline.subject.contexts import ContextBatch, pad_contexts
@@ -23,7 +23,7 @@ from pipeline.subject.transfers import beside_passes, fetch, move
 
 
 class Reader(NamedTuple):
-    """An SAE at its place in the subject model; `writes` is where its directions belong, if not there."""
+    """An SAE at its hookpoint in the subject model; `writes` is where its directions belong, if elsewhere."""
 
     coder: SparseCoder
     hookpoint: Hookpoint
@@ -31,8 +31,16 @@ class Reader(NamedTuple):
 
 
 def open_reader(config: Config, sae: SaeConfig, device: torch.device) -> Reader:
-    """An SAE of the config, loaded onto a device, at its place."""
-    coder = load_sae(sae).to(device)
+    """An SAE of the config on a device, with its hookpoint."""
+    return _at_its_hookpoint(config, sae, load_sae(sae).to(device))
+
+
+def open_encoder(config: Config, sae: SaeConfig, device: torch.device) -> Reader:
+    """The same without its decoder: many SAEs that are read in one pass take half the memory of a GPU."""
+    return _at_its_hookpoint(config, sae, load_sae(sae).without_decoder().to(device))
+
+
+def _at_its_hookpoint(config: Config, sae: SaeConfig, coder: SparseCoder) -> Reader:
     hookpoint = resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred)
     writes = written_hookpoint(
         config.subject, sae.hookpoint, coder.reads, transcodes=coder.transcodes, target=coder.target
@@ -45,7 +53,7 @@ def encode_batch(
 ) -> Iterator[tuple[str, Firings]]:
     """The firings of every SAE in a batch, by SAE name; nothing dense leaves this function.
 
-    Raises SubjectError if the model gives values that are no numbers.
+    Raises SubjectError if the model's activations contain NaN.
     """
     yield from run_batch(batch, subject, readers)()
 
@@ -53,10 +61,10 @@ def encode_batch(
 def run_batch(
     batch: ContextBatch, subject: Subject, readers: Mapping[str, Reader]
 ) -> Callable[[], Iterator[tuple[str, Firings]]]:
-    """Run the pass; what it returns gives the firings, as `encode_batch` does.
+    """Run the pass; the returned function gives the firings, like `encode_batch`.
 
-    On a CPU each SAE encodes when the pass is at its hookpoint. A GPU's pass is started and not waited for: the
-    tokens are kept there, and encoded, beside the next pass, by whoever wants the firings.
+    On a CPU each SAE encodes when the pass reaches its hookpoint. A GPU's pass is started but not waited for: the
+    activations are kept and encoded during the next pass, when the firings are requested.
     """
     positions = torch.arange(batch.token_ids.shape[1])
     is_token = positions < batch.lengths[:, None]  # [n, length]

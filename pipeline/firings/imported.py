@@ -1,4 +1,4 @@
-"""Firings that another program has found: delphi's cache in the place of a forward pass."""
+"""Firings from another program: delphi's cache instead of a forward pass."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,8 @@ import pyarrow.parquet as pq
 
 from pipeline.config import SaeConfig
 from pipeline.errors import CorpusError
-from pipeline.firings.store import Firings, shard_buffers
+from pipeline.firings.buffers import shard_buffers
+from pipeline.firings.files import Firings
 from pipeline.lake import Lake
 from pipeline.progress import progress
 from pipeline.texts.delphi import Folder, Split, splits_of
@@ -16,9 +17,9 @@ from pipeline.texts.tensors import Array
 
 
 def import_shard(lake: Lake, shard: int, saes: Sequence[SaeConfig], cache: Folder) -> tuple[int, float]:
-    """Write the firings of SAEs in a shard's contexts, as a cache has them; tokens and seconds.
+    """Write the firings of SAEs in a shard's contexts from a cache; returns tokens and seconds.
 
-    A context is the row of its number. Raises CorpusError where a file has other tokens there.
+    A context's id is its row number. Raises CorpusError if a file has other tokens there.
     """
     start = time.monotonic()
     rows = pq.read_table(lake.path("contexts", shard=shard), columns=["context_id", "token_ids"])
@@ -45,13 +46,13 @@ def import_shard(lake: Lake, shard: int, saes: Sequence[SaeConfig], cache: Folde
 
 
 def _tokens_of(split: Split, first: int, n: int) -> Array:
-    """The tokens of n rows from the first on, one row after the other."""
+    """The tokens of n rows from `first` on, concatenated."""
     parts = [rows.tokens[rows.is_text] for rows in split.rows(first, first + n)]
     return np.concatenate([np.empty(0, np.int64), *parts])
 
 
 def _firings_of(split: Split, first: int, n: int, context_length: int) -> Iterator[Firings]:
-    """The firings in n rows from the first on."""
+    """The firings in n rows from `first` on."""
     for found in split.firings(first, first + n):
         if len(found.row):
             yield Firings(

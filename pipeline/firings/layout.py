@@ -1,4 +1,4 @@
-"""How the store of firings is cut: into buckets of features, and activations to a float16's precision."""
+"""The layout of the firings store: buckets of features, and activations in float16 precision."""
 
 from pathlib import Path
 
@@ -8,11 +8,11 @@ BUCKET_FEATURES = 1024
 """Features of a bucket: one row group of a shard, one file of the store."""
 
 ROUNDED_BITS = 13
-"""Low bits of a stored activation that are 0: 11 significant bits are left, as many as a float16 has."""
+"""Low bits of a stored float32 activation that are 0: 11 significant bits are left, as in a float16."""
 
 
 def n_buckets_of(n_features: int) -> int:
-    """Buckets of an SAE of that many features."""
+    """The number of buckets for n_features features."""
     return -(-n_features // BUCKET_FEATURES)
 
 

@@ -1,6 +1,6 @@
 """A shard of the corpus, read by the subject model and written as firings.
 
-Firings stream into the store (see `store`), which sorts and writes them beside the next batches.
+Firings stream into buffers (see `buffers`), which are sorted and written during the next batches.
 """
 
 import os
@@ -9,26 +9,27 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 
+from pipeline.firings.buffers import FiringBuffer, shard_buffers
+from pipeline.firings.files import Firings
 from pipeline.firings.forward import Reader, context_batches, run_batch
-from pipeline.firings.store import FiringBuffer, Firings, shard_buffers
 from pipeline.lake import Lake
 from pipeline.progress import progress
 from pipeline.subject.forward import Subject
 
 _BATCHES_AHEAD = 4
-"""Batches that have been started and whose firings are not taken yet, at most."""
+"""Maximum number of started batches whose firings have not been taken yet."""
 
 
 def cache_shard(
     lake: Lake, shard: int, subject: Subject, readers: Mapping[str, Reader], generation: int = 0
 ) -> tuple[int, float]:
-    """One pass over a shard for all SAEs at once; tokens read and seconds taken, writing included."""
+    """One pass over a shard for all SAEs; returns tokens read and seconds taken, including writing."""
     start = time.monotonic()
     with shard_buffers(lake, shard, readers, generation) as buffers:
         n_tokens = n_pending = 0
         contexts = lake.path("contexts", shard=shard, generation=generation)
         total = lake.query("shard_tokens", shard=shard, given={"contexts": [contexts]}).item()
-        # One thread owns the buffers, and others sort and write what they hold: a device waits for neither.
+        # One thread owns the buffers, and others sort and write them, so the device waits for neither.
         with (
             progress(total, f"activations, shard {shard}", "tokens") as bar,
             ThreadPoolExecutor(_n_writers(), thread_name_prefix="shards") as writers,
@@ -53,7 +54,7 @@ def cache_shard(
 
 
 def _n_writers() -> int:
-    """Threads that write SAEs' files side by side; of a few cores the pass takes all but one."""
+    """Threads that write SAEs' files in parallel; with few cores, the pass needs all but one."""
     return max(1, (os.cpu_count() or 1) // 4)
 
 
@@ -64,11 +65,11 @@ def _add(firings: Callable[[], Iterator[tuple[str, Firings]]], buffers: Mapping[
 
 
 def _flush(buffers: Mapping[str, FiringBuffer], writers: ThreadPoolExecutor) -> list["Future[None]"]:
-    """Have written what is in the buffers, which are empty then."""
+    """Start writing the buffers' contents, and leave them empty."""
     return [writers.submit(buffer.hand_over()) for buffer in buffers.values()]
 
 
 def _wait(steps: Iterable["Future[None]"]) -> None:
-    """Wait until firings are taken or buffers written. Raises what one of these steps has raised."""
+    """Wait until firings are taken or buffers written. Raises any exception of these steps."""
     for each in steps:
         each.result()

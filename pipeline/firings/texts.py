@@ -1,4 +1,4 @@
-"""Firings in texts that are not of the corpus: what somebody types, or a model has written."""
+"""Firings in texts outside the corpus, typed by a person or written by a model."""
 
 from collections.abc import Callable, Collection, Sequence
 
@@ -13,13 +13,13 @@ from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import load_subject
 
 Activations = dict[int, list[NDArray[np.float32]]]
-"""By feature, of each of some texts the activation on every token; 0 where it does not fire."""
+"""By feature, the activation on every token of each text; 0 where it does not fire."""
 
 ReadTexts = Callable[[Lake, str, Sequence[Sequence[int]], Collection[int]], Activations]
 
 
 def text_tokens(lake: Lake, text: str, max_tokens: int) -> list[int]:
-    """A text's first tokens as a context has them, behind BOS where the corpus has it.
+    """A text's first tokens as in a context, after BOS if the corpus has it.
 
     A control token that is spelled in it is read as ordinary characters.
     """

@@ -1,79 +1,29 @@
-"""The tables `saes` and `activation_shards`: what each SAE is, and the firings of all of them."""
+"""The table `activation_shards`: the firings of every SAE in a shard of the corpus."""
 
 from pathlib import Path
 
-import pyarrow as pa
-
-from pipeline.config import SaeConfig
 from pipeline.errors import LakeError
-from pipeline.firings.forward import open_reader
+from pipeline.firings.forward import open_encoder
 from pipeline.firings.imported import import_shard
 from pipeline.firings.shards import cache_shard
 from pipeline.firings.store import count_rows
 from pipeline.fit.verdict import check_fit
 from pipeline.lake import Lake, Published
-from pipeline.sae import load_sae
 from pipeline.subject.forward import load_subject
-from pipeline.tables import TABLES
-
-
-def write_saes(lake: Lake) -> list[Published]:
-    """Write one row an SAE of the config, from its own files. Raises SaeError if one does not load."""
-    published = []
-    for sae in lake.config.saes:
-        if sae.source is None:
-            published.append(_write_cached_sae(lake, sae))
-            continue
-        coder = load_sae(sae)
-        lowest, highest = coder.threshold_range or (None, None)
-        row = {
-            "sae": sae.name,
-            "hookpoint": sae.hookpoint,
-            "format": coder.format,
-            "architecture": coder.architecture,
-            "d_in": coder.d_in,
-            "n_features": coder.n_features,
-            "k": coder.k,
-            "threshold_min": lowest,
-            "threshold_max": highest,
-            "normalisation": coder.normalisation,
-            "folded": coder.folded,
-            "declared_l0": coder.declared_l0,
-            "source": sae.source,
-            "revision": coder.revision,
-            "weights_hash": lake.hashes.saes[sae.name],
-        }
-        rows = pa.Table.from_pylist([row], schema=TABLES["saes"].schema)
-        published.append(lake.write("saes", rows, sae=sae.name))
-    return published
-
-
-def _write_cached_sae(lake: Lake, sae: SaeConfig) -> Published:
-    """The row of an SAE whose firings are read from a cache, and whose weights are not here."""
-    folder = lake.config.corpus.cache and lake.config.corpus.cache.folder / sae.hookpoint
-    row = {
-        "sae": sae.name,
-        "hookpoint": sae.hookpoint,
-        "format": "delphi",
-        "n_features": sae.n_features,
-        "source": str(folder),
-        "weights_hash": lake.hashes.saes[sae.name],
-    }
-    return lake.write("saes", pa.Table.from_pylist([row], schema=TABLES["saes"].schema), sae=sae.name)
 
 
 def write_activation_shards(lake: Lake, shard: int) -> Published:
     """Run the subject model over a shard of contexts and write the firings of every SAE that lacks them.
 
-    Where the corpus is a cache, they are read from that. Each generation of the corpus has its own contexts in the
-    shard, and firings of these: documents that are added are all that is read. Figures: tokens read, firings, and
-    tokens per second of the pass. Raises SaeError if an SAE does not fit its place, and CorpusError for a cache
-    that cannot be read.
+    If the corpus is a cache, they are read from it. Each generation of the corpus has its own contexts in the
+    shard, with their firings, so only added documents are read. Figures: tokens read, firings, and tokens per
+    second of the pass. Raises LakeError if the shard has no contexts, SaeError if an SAE does not fit its
+    hookpoint, and CorpusError if a cache cannot be read.
     """
     lake.require("saes")
     if not lake.has("contexts", shard=shard):
         raise LakeError(
-            f"shard {shard} of 'contexts' is not there; materialise '{lake.config.name}/contexts' first, "
+            f"shard {shard} of 'contexts' has not been made; materialise '{lake.config.name}/contexts' first, "
             "as make run does"
         )
     generations = lake.generations("activation_shards")
@@ -91,7 +41,7 @@ def write_activation_shards(lake: Lake, shard: int) -> Published:
         if cache is not None:
             n_read, took = import_shard(lake, shard, saes, cache.folder)
         else:
-            readers = {sae.name: open_reader(lake.config, sae, subject.device) for sae in saes}
+            readers = {sae.name: open_encoder(lake.config, sae, subject.device) for sae in saes}
             n_read, took = cache_shard(lake, shard, subject, readers, generation)
         n_tokens, seconds = n_tokens + n_read, seconds + took
     n_rows = sum(

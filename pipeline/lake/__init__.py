@@ -1,9 +1,9 @@
-"""The lake: where tables live, how they are written and read, and what they were made from."""
+"""The lake: where tables are kept, and how they are written and read."""
 
 from pipeline.lake.catalog import CATALOG_FILE, open_catalog
 from pipeline.lake.files import Published
 from pipeline.lake.paths import LEDGER_FOLDER, SCHEMA_FILE
-from pipeline.lake.placing import is_writable, whole_folder
+from pipeline.lake.publishing import is_writable, whole_folder
 from pipeline.lake.row_groups import RowGroupWriter
 from pipeline.lake.views import Given, Lake
 

@@ -1,4 +1,4 @@
-"""What was bought before documents were added to the corpus is there after it, as the same files."""
+"""Carries paid-for results over to a new generation of the corpus by linking their files."""
 
 import contextlib
 import shutil
@@ -9,10 +9,10 @@ from pipeline.tables import TABLES
 
 
 def carry_over(lake: Files) -> None:
-    """Take batches that were made of an earlier generation into the current versions, as the same files.
+    """Link batches made with an earlier generation into the current versions, together with the scorers' rhos.
 
-    So what was paid for is seen, and no batch is made again because documents were added. With them go the
-    scorers' rhos. What a batch's rows were made of is in their column `generation`.
+    So paid-for results stay visible, and adding documents remakes no batch. The column `generation` shows which
+    generation a batch's rows were made with.
     """
     bought = [name for name, table in TABLES.items() if table.partition == "sae_batch"]
     for name in (*bought, "scorer_rhos") if lake.generation else ():
@@ -30,7 +30,7 @@ def _link(lake: Files, path: Path, target: Path) -> None:
         return
     if lake.objects is None:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(OSError):  # a disk without links
+        with contextlib.suppress(OSError):  # a file system without links
             target.hardlink_to(path)
             return
     with lake.writing(target) as temporary:

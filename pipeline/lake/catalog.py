@@ -1,4 +1,4 @@
-"""The catalog of a lake as readers open it: its views on a connection, wherever the lake is now."""
+"""Opening the catalog of a lake: its views on a connection, wherever the lake is now."""
 
 import glob
 import re
@@ -18,9 +18,9 @@ CATALOG_FILE = "catalog.duckdb"
 
 
 def open_catalog(place: Path | str) -> duckdb.DuckDBPyConnection:
-    """A connection that reads the catalog of the lake in a folder, wherever that was made, or at a URL.
+    """A connection that reads the catalog of the lake in a folder, even if it was moved, or at a URL.
 
-    Raises LakeError if there is none yet.
+    Raises LakeError if there is no catalog yet.
     """
     if "://" in str(place):
         return _opened_in_place(str(place))
@@ -34,9 +34,9 @@ def open_catalog(place: Path | str) -> duckdb.DuckDBPyConnection:
 
 
 def views_from_inside(folder: Path) -> list[str]:
-    """The statements that make the views of the catalog in a folder by paths below it, for who stands in it.
+    """Statements that make the catalog's views by relative paths, for a process running in that folder.
 
-    None where the catalog has them so. Raises LakeError if there is no lake yet.
+    Empty if the catalog's views are so already. Raises LakeError if there is no lake yet.
     """
     with _opened(folder) as connection:
         return _put_right(connection, "")
@@ -47,16 +47,16 @@ def _opened(folder: Path) -> duckdb.DuckDBPyConnection:
 
 
 def _reachable_by(folder: Path) -> list[str]:
-    """What may stand before the paths below a lake: nothing, where DuckDB can look below its folder; or that."""
+    """Prefixes under which a lake's paths can be found: none, if DuckDB can search its folder; or the folder."""
     here = str(folder.absolute())
-    by_its_place = quoted(glob.escape(here))[1:-1] + "/"
-    return [by_its_place] if "," in here else ["", by_its_place]
+    absolute = quoted(glob.escape(here))[1:-1] + "/"
+    return [absolute] if "," in here else ["", absolute]
 
 
 def _put_right(connection: duckdb.DuckDBPyConnection, *here: str) -> list[str]:
-    """The statements that make a catalog's views with the first of `here` before the paths below the lake.
+    """Statements that make a catalog's views with the first prefix of `here` before the lake's paths.
 
-    None where one of `here` stands there already.
+    Empty if one of the prefixes is there already.
     """
     there = _paths_begin_with(connection)
     if there in here:
@@ -70,7 +70,7 @@ def _put_right(connection: duckdb.DuckDBPyConnection, *here: str) -> list[str]:
 
 
 def _opened_in_place(url: str) -> duckdb.DuckDBPyConnection:
-    """A connection that reads the last versions of everything at a URL."""
+    """A connection that reads the last version of everything at a URL."""
     moved = duckdb.connect()
     lake = InPlace(url)
     lake.seen_by(moved)
@@ -84,19 +84,19 @@ def _opened_in_place(url: str) -> duckdb.DuckDBPyConnection:
 
 def _catalog_of(path: Path, place: Path | str) -> Path:
     if not path.is_file():
-        raise LakeError(f"no lake at '{place}': it has no {CATALOG_FILE}; 'make run' makes it")
+        raise LakeError(f"no lake at '{place}': it has no {CATALOG_FILE}; 'make run' creates it")
     return path
 
 
 def _paths_begin_with(connection: duckdb.DuckDBPyConnection) -> str:
-    """What stands before the paths below the lake in a catalog's views: nothing, or where the lake was made."""
+    """The prefix of the lake's paths in a catalog's views: empty, or the folder where the lake was made."""
     [(text,)] = connection.execute("select sql from duckdb_views() where view_name = 'saes'").fetchall()
     found = re.search(r"'((?:[^']|'')*)saes/", text)
     return found[1] if found else ""
 
 
 def _statements(connection: duckdb.DuckDBPyConnection, put_right: Callable[[str, str], str]) -> list[str]:
-    """The statements that make a catalog's context_length() and views, with the views' paths put right."""
+    """Statements that make a catalog's context_length() and views, with corrected paths."""
     lengths = "select macro_definition from duckdb_functions() where function_name = 'context_length'"
     views = "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
     made = [f"create macro context_length() as {length}" for (length,) in connection.execute(lengths).fetchall()]
@@ -106,7 +106,7 @@ def _statements(connection: duckdb.DuckDBPyConnection, put_right: Callable[[str,
 
 
 def _made_by(statements: Sequence[str], connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """A connection with the views that some statements make, if there are any, and this program's macros."""
+    """Run statements on a connection, if there are any, after creating this program's macros; the connection."""
     if statements:
         create_macros(connection)
     for statement in statements:
@@ -115,10 +115,10 @@ def _made_by(statements: Sequence[str], connection: duckdb.DuckDBPyConnection) -
 
 
 def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Give a database in memory the views of the lake in a folder, whose catalog is not held open.
+    """Give a database in memory the views of the lake in a folder, without keeping its catalog open.
 
-    A table that the catalog does not have, as the lake is of an earlier version, has no rows but its lines; so
-    have lines of which it lacks a column. Raises LakeError if there is no lake yet.
+    For a lake of an earlier version: a table that the catalog lacks is empty, or, if it consists of lines, is read
+    from these, and so are lines for which the view lacks a column. Raises LakeError if there is no lake yet.
     """
     with _opened(folder) as catalog:
         statements = _put_right(catalog, *_reachable_by(folder))
@@ -146,7 +146,7 @@ def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
 
 
 def seen_folders(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:
-    """The versions that a catalog's views point at: each a table, and the name of a folder of it."""
+    """The versions that a catalog's views point at: pairs of a table and a folder name."""
     for name, text in view_texts(connection).items():
         yield from ((name, version) for version in re.findall(rf"[/']{name}/([^/']+)/", text))
 
@@ -159,13 +159,13 @@ def view_texts(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
 def narrow_view(connection: duckdb.DuckDBPyConnection, text: str, folder: Path, sae: str, number: int) -> None:
     """Restrict a view, on one connection, to the file that each of its globs has for an SAE's batch or bucket.
 
-    `text` creates the view of the whole table, as it stands in the catalog of the lake in `folder`. To open every
-    file of a table for the sake of one feature takes longer than to read it.
+    `text` creates the view of the whole table, as in the catalog of the lake in `folder`. Opening every file of a
+    table for one feature would take longer than reading the feature.
     """
 
     def only(found: re.Match[str]) -> str:
         path = f"{found[1]}/{sae}/{number:05d}.parquet"
-        own = re.sub(r"\[([*?[])\]", r"\1", path)  # as glob.escape writes it where the path is absolute
+        own = re.sub(r"\[([*?[])\]", r"\1", path)  # undo glob.escape of absolute paths
         return f", {quoted(path)}" if (folder / own).exists() else ""
 
     narrowed = re.sub(r", '([^']*)/\*\*/\*\.parquet'", only, text)
@@ -173,7 +173,7 @@ def narrow_view(connection: duckdb.DuckDBPyConnection, text: str, folder: Path, 
 
 
 def create_requests_view(connection: duckdb.DuckDBPyConnection, paths: Sequence[Path]) -> None:
-    """Restrict `llm_requests`, on one connection, to the requests in some of the ledger's files."""
+    """Restrict `llm_requests`, on one connection, to some of the ledger's files."""
     files = f"[{', '.join(quoted(path) for path in paths)}]"
     select = select_lines(TABLES["llm_requests"], files)
     connection.execute(f"create or replace temp view llm_requests as {select}")

@@ -1,4 +1,4 @@
-"""The laws that every lake keeps, as queries for the rows that break them."""
+"""The laws that every lake must keep, as queries for rows that break them."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ _FEATURES_AT_ONCE = 4096
 
 
 def broken_rows(lake: Lake, check: str, *, sae: str | None = None, **values: Any) -> int:
-    """How many rows `sql/checks/<check>.sql` finds; 0 where the law holds.
+    """The number of rows that `sql/checks/<check>.sql` finds; 0 if the law holds.
 
-    A law with `$first_feature` and `$end_feature` in its text is tried on some features at a time, so that what
-    they hold of the firings bounds the memory.
+    A law with `$first_feature` and `$end_feature` in its text is checked for some features at a time, to bound the
+    memory by their firings.
     """
     name, ranges = f"checks/{check}", [values]
     if sae is not None and "first_feature" in parameters_of(sql_text(name)):
@@ -27,9 +27,9 @@ def broken_rows(lake: Lake, check: str, *, sae: str | None = None, **values: Any
 def repeated_keys(
     lake: Lake, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
 ) -> int:
-    """How many keys of a table stand in more than one row; those of one partition, if it is given.
+    """The number of keys that occur in more than one row of a table, or of one partition.
 
-    No key is of two partitions, as each is of a feature's batch or a context's shard: others need not be read.
+    Keys cannot be shared between partitions, since each belongs to a feature's batch or a context's shard.
     """
     key = ", ".join(TABLES[table].key)
     given = {table: lake.paths(table, shard=shard)} if shard is not None else None

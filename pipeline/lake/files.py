@@ -1,6 +1,6 @@
-"""How the tables of a lake are written: whole or not at all, and by one process at a time.
+"""Writing the tables of a lake: whole or not at all, and by one process at a time.
 
-Everything is written under `.tmp/` and renamed into place; a reader sees the old table or the new one.
+Everything is written under `.tmp/` and renamed into place; a reader sees either the old table or the new one.
 """
 
 import contextlib
@@ -21,12 +21,12 @@ from pipeline.errors import LakeError
 from pipeline.lake.catalog import CATALOG_FILE, seen_folders
 from pipeline.lake.leases import leased
 from pipeline.lake.paths import SCHEMA_FILE, Paths
-from pipeline.lake.placing import TEMPORARY_FOLDER, is_left_over, is_stale, placing, remove, temporary_path
+from pipeline.lake.publishing import TEMPORARY_FOLDER, is_left_over, is_stale, remove, temporary_path, whole_path
 from pipeline.lake.row_groups import RowGroupWriter
 from pipeline.progress import tell
 from pipeline.tables import TABLES
 
-LOCKS_FILE = "making.lock"
+_LOCKS_FILE = "making.lock"
 
 
 @dataclass(frozen=True)
@@ -40,42 +40,43 @@ class Published:
 
 
 class Files(Paths):
-    """The files of one experiment's tables, and how they are written."""
+    """The files of one experiment's tables, with their writing."""
 
     @contextlib.contextmanager
     def writing(self, target: Path) -> Iterator[Path]:
         """A temporary path that becomes `target`, file or folder, whole or not at all, if the body succeeds."""
-        with contextlib.ExitStack() as published, placing(self.root, target) as temporary:
+        with contextlib.ExitStack() as published, whole_path(self.root, target) as temporary:
             yield temporary
             if self.objects is not None:
                 published.enter_context(self.objects.publishing(target, temporary))
 
     @contextlib.contextmanager
     def alone(self, table: str, *, waits: bool, **partition: object) -> Iterator[None]:
-        """Make a table's partition alone among all processes: the lock is a byte of one file; a kill gives it up.
+        """Hold the lock on a table's partition: a byte of one file, which a killed process releases.
 
-        In an object store it is made on one machine at a time as well.
+        With an object store, it is also held on one machine at a time.
 
-        Raises LakeError if another run is making it, and this one is not to wait.
+        Raises LakeError if another run holds it and `waits` is false.
         """
         name = " ".join([table, *(f"{key} {value}" for key, value in partition.items())])
-        place = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
+        offset = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
         self.root.mkdir(parents=True, exist_ok=True)
-        with _opened_once(self.root / LOCKS_FILE) as locks:
+        with _opened_once(self.root / _LOCKS_FILE) as locks:
             try:
-                fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
+                fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
             except BlockingIOError:
                 if not waits:
                     raise LakeError(
-                        f"another run is making '{name}' in '{self.root}'; let it end or stop it, and run again"
+                        f"another run is already making '{name}' in '{self.root}'; wait for it to finish, or "
+                        "stop it, then run again"
                     ) from None
-                tell(f"'{name}' is being made by another run, which is waited for")
-                fcntl.lockf(locks, fcntl.LOCK_EX, 1, place)
+                tell(f"waiting for another run that is making '{name}'")
+                fcntl.lockf(locks, fcntl.LOCK_EX, 1, offset)
             try:
                 with leased(self.objects, name, waits=waits) if self.objects else contextlib.nullcontext():
                     yield
             finally:
-                fcntl.lockf(locks, fcntl.LOCK_UN, 1, place)
+                fcntl.lockf(locks, fcntl.LOCK_UN, 1, offset)
 
     def write(
         self,
@@ -88,7 +89,7 @@ class Files(Paths):
         part: str | None = None,
         generation: int | None = None,
     ) -> Published:
-        """Publish one partition from rows that have the table's columns; types are cast, never names.
+        """Publish one partition from rows with the table's columns; types are cast, names must match.
 
         Raises LakeError if a column is missing, unknown or out of order.
         """
@@ -108,7 +109,7 @@ class Files(Paths):
     def write_parts(
         self, table: str, rows: Mapping[str, pa.Table], *, sae: str, batch: int | None = None
     ) -> Published:
-        """Publish what plug-ins make of a table: the rows of each in a file of its own, empty ones too."""
+        """Publish the rows that plug-ins make of a table, each plug-in's in its own file, even if empty."""
         empty = TABLES[table].schema.empty_table()
         published = [
             self.write(table, rows.get(str(part), empty), sae=sae, batch=batch, part=part)
@@ -120,7 +121,7 @@ class Files(Paths):
     def ensure_schema_file(
         self, table: str, sae: str | None = None, part: str | None = None, generation: int | None = None
     ) -> None:
-        """Put the empty file with the table's schema into its current folder."""
+        """Make sure the table's current folder has its empty file with the schema."""
         target = self.folder(table, sae, part, generation) / SCHEMA_FILE
         if not target.exists() and not self.fetched(target).exists():
             with self.writing(target) as temporary:
@@ -128,7 +129,7 @@ class Files(Paths):
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
-        """A folder on the lake's own disk that is gone afterwards."""
+        """A folder on the lake's disk, removed afterwards."""
         folder = temporary_path(self.root, name)
         folder.mkdir()
         try:
@@ -138,24 +139,24 @@ class Files(Paths):
 
     @contextlib.contextmanager
     def resumable(self, name: str) -> Iterator[Path]:
-        """A folder on the lake's own disk that a killed run finds again by its name; gone after a success."""
+        """A folder on the lake's disk, removed on success; after a kill, the next run finds it by its name."""
         folder = self.root / TEMPORARY_FOLDER / name
         folder.mkdir(parents=True, exist_ok=True)
         yield folder
         shutil.rmtree(folder)
 
     def remove_left_over(self) -> list[Path]:
-        """Remove the temporary files of processes that were killed here; their paths."""
+        """Remove temporary files of killed processes of this machine; returns their paths."""
         dead = [path for path in (self.root / TEMPORARY_FOLDER).glob("*") if is_left_over(path)]
         for path in dead:
             remove(path)
         return dead
 
     def clean(self) -> list[Path]:
-        """Remove version folders that no view points at, and temporary files over a day old; their paths.
+        """Remove version folders that no view points at, and temporary files over a day old; returns their paths.
 
-        The views are those of the catalog, which other readers see, and those of this config. In an object store
-        also data over a day old that no version names, as a kill leaves it.
+        The views are those of the catalog, which other readers use, and those of this config. In an object store,
+        data over a day old that no version names (left by a kill) is removed as well.
         """
         current = {
             self.folder(name, sae, part, generation)
@@ -186,7 +187,7 @@ class Files(Paths):
 
 
 class _Opened:
-    """A file that is open in this process, and how many hold locks on it."""
+    """A file open in this process, and the number of locks held on it."""
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("ab")
@@ -199,9 +200,9 @@ _opening = threading.Lock()
 
 @contextlib.contextmanager
 def _opened_once(path: Path) -> Iterator[BinaryIO]:
-    """A file that is open once in this process, for all who hold locks on it at a time.
+    """A file opened once per process, shared by all holders of locks on it.
 
-    As soon as a process closes a file anywhere, it gives up all its locks on it.
+    When a process closes a file anywhere, it loses all its locks on it.
     """
     with _opening:
         opened = _opened[path] = _opened.get(path) or _Opened(path)

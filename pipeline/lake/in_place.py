@@ -1,7 +1,7 @@
-"""A lake in an object store, read where it is: the last version of everything that is there at one moment.
+"""A lake in an object store, read without copying it: a snapshot of the last version of everything.
 
-Versions are never written over, and those that are replaced stay for a day: until then a reader sees the same
-rows, whatever is published meanwhile.
+Versions are never overwritten, and replaced ones are kept for a day; until then a reader sees the same rows, even
+if others publish.
 """
 
 import re
@@ -19,7 +19,7 @@ _FILES = re.compile(r"(, )?'([^']*\.(?:parquet|jsonl))'")
 
 
 class InPlace:
-    """What a lake at a URL has now. Raises LakeError if it cannot be reached."""
+    """A snapshot of a lake at a URL. Raises LakeError if it cannot be reached."""
 
     def __init__(self, url: str) -> None:
         with TemporaryDirectory() as folder:
@@ -32,13 +32,13 @@ class InPlace:
         connection.register_filesystem(self._objects.filesystem)
 
     def catalog(self, name: str, folder: Path) -> Path:
-        """A copy of the catalog of that name; no file where there is none yet."""
+        """The path of a copy of the catalog; there is no file if the lake has none yet."""
         if name in self._versions:
             self._objects.copy_to(name, self._versions[name], folder / name)
         return folder / name
 
     def view(self, text: str, before: str) -> str:
-        """A view's text with URLs in place of the paths of the lake, which begin with `before`."""
+        """A view's text with URLs instead of the lake's paths, which begin with `before`."""
 
         def urls(found: re.Match[str]) -> str:
             quoted = [f"'{self._objects.url_of(key)}'" for key in self._keys(found[2].removeprefix(before))]
@@ -47,7 +47,7 @@ class InPlace:
         return _FILES.sub(urls, text)
 
     def _keys(self, path: str) -> Iterator[str]:
-        """The objects of a file, or of all that are below the folder of a glob."""
+        """The objects of a file, or of all files matching a glob."""
         folder, _, files = path.rpartition("/**/")
         for name, version in self._versions.items():
             if name == path or (folder and name.startswith(f"{folder}/") and not name.endswith(SCHEMA_FILE)):

@@ -1,9 +1,9 @@
-"""A partition is made on one machine at a time: a lease in the object store, renewed while it is held.
+"""Leases in the object store, renewed while held, so that a partition is made on one machine at a time.
 
-The leases of a name are numbered objects, and whoever puts the next number first has it, which the store decides.
-It may be put when the last one has been given up, is of this same folder (then its process is dead, as a lock on
-the local disk is taken before), or has not been renewed for as long as a lease lasts, by the clock of who looks.
-A process that stalls for longer can lose it; then two make the same rows, and the later version counts, whole.
+The leases of a name are numbered objects; the store decides who puts the next number first, and that one holds the
+lease. It may be put if the last lease was released, belongs to this folder (its process is dead, as a lock on the
+local disk is taken first), or has not been renewed for the duration of a lease, by the observer's clock. A process
+that stalls for longer can lose its lease; then two processes make the same rows, and the later version counts.
 """
 
 import json
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from pipeline.errors import LakeError
 from pipeline.lake.objects import Objects
-from pipeline.lake.placing import placing
+from pipeline.lake.publishing import whole_path
 from pipeline.progress import tell
 
 _LEASE_SECONDS = 60.0
@@ -26,9 +26,9 @@ _FREE = b"free"
 
 @contextmanager
 def leased(objects: Objects, name: str, *, waits: bool) -> Iterator[None]:
-    """Hold the lease of a name. Raises LakeError if another machine renews it, and this one is not to wait."""
+    """Hold the lease of a name. Raises LakeError if another machine keeps renewing it and `waits` is false."""
     key = _take(objects, name, waits=waits)
-    objects.look_again()  # whoever had it before has published something
+    objects.look_again()  # the previous holder may have published something
     ends = threading.Event()
     renewing = threading.Thread(target=_renew, args=(objects, key, ends), daemon=True)
     renewing.start()
@@ -37,25 +37,25 @@ def leased(objects: Objects, name: str, *, waits: bool) -> Iterator[None]:
     finally:
         ends.set()
         renewing.join()
-        with suppress(LakeError):  # else it ends by itself
+        with suppress(LakeError):  # if this fails, it expires
             objects.put(key, _FREE)
 
 
 def _take(objects: Objects, name: str, *, waits: bool) -> str:
-    """Put the next lease of a name, when that may be done; its key."""
+    """Put the next lease of a name as soon as that is allowed; returns its key."""
     folder, own = f"leases/{name.replace(' ', '/')}", _owner(objects)
     seen, since = b"", 0.0
     while True:
         keys = sorted(objects.list_keys(folder))
         held = objects.get(keys[-1]) if keys else _FREE
-        if not held:  # another has taken the next one since the listing
+        if not held:  # another machine has taken the next one since the listing
             time.sleep(_AGAIN_SECONDS)
             continue
         is_over = held == seen and time.monotonic() - since > _LEASE_SECONDS
         if held == _FREE or json.loads(held)["owner"] == own or is_over:
             number = int(keys[-1].rpartition("/")[2]) + 1 if keys else 1
             is_put = objects.put_new(key := f"{folder}/{number:08d}", _lease(own))
-            # That number may have been taken, given up and removed since the listing: then there is a later one.
+            # That number may have been taken, released and removed since the listing: then there is a later one.
             if is_put and key == max(objects.list_keys(folder)):
                 objects.remove(keys)
                 return key
@@ -63,10 +63,11 @@ def _take(objects: Objects, name: str, *, waits: bool) -> str:
                 objects.remove([key])
             continue
         if not seen:
-            tell(f"'{name}' was begun on another machine; whether that is still at work is seen within a minute")
+            tell(f"another machine started '{name}'; checking for up to a minute whether it still works on it")
         elif held != seen and not waits:
             raise LakeError(
-                f"another machine is making '{name}' in '{objects.url}'; let it end or stop it, and run again"
+                f"another machine is already making '{name}' in '{objects.url}'; wait for it to finish, or stop "
+                "it, then run again"
             )
         if held != seen:
             seen, since = held, time.monotonic()
@@ -75,7 +76,7 @@ def _take(objects: Objects, name: str, *, waits: bool) -> str:
 
 def _renew(objects: Objects, key: str, ends: threading.Event) -> None:
     while not ends.wait(_LEASE_SECONDS / 3):
-        with suppress(LakeError):  # a renewal that fails is made up for by the next one
+        with suppress(LakeError):  # the next renewal makes up for a failed one
             objects.put(key, _lease(_owner(objects)))
 
 
@@ -84,9 +85,9 @@ def _lease(owner: str) -> bytes:
 
 
 def _owner(objects: Objects) -> str:
-    """A name for the local folder, drawn at first use and kept in it."""
+    """A random name for the local folder, kept in it from first use on."""
     path = objects.folder / ".owner"
     if not path.exists():
-        with placing(objects.folder, path) as temporary:
+        with whole_path(objects.folder, path) as temporary:
             temporary.write_text(secrets.token_hex(8), encoding="utf-8")
     return path.read_text(encoding="utf-8")

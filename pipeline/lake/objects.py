@@ -1,16 +1,16 @@
-"""A lake in an object store: what is published there, and the part of it that this machine has as files.
+"""A lake in an object store: what is published there, and this machine's local copy of parts of it.
 
-An object is put whole or not at all, but cannot be renamed or appended to. So nothing is ever written over:
+An object is put whole or not at all, but cannot be renamed or appended to. So nothing is ever overwritten:
 
     data/<path>/<version>/<file>                        the files of one version of a file or folder of the lake
-    versions/<path>/<version>.json                      put after them, which publishes them; their sizes
-    lines/<path>@<journal>-<first byte>.jsonl           lines of a journal, sealed behind those that are there
-    leases/<partition>/<number>                         who makes a partition (`leases.py`)
+    versions/<path>/<version>.json                      put after them, with their sizes; publishes them
+    lines/<path>@<journal>-<first byte>.jsonl           lines of a journal, sealed after the earlier ones
+    leases/<partition>/<number>                         which machine makes a partition (`leases.py`)
 
-A version's name begins with its number, and the last one counts. What a kill leaves is data that no version names.
-Everything in the pipeline reads and writes the lake's local folder. A file is put here before it is renamed into
-place there, and what others have put here is fetched when it is about to be read. The folder `.fetched/` says
-which version a local file is.
+A version's name begins with its number, and the last one counts. A kill leaves only data that no version names.
+The pipeline reads and writes the lake's local folder. A file is put into the store before it is renamed into place
+locally, and what others have published is fetched before it is read. The folder `.fetched/` records the version of
+each local file.
 """
 
 import contextlib
@@ -32,12 +32,12 @@ from typing import Any, BinaryIO
 from pipeline.config import Config
 from pipeline.config.machine import CACHE_VARIABLE, endpoint_of
 from pipeline.errors import LakeError
-from pipeline.lake.placing import TEMPORARY_FOLDER, placing
+from pipeline.lake.publishing import TEMPORARY_FOLDER, whole_path
 from pipeline.tables import TABLES
 
 _NOTES = ".fetched"
 _LOOK_SECONDS = 2.0
-"""How long what was found by listing is taken to hold."""
+"""How long a listing is considered current."""
 
 _STALE_SECONDS = 86_400
 _LINES = sorted({table.lines_folder for table in TABLES.values() if table.lines_folder})
@@ -46,7 +46,7 @@ _VERSION = re.compile(r"(.+)/(\d{6,}-\d+-[0-9a-f]{8})(?:/.+|\.json)")
 
 
 def open_objects(config: Config) -> "Objects | None":
-    """The object store of an experiment's lake; None where the lake is a folder and nothing else.
+    """The object store of an experiment's lake; None if the lake is just a folder.
 
     Raises LakeError if the package for this kind of URL is not installed, or the local folder is another lake's.
     """
@@ -60,15 +60,15 @@ def _open(url: str, folder: Path) -> "Objects":
 
 
 def _claim(folder: Path, url: str) -> None:
-    """Write into a local folder which lake's it is. Raises LakeError if it is another's."""
+    """Record in a local folder which lake it belongs to. Raises LakeError if it belongs to another."""
     path, own = folder / ".url", " at ".join(filter(None, (url, endpoint_of(url))))
     if not path.exists():
-        with placing(folder, path) as temporary:
+        with whole_path(folder, path) as temporary:
             temporary.write_text(own, encoding="utf-8")
     elif (other := path.read_text(encoding="utf-8")) != own:
         raise LakeError(
-            f"'{folder}' is what this machine has of lake '{other}', and not of '{own}'; let {CACHE_VARIABLE} "
-            "(or machine.lake_cache) name another folder for this one"
+            f"'{folder}' is this machine's copy of lake '{other}', not of '{own}'; set {CACHE_VARIABLE} "
+            "(or machine.lake_cache) to another folder for this lake"
         )
 
 
@@ -83,12 +83,12 @@ def open_filesystem(url: str) -> tuple[Any, str]:
         hint = "pip install 'latentlake[s3]'" if url.startswith("s3:") else str(error)
         raise LakeError(f"lake '{url}' needs a package that is not installed: {hint}") from None
     except ValueError as error:
-        raise LakeError(f"lake '{url}' is of no kind that fsspec knows ({error})") from None
+        raise LakeError(f"lake '{url}' has a URL scheme that fsspec does not know ({error})") from None
     return filesystem, path.rstrip("/")
 
 
 class Objects:
-    """An experiment's lake at a URL, and its local folder; may be asked from several threads."""
+    """An experiment's lake at a URL, and its local folder; thread-safe."""
 
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
@@ -96,7 +96,7 @@ class Objects:
         self.filesystem, self._base = open_filesystem(url)
         self._listed: dict[str, tuple[float, Mapping[str, str]]] = {}
         self._listing = threading.Lock()
-        """Held while it is listed: what is published meanwhile is added behind, not written over."""
+        """Held while listing, so that what is published meanwhile is added, not overwritten."""
         self._looked: dict[Path, float] = {}
 
     # Files and folders --------------------------------------------------------------------------------
@@ -107,7 +107,7 @@ class Objects:
         return name in self._versions(_unit(name))
 
     def published(self, below: Path | None = None) -> Mapping[str, str]:
-        """The last version of everything that is published at or below a path, by its path in the lake."""
+        """The last version of everything published at or below a path, by its path in the lake."""
         name = "" if below is None else self._name(below)
         found = self._versions(_unit(name))
         if name in found:
@@ -115,7 +115,7 @@ class Objects:
         return {each: found[each] for each in found if each.startswith(f"{name}/")} if name else found
 
     def look_again(self) -> None:
-        """List anew what is asked for next, as others may have published something that has to be seen."""
+        """Discard listings, as others may have published something that must be seen."""
         with self._listing:
             self._listed.clear()
 
@@ -134,10 +134,10 @@ class Objects:
 
     @contextlib.contextmanager
     def publishing(self, target: Path, temporary: Path) -> Iterator[None]:
-        """Publish what is about to be renamed to `target`, which the body does.
+        """Publish `temporary`, which the body is about to rename to `target`.
 
-        Of two that publish the same path at once one is the last, whole. Raises LakeError if the store does not
-        take it: then nothing is published.
+        If two machines publish the same path at once, one of the two versions counts, as a whole. Raises LakeError
+        if the store rejects it; then nothing is published.
         """
         name = self._name(target)
         if name.startswith(f"{TEMPORARY_FOLDER}/"):
@@ -161,21 +161,21 @@ class Objects:
                 self._listed[_unit(name)] = unit[0], {**unit[1], name: version}
 
     def fetch(self, path: Path) -> None:
-        """Fetch the last version of everything that is published at or below a path into the local folder.
+        """Fetch the last version of everything published at or below a path into the local folder.
 
-        Raises LakeError if it cannot be had.
+        Raises LakeError if it cannot be fetched.
         """
         for name, version in self.published(path).items():
             local = self.folder / name
             if self._noted(name) != version or not local.exists():
-                with placing(self.folder, local) as temporary:
+                with whole_path(self.folder, local) as temporary:
                     self.copy_to(name, version, temporary)
                 self._note(name, version)
 
     def copy_to(self, name: str, version: str, target: Path) -> None:
-        """Copy a version of a path to a local file or folder. Raises LakeError if it cannot be had."""
+        """Copy a version of a path to a local file or folder. Raises LakeError if it cannot be fetched."""
         if not (found := self.get(f"versions/{name}/{version}.json")):
-            raise LakeError(f"'{name}' of lake '{self.url}' was replaced and cleaned away meanwhile; run again")
+            raise LakeError(f"'{name}' of lake '{self.url}' was replaced while it was being read; run again")
         manifest = json.loads(found)
         sizes = manifest["files"]
         paths = [target / file if manifest["is_folder"] else target for file in sizes]
@@ -187,7 +187,7 @@ class Objects:
         published = _published(version)
         for path, size in zip(paths, sizes.values(), strict=True):
             if path.stat().st_size != size:
-                raise LakeError(f"'{name}' of lake '{self.url}' did not come whole; run again to go on")
+                raise LakeError(f"'{name}' of lake '{self.url}' was only partly downloaded; run again to continue")
             os.utime(path, (published, published))
 
     def _noted(self, name: str) -> str | None:
@@ -196,20 +196,20 @@ class Objects:
         return None
 
     def _note(self, name: str, version: str) -> None:
-        with placing(self.folder, self.folder / _NOTES / f"{name}.txt") as temporary:
+        with whole_path(self.folder, self.folder / _NOTES / f"{name}.txt") as temporary:
             temporary.write_text(version, encoding="utf-8")
 
     # Lines --------------------------------------------------------------------------------------------
 
     def seal(self, path: Path, journal: BinaryIO) -> None:
-        """Put the whole lines of a local journal that are not there yet; its writer holds a lock on it.
+        """Put the complete lines of a local journal that the store lacks; its writer holds a lock on it.
 
-        Raises LakeError if the store does not take them, or if the journal has been cut.
+        Raises LakeError if the store rejects them, or if the journal has been truncated.
         """
         self._seal(path, journal, self._list(f"lines/{self._name(path.parent)}"))
 
     def seal_left_over(self) -> None:
-        """Put the lines that a kill has left in the local journals, except those that a process is writing."""
+        """Put the lines that a kill left in local journals, except journals that a process is writing."""
         journals = [path for folder in _LINES for path in (self.folder / folder).rglob("*.jsonl")]
         sealed = self._list("lines")
         for path in journals:
@@ -224,14 +224,14 @@ class Objects:
         stem = f"lines/{self._name(path).removesuffix('.jsonl')}@{mark}-"
         end = sum(size for key, size in sealed.items() if key.startswith(stem))
         if journal.seek(0, os.SEEK_END) < end:
-            raise LakeError(f"'{path}' is shorter than what lake '{self.url}' has of it; move it away")
+            raise LakeError(f"'{path}' is shorter than its copy in lake '{self.url}'; move it elsewhere")
         journal.seek(end)
         data = journal.read()
         if data := data[: data.rfind(b"\n") + 1]:
             self.put(f"{stem}{end:012d}.jsonl", data)
 
     def fetch_lines(self, below: Path, held_seconds: float = 0.0) -> None:
-        """Fetch the lines that others have sealed below a folder, unless that was done within `held_seconds`."""
+        """Fetch the lines that others have sealed below a folder, unless done in the last `held_seconds`."""
         if time.monotonic() - self._looked.get(below, -math.inf) < held_seconds:
             return
         marks: dict[Path, str | None] = {}
@@ -242,7 +242,7 @@ class Objects:
             if own not in marks:
                 marks[own] = _mark_of_file(own)
             if marks[own] != mark.partition("-")[0] and not local.exists():
-                with placing(self.folder, local) as temporary, self._asking():
+                with whole_path(self.folder, local) as temporary, self._asking():
                     self.filesystem.get_file(self._key(key), str(temporary))
         self._looked[below] = time.monotonic()
 
@@ -257,26 +257,26 @@ class Objects:
         return str(self.filesystem.unstrip_protocol(self._key(key)))
 
     def get(self, key: str) -> bytes:
-        """An object's content; nothing if it is gone."""
+        """An object's content; empty if it is gone."""
         with self._asking(), contextlib.suppress(FileNotFoundError):
             return bytes(self.filesystem.cat_file(self._key(key)))
         return b""
 
     def put(self, key: str, content: bytes) -> None:
-        """Put an object, in place of what it was."""
+        """Put an object, replacing any earlier one."""
         with self._asking():
             self.filesystem.pipe_file(self._key(key), content)
 
     def put_new(self, key: str, content: bytes) -> bool:
-        """Put an object unless there is one; whether it was put, which the store decides."""
+        """Put an object unless it exists; returns whether it was put, as decided by the store."""
         with self._asking():
             try:
                 self.filesystem.pipe_file(self._key(key), content, mode="create")
             except FileExistsError:
                 return False
             except OSError as error:
-                said = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")  # as S3 names it
-                if said not in {"PreconditionFailed", "ConditionalRequestConflict"}:
+                code = getattr(error.__cause__, "response", {}).get("Error", {}).get("Code")  # of S3
+                if code not in {"PreconditionFailed", "ConditionalRequestConflict"}:
                     raise
                 return False
         return True
@@ -291,8 +291,11 @@ class Objects:
     # Old versions -------------------------------------------------------------------------------------
 
     def clean(self, is_current: Callable[[Path], bool]) -> list[Path]:
-        """Remove data that for a day no version has named, been the last, or been of a current path; the keys."""
-        keys = [*self._list("versions"), *self._list("data")]  # in this order no version names data which is gone
+        """Remove data that for a day was not named by a version, or not by the last one of a current path.
+
+        Returns the keys.
+        """
+        keys = [*self._list("versions"), *self._list("data")]  # in this order, no version names removed data
         found = {key: match.groups() for key in keys if (match := _VERSION.fullmatch(key.partition("/")[2]))}
         versions: dict[str, list[str]] = {}
         for key, (name, version) in found.items():
@@ -326,17 +329,17 @@ class Objects:
 
     @contextlib.contextmanager
     def _asking(self) -> Iterator[None]:
-        """Turn what each filesystem raises in its own way into an error for a person."""
+        """Turn the errors of any filesystem into a LakeError."""
         try:
             yield
-        except Exception as error:  # each filesystem raises its own kinds
+        except Exception as error:  # each filesystem has its own exceptions
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise
             raise LakeError(f"lake '{self.url}' {_what_is_wrong(error)}") from None
 
 
 def _unit(name: str) -> str:
-    """What is listed at once to find a path: all of a version of a table."""
+    """The prefix listed to find a path: a version of a table."""
     return "/".join(name.split("/")[:2])
 
 
@@ -346,7 +349,7 @@ def _published(version: str) -> float:
 
 
 def _mark_of(journal: BinaryIO) -> str | None:
-    """What identifies a journal among others of its name: a hash of its first line; None while it has none."""
+    """Identifies a journal among others of the same name: a hash of its first line; None while it is empty."""
     journal.seek(0)
     line = b""
     while b"\n" not in line:
@@ -369,10 +372,10 @@ def _what_is_wrong(error: Exception) -> str:
         case "NoCredentialsError" | "PartialCredentialsError":
             return "needs keys: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE"
         case "PermissionError":
-            return f"may not be used with these keys {words}"
+            return f"refuses these keys {words}"
         case "FileNotFoundError" if "bucket" in words.lower():
-            return f"is in a bucket that is not there; make it first {words}"
+            return f"is in a bucket that does not exist; create it first {words}"
         case "EndpointConnectionError" | "ConnectTimeoutError" | "ConnectionRefusedError":
             return f"does not answer; is AWS_ENDPOINT_URL right? {words}"
         case _:
-            return f"cannot be reached or did not do what was asked; run again to go on {words}"
+            return f"cannot be reached, or the request failed; run again to continue {words}"

@@ -1,4 +1,4 @@
-"""Where the tables of a lake live, and which of them are there.
+"""Where the tables of a lake are kept, and which of them exist.
 
 A table's files are `<table>/<stage_hash>/<partition>.parquet`, next to one empty file with the schema so that a
 view never fails.
@@ -11,16 +11,16 @@ from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.lake.objects import open_objects
 from pipeline.tables import TABLES
-from pipeline.tables.versions import SourceHashes, Versions, parts_of, stage_hash
+from pipeline.tables.versions import SourceHashes, Versions, parts_of
 
 SCHEMA_FILE = "schema.parquet"
 LEDGER_FOLDER = "ledger"
 
 
 class Paths:
-    """The paths of one experiment's tables. `hashes` is what they were made from (see `sources.fix_sources`).
+    """The paths of one experiment's tables; `hashes` is what they were made from (see `sources.fix_sources`).
 
-    Its `config` is the given one with `auto` precisions as the lake has fixed them.
+    `config` is the given one, with `auto` precisions replaced by the one that the lake has fixed.
     """
 
     def __init__(self, config: Config, hashes: SourceHashes) -> None:
@@ -28,19 +28,19 @@ class Paths:
         self.hashes = hashes
         self.root = config.lake_folder
         self.objects = open_objects(config)
-        self._versions: dict[int, Versions] = {}
+        self._versions_by_generation: dict[int, Versions] = {}
 
     def parts(self, table: str) -> tuple[str | None, ...]:
-        """The plug-ins that make a table, each in files of its own; None for rows of no plug-in."""
+        """The plug-ins that make a table, each with files of its own; None for rows made by no plug-in."""
         return parts_of(self.config, table)
 
     @property
     def generation(self) -> int:
-        """The last generation of the corpus: 0 until documents are added to the first ones."""
+        """The last generation of the corpus: 0 until documents are added."""
         return len(self.hashes.generations)
 
     def generations(self, table: str) -> range:
-        """The generations of the corpus that a table has files of."""
+        """The generations of the corpus that a table has files for."""
         match TABLES[table].generations:
             case "first":
                 return range(1)
@@ -52,15 +52,19 @@ class Paths:
     def folder(
         self, table: str, sae: str | None = None, part: str | None = None, generation: int | None = None
     ) -> Path:
-        """The folder of a table's current version; for a table of SAEs or plug-ins, of one of them.
+        """The folder of a table's current version; for a table by SAE or plug-in, of one of them.
 
-        Without a generation it is that of the last one that the table has files of.
+        `generation` defaults to the last one that the table has files for.
         """
         if generation is None:
             generation = self.generations(table)[-1]
         own = sae if TABLES[table].is_by_sae else None
-        known = self._versions.setdefault(generation, {})
-        return self.root / table / stage_hash(self.config, table, self.hashes.at(generation), own, known, part)
+        return self.root / table / self._versions(generation).of(table, own, part)
+
+    def _versions(self, generation: int) -> Versions:
+        if generation not in self._versions_by_generation:
+            self._versions_by_generation[generation] = Versions(self.config, self.hashes.at(generation))
+        return self._versions_by_generation[generation]
 
     def path(
         self,
@@ -72,7 +76,7 @@ class Paths:
         part: str | None = None,
         generation: int | None = None,
     ) -> Path:
-        """The file of a partition, or its folder where it has several; `part` is the plug-in that makes it."""
+        """The file of a partition, or its folder if it has several files; `part` is the plug-in that makes it."""
         return self.fetched(self._path(table, sae, shard, batch, part, generation))
 
     def _path(
@@ -102,7 +106,7 @@ class Paths:
     def paths(
         self, table: str, *, sae: str | None = None, shard: int | None = None, batch: int | None = None
     ) -> list[Path]:
-        """The files or folders of a partition: one of each generation and plug-in that it has any of."""
+        """The files or folders of a partition: one per generation and plug-in."""
         return [
             self.path(table, sae=sae, shard=shard, batch=batch, part=part, generation=generation)
             for generation in self.generations(table)
@@ -110,25 +114,25 @@ class Paths:
         ]
 
     def fetched(self, path: Path) -> Path:
-        """The same path, after what an object store has published at or below it was fetched."""
+        """The same path, after fetching what an object store has published at or below it."""
         if self.objects is not None:
             self.objects.fetch(path)
         return path
 
-    def fetched_lines(self, folder: Path, *, held_seconds: float = 0.0) -> Path:
-        """The same folder, after the lines that other machines have sealed below it were fetched."""
+    def fetched_lines(self, folder: Path) -> Path:
+        """The same folder, after fetching the lines that other machines have sealed below it."""
         if self.objects is not None:
-            self.objects.fetch_lines(folder, held_seconds)
+            self.objects.fetch_lines(folder)
         return folder
 
     def files_below(self, folder: Path) -> Iterator[Path]:
-        """The Parquet files that are published below a folder; they may still have to be fetched."""
+        """The Parquet files published below a folder; they may not have been fetched yet."""
         if self.objects is None:
             return folder.rglob("*.parquet")
         return (self.root / name for name in self.objects.published(folder) if name.endswith(".parquet"))
 
     def is_there(self, path: Path) -> bool:
-        """Whether a file or folder of the lake is published; it may still have to be fetched."""
+        """Whether a file or folder of the lake is published; it may not have been fetched yet."""
         return path.exists() if self.objects is None else self.objects.has(path)
 
     def has(
@@ -140,7 +144,7 @@ class Paths:
         batch: int | None = None,
         generation: int | None = None,
     ) -> bool:
-        """Whether the partition is there in the current version, by every plug-in; of every generation or one."""
+        """Whether the current version has the partition, from every plug-in, for every generation or one."""
         generations = self.generations(table) if generation is None else [generation]
         return all(
             self.is_there(self._path(table, sae, shard, batch, part, each))
@@ -148,14 +152,14 @@ class Paths:
             for part in self.parts(table)
         )
 
-    def missing_generations(self, table: str, *, sae: str | None = None, shard: int | None = None) -> list[int]:
-        """The generations that the partition has not been published of; if it has of all, all of them."""
+    def missing_generations(self, table: str, *, shard: int | None = None) -> list[int]:
+        """The generations for which the partition is not published; all of them if none is missing."""
         all_of_them = self.generations(table)
-        lacking = [each for each in all_of_them if not self.has(table, sae=sae, shard=shard, generation=each)]
-        return lacking or list(all_of_them)
+        missing = [each for each in all_of_them if not self.has(table, shard=shard, generation=each)]
+        return missing or list(all_of_them)
 
     def is_complete(self, table: str, sae: str | None = None, batch: int | None = None) -> bool:
-        """Whether every partition of the table is there; with `sae` and `batch`, every one of these."""
+        """Whether every partition of the table exists; with `sae` and `batch`, every one of these."""
         saes = [sae] if sae else list(self.config.sae_names)
         shards = list(range(self.config.corpus.shards))
         match TABLES[table].partition:
@@ -174,7 +178,7 @@ class Paths:
                 return True
 
     def require(self, *tables: str, sae: str | None = None, batch: int | None = None) -> None:
-        """Raise LakeError, saying what to materialise, unless these tables are complete."""
+        """Raise LakeError, naming what to materialise, unless these tables are complete."""
         for table in tables:
             if not self.is_complete(table, sae, batch):
                 of = f" of SAE '{sae}'" if sae and TABLES[table].is_by_sae else ""

@@ -1,4 +1,4 @@
-"""Parquet files that are written as rows come."""
+"""Writing Parquet files batch by batch."""
 
 from pathlib import Path
 from types import TracebackType
@@ -30,7 +30,7 @@ class RowGroupWriter:
         self._writer.close()
 
     def write(self, batch: pa.RecordBatch) -> None:
-        """Add rows; they reach the file in row groups."""
+        """Add rows; they are written in row groups."""
         self._pending.append(batch)
         self._n_pending += batch.num_rows
         if self._n_pending >= _ROWS_PER_GROUP:

@@ -12,22 +12,23 @@ from pipeline.tables import Table
 
 
 def look_below(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
-    """Let a connection and its cursors find paths below a lake's folder.
+    """Let a connection and its cursors find paths relative to a lake's folder.
 
-    DuckDB cuts the setting at commas, so that a lake with one in its path has a catalog of absolute paths.
+    DuckDB splits the setting at commas, so a lake with a comma in its path has a catalog with absolute paths.
     """
     connection.execute(f"set global file_search_path = {quoted(folder.absolute())}")
 
 
 def select_rows(table: Table, files: str) -> str:
-    """A select of a table's Parquet files, with the columns that are computed."""
+    """A select from a table's Parquet files, with its computed columns."""
     columns = [column.name for column in table.columns]
     columns += [f"{each.expression} as {each.name}" for each in table.derived]
     return f"select {', '.join(columns)} from read_parquet({files})"
 
 
 def select_lines(table: Table, files: str) -> str:
-    """A select of JSON lines; a torn one falls away. Of the ledger's: the last of each request, failures last."""
+    """A select from JSON lines; incomplete lines are skipped. Of the ledger, each request's last line that is not
+    a failure, or else its last."""
     names = ", ".join(column.name for column in table.columns)
     types = ", ".join(f"{column.name}: '{_sql_type(column.type)}'" for column in table.columns)
     return (
@@ -40,7 +41,7 @@ _LAST_LINES = {
     "llm_requests": "qualify row_number() over (partition by request_id "
     "order by status in ('http_error', 'budget'), requested_at desc) = 1",
 }
-"""Which lines of a table count, where not all do."""
+"""Which lines of a table count, if not all do."""
 
 
 def quoted(value: Path | str) -> str:

@@ -1,8 +1,7 @@
-"""A lake as SQL sees it: every table a view, in a connection of its own or in `catalog.duckdb`.
+"""A lake in SQL: every table is a view, in a connection of its own or in `catalog.duckdb`.
 
-The catalog holds nothing but macros, and views on the current folders by paths below the lake, so that a lake can
-be moved: whoever opens it says where the lake is (`open_catalog`; a shell of DuckDB's own by
-`set file_search_path`).
+The catalog holds only macros, and views on the current folders by relative paths, so that a lake can be moved:
+those who open it say where it is (`open_catalog`; in DuckDB's shell, `set file_search_path`).
 """
 
 import atexit
@@ -23,17 +22,17 @@ import pyarrow as pa
 from pipeline.lake.catalog import CATALOG_FILE
 from pipeline.lake.files import Files
 from pipeline.lake.paths import SCHEMA_FILE
-from pipeline.lake.placing import temporary_path
+from pipeline.lake.publishing import temporary_path
 from pipeline.lake.selects import look_below, quoted, select_lines, select_rows
 from pipeline.tables import TABLES, Table
 from pipeline.tables.macros import create_macros, ready_text
 from pipeline.tables.sql import config_value, parameters_of, steps_of, tables_read
 
 _NUMBERS = itertools.count()
-"""Of this process's databases in memory."""
+"""Numbers of this process's databases in memory."""
 
 Given = Mapping[str, pa.Table | pa.RecordBatchReader | Sequence[Path]]
-"""Relations by name that are handed to a connection: rows (a reader's can be read once), or Parquet files."""
+"""Relations by name, given to a connection: rows (those of a reader can be read once), or Parquet files."""
 
 
 class Lake(Files):
@@ -49,10 +48,10 @@ class Lake(Files):
         given: Given | None = None,
         tables: Collection[str] = tuple(TABLES),
     ) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A DuckDB connection that sees tables as views; only rows of the SAE and the batch, if given.
+        """A DuckDB connection with tables as views, restricted to an SAE and a batch, if given.
 
-        `given` are relations beside the tables, or in place of them: rows, or the Parquet files that hold them.
-        `tables` are those that are read, if that is known: all the views together take 40 ms to make.
+        `given` are relations in addition to tables, or instead of them: rows, or Parquet files. `tables` are those
+        that will be read, if known: making all views takes 40 ms.
         """
         with self._database() as connection:
             seen = [name for name in TABLES if name in tables and name not in (given or {})]
@@ -68,23 +67,23 @@ class Lake(Files):
 
     @contextlib.contextmanager
     def _database(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection with an empty database in memory of its own, which is gone afterwards."""
+        """A connection with an empty database in memory of its own, dropped afterwards."""
         instance = _instance(os.getpid(), self.root.absolute(), self.config.machine.memory_limit)
         name = f"views_{next(_NUMBERS)}"
         try:
             with instance.cursor() as connection:
                 connection.execute(f"attach ':memory:' as {name}")
                 connection.execute(f"use {name}")
-                connection.execute("set enable_progress_bar = false")  # ours go by shard, bucket and request
+                connection.execute("set enable_progress_bar = false")  # ours count shards, buckets and requests
                 yield connection
         finally:
             with instance.cursor() as connection:
                 connection.execute(f"detach database if exists {name}")
 
     def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
-        """Fill the temporary table `name` by `<name>.sql`, in place of what it held.
+        """Create or replace the temporary table `name` from `<name>.sql`.
 
-        Parameters are named `$<section>_<key>` after the config; `values` go before it.
+        Parameters are named `$<section>_<key>` after the config; `values` override it.
         """
         text = ready_text(connection, name)
         connection.execute(f"create or replace temp table {name} as {text}", self._parameters(text, values))
@@ -92,14 +91,14 @@ class Lake(Files):
     def select(
         self, connection: duckdb.DuckDBPyConnection, name: str | Path, **values: Any
     ) -> duckdb.DuckDBPyRelation:
-        """The rows of `<name>.sql` with its parameters; they are computed when they are read."""
+        """The rows of `<name>.sql` with its parameters; computed when read."""
         text = ready_text(connection, name)
         return connection.sql(text, params=self._parameters(text, values))
 
     def copy(
         self, connection: duckdb.DuckDBPyConnection, name: str | Path, target: Path, how: str, **values: Any
     ) -> int:
-        """Write the rows of `<name>.sql` to a file as they come, as DuckDB's `copy` does; how many there were."""
+        """Stream the rows of `<name>.sql` to a file with DuckDB's `copy`; returns their number."""
         text = ready_text(connection, name)
         statement = f"copy ({text}\n) to {quoted(target)} ({how})"
         (n_rows,) = connection.execute(statement, self._parameters(text, values)).fetchall()[0]
@@ -114,7 +113,7 @@ class Lake(Files):
         given: Given | None = None,
         **values: Any,
     ) -> pl.DataFrame:
-        """The rows of `<name>.sql`, made after those that it reads, over the lake; small enough for memory."""
+        """The rows of `<name>.sql` over the lake, after running the steps that it reads; all in memory."""
         with self.connect(sae, batch, given, tables_read(name, given=given or ())) as connection:
             for step in steps_of(name, given=given or ())[:-1]:
                 self.create_temporary(connection, str(step), sae=sae, batch=batch, **values)
@@ -122,7 +121,7 @@ class Lake(Files):
             return rows
 
     def _parameters(self, text: str, values: dict[str, Any]) -> dict[str, Any]:
-        """The values of a SQL text's `$names`: from `values`, else from the config; a batch has its features."""
+        """The values of a SQL text's `$names`: from `values` (a batch sets its features), or the config."""
         if (batch := values.get("batch")) is not None:
             features = self.config.selection.features_of(batch)
             values = {"first_feature": features.start, "end_feature": features.stop, **values}
@@ -134,10 +133,10 @@ class Lake(Files):
     # Views --------------------------------------------------------------------------------------------
 
     def refresh_catalog(self) -> Path:
-        """Rebuild `catalog.duckdb`, macros and a view on each table's folder; put it in place by rename."""
+        """Rebuild `catalog.duckdb`, with macros and a view per table, and rename it into place."""
         target = self.root / CATALOG_FILE
         with self.writing(target) as temporary, contextlib.ExitStack() as log_removed:
-            log_removed.callback(Path(f"{temporary}.wal").unlink, missing_ok=True)  # left by a full disk
+            log_removed.callback(Path(f"{temporary}.wal").unlink, missing_ok=True)  # left if the disk was full
             with duckdb.connect(str(temporary)) as connection:
                 look_below(connection, self.root)
                 are_below = "," not in str(self.root)
@@ -155,9 +154,9 @@ class Lake(Files):
         batch: int | None = None,
         are_below: bool = False,
     ) -> None:
-        """A view of each of some tables; `are_below`: by paths below the lake."""
+        """Create views of some tables; with `are_below`, by paths relative to the lake."""
         connection.begin()
-        lake = Path() if are_below else Path(glob.escape(str(self.root)))  # a [ in its name is no pattern
+        lake = Path() if are_below else Path(glob.escape(str(self.root)))  # a [ in its name is not a pattern
         connection.execute(f"create macro context_length() as {self.config.corpus.context_length:d}")
         for name in tables:
             table = TABLES[name]
@@ -174,7 +173,7 @@ class Lake(Files):
         connection.commit()
 
     def fetch_tables(self, tables: Sequence[str], saes: Sequence[str], batch: int | None = None) -> None:
-        """Fetch what an object store has of some tables; not of shards or one batch, which are read by path."""
+        """Fetch some tables from an object store, except shards and single batches, which are fetched by path."""
         by_path = {"sae_shard"} if batch is None else {"sae_shard", "sae_batch"}
         for table in (TABLES[name] for name in tables if self.objects is not None):
             if table.partition == "ledger":
@@ -195,7 +194,7 @@ class Lake(Files):
     def _files(
         self, table: Table, batch: int | None, sae: str | None, part: str | None, generation: int
     ) -> Iterator[Path]:
-        """The files of a table's current version, as globs; first the empty one, whose types the view has."""
+        """The files of a table's current version, as globs; first the empty file, which sets the view's types."""
         folder = self.folder(table.name, sae, part, generation)
         yield folder / SCHEMA_FILE
         if table.partition != "sae_batch" or batch is None:
@@ -204,7 +203,7 @@ class Lake(Files):
             yield path
 
     def _lines(self, table: Table) -> Path:
-        """The files of a table's lines, as a glob; an empty one is there, as a view of no file is an error."""
+        """The files of a table's lines, as a glob; there is always an empty one, as a view needs a file."""
         folder = self.root / table.lines_folder
         empty = folder / "empty.jsonl"
         if not empty.exists() and not self.fetched(empty).exists():
@@ -215,9 +214,9 @@ class Lake(Files):
 
 @lru_cache(maxsize=4)
 def _instance(_process: int, root: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
-    """A process's DuckDB for a lake: to start one takes 13 ms, to attach a database to one less than 1 ms.
+    """A process's DuckDB for a lake: starting one takes 13 ms, attaching a database less than 1 ms.
 
-    What it spills lies on the lake's own disk. A forked process has one of its own, as threads are not forked.
+    It spills to the lake's own disk. A forked process gets its own, as threads are not forked.
     """
     spill = temporary_path(root, "duckdb")
     atexit.register(shutil.rmtree, spill, ignore_errors=True)

@@ -1,1 +1,1 @@
-"""What any transformers model needs: where it is, its tokenizer and config, its tokens' bytes."""
+"""Any transformers model: where it is, its tokenizer and config, its tokens' bytes."""

@@ -1,4 +1,4 @@
-"""How the C library gives memory out: what a layer frees, the next one takes."""
+"""Tuning the C library's allocator, so that a layer reuses the memory freed by the previous one."""
 
 import ctypes
 from functools import cache
@@ -12,10 +12,10 @@ _LARGEST_BLOCK = 1 << 26
 
 @cache
 def keep_freed_memory() -> None:
-    """Keep up to 256 MiB of freed blocks of at most 64 MiB, where the C library is glibc; elsewhere nothing.
+    """With glibc, keep up to 256 MiB of freed blocks of at most 64 MiB; elsewhere do nothing.
 
-    A forward pass frees a layer's activations before it makes the next one's. glibc returns blocks of some
-    megabytes to the system at once, which clears every page before it gives it out again: a tenth of a pass.
+    A forward pass frees a layer's activations before it computes the next one's. By default, glibc returns blocks
+    of some megabytes to the system, which clears their pages before reuse: a tenth of a pass.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:

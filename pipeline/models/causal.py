@@ -1,7 +1,7 @@
-"""Models with and without their LM head, each in memory once whoever asks for it.
+"""Models with and without their LM head, each in memory only once.
 
-The subject model is read without one and steered with one; a model that answers in this process has one. Of the
-same files the two share their weights.
+The subject model is read without a head and steered with one; a model that answers in this process has one. Models
+from the same files share their weights.
 """
 
 from functools import cache
@@ -42,12 +42,13 @@ def load_causal(subject: SubjectConfig, device: str) -> Any:
 
 def _load_base(location: Location, dtype: torch.dtype, device: str, name: str) -> Any:
     model, report = _loaded(AutoModel, location, dtype, name)
-    # transformers fills absent weights with random numbers and goes on. A pooler is behind every hookpoint.
+    # transformers fills missing weights with random numbers. A missing pooler is harmless: it is after every
+    # hookpoint.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise SubjectError(
             f"subject model '{name}' lacks {len(missing)} weights, such as '{missing[0]}'; its files are "
-            "incomplete, or of another architecture than its config says"
+            "incomplete, or do not fit the architecture in its config"
         )
     return model.eval().to(device)
 

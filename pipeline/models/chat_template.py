@@ -1,7 +1,7 @@
-"""Token ids of a chat, as the model's own template writes it.
+"""Token ids of a chat, rendered with the model's template.
 
-What is said in a chat has no power: only the template writes control tokens, and one that is spelled in a message
-is read as ordinary characters.
+Messages cannot inject control tokens: only the template writes these, and one spelled in a message is read as
+ordinary characters.
 """
 
 import copy
@@ -18,12 +18,12 @@ def template_ids(tokenizer: PreTrainedTokenizerBase, chats: Sequence[Chat], *, a
     """The token ids of chats by the template of a tokenizer of `load_tokenizer`.
 
     Args:
-        tokenizer: It has a chat template.
-        chats: What is said.
-        asks: Whether the chats end where the model's turn begins, or goes on where the last turn is its own.
+        tokenizer: A tokenizer with a chat template.
+        chats: The chats.
+        asks: Whether the chats end where the model's turn begins, or continues if the last turn is its own.
 
     Raises:
-        TemplateError: The template takes no such turns.
+        TemplateError: The template rejects the turns.
     """
     tokenizer = copy.copy(tokenizer)
     tokenizer.split_special_tokens = False  # for what the template writes

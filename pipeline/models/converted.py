@@ -1,4 +1,4 @@
-"""Models kept in another form beside the lakes: converted at first use, known by the content of their files."""
+"""Converted models, kept beside the lakes: made at first use, identified by the content of their files."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ _Source = dict[str, str | int]
 def converted_folder(files: Sequence[Path], models: Path, convert: Callable[[Path], None], form: str = "") -> Path:
     """The folder below `models`, named by the files' SHA-256 and the form, that `convert` filled.
 
-    Processes that convert at once each write a folder of their own, and the first to rename it is right. Raises
+    Processes that convert at the same time write separate folders, and the first to rename its folder wins. Raises
     what `convert` raises.
     """
     stats = [file.stat() for file in files]

@@ -1,4 +1,4 @@
-"""A GGUF file as the safetensors files that transformers reads at once: converted at first use, and kept.
+"""Converting a GGUF file at first use to safetensors files, which transformers loads faster.
 
 transformers unpacks a GGUF file's blocks, and its vocabulary word by word, at every load. For the embedded model
 (98 MB, Q4_1), read as subject and as local LLM, that took 16 s of processor time a process; from the folder

@@ -1,4 +1,4 @@
-"""What a model on the hub weighs, said before it is downloaded."""
+"""Announcing a download's size before a model is fetched from the hub."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from pipeline.progress import tell
 
 
 def tell_download(name: str, files: Sequence[str], revision: str | None) -> None:
-    """Say how large those of a model's files are that are on the hub and not here; nothing if none is."""
+    """Announce the size of a model's files that are not downloaded yet, if any."""
     if Path(name).is_dir():
         return
     missing = [
@@ -21,4 +21,4 @@ def tell_download(name: str, files: Sequence[str], revision: str | None) -> None
     except (OSError, httpx2.HTTPError):
         return  # downloading them will fail too, and say why
     if missing:
-        tell(f"model '{name}': {sum(sizes) / 1e9:.1f} GB to download from the hub, into its own cache")
+        tell(f"model '{name}': {sum(sizes) / 1e9:.1f} GB to download from the hub into its cache")

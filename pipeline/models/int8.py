@@ -188,7 +188,7 @@ class SavedTensor:
         self._file, self._name = file, name
 
     def __getitem__(self, _: Any) -> Tensor:
-        # Opened anew for each: pages of a mapped file would count as memory of the process until it is closed.
+        # Opened each time: pages of a mapped file would count as memory of the process until it is closed.
         with safe_open(self._file, "pt") as opened:
             tensor: Tensor = opened.get_tensor(self._name)
             return tensor.float().clone()
@@ -296,7 +296,7 @@ class Int8Quantizer(HfQuantizer):  # type: ignore[misc]
         for target, source in list(tied.items()):
             if target.rpartition(".")[0] in names:
                 tied[_scale_of(target)] = _scale_of(source)
-        model._tied_weights_keys = dict(tied)  # by which saving knows that they are one
+        model._tied_weights_keys = dict(tied)  # tells saving that they are one tensor
         return model
 
     def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:

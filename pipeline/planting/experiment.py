@@ -8,24 +8,43 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import Config, SaeConfig, ScoringConfig, load_config
+from pipeline.config import Config, SaeConfig, ScoringConfig, SubjectConfig, load_config
 from pipeline.corpus.documents import read_documents
-from pipeline.errors import LatentlakeError
+from pipeline.errors import ConfigError, LatentlakeError
 from pipeline.explainers.write import explanation_id
+from pipeline.features.steered_texts import write_steered_texts
 from pipeline.lake import Lake
-from pipeline.models.load import load_tokenizer
+from pipeline.make_table import make_table
+from pipeline.models.load import find_files, load_subject_config, load_tokenizer
 from pipeline.models.token_bytes import token_bytes
 from pipeline.planting.model import CONTEXT_LENGTH, HOOKPOINT, write_model, write_sae
-from pipeline.planting.plants import Corpus, Plant, draw_plants
-from pipeline.plugins import find_plugin, find_plugins
+from pipeline.planting.plants import (
+    FAULTS,
+    KINDS,
+    Aspect,
+    Corpus,
+    Kind,
+    Plant,
+    draw_plants,
+    is_applicable,
+    worth,
+)
+from pipeline.plugins import Declared, find_plugin, find_plugins
+from pipeline.scorers.write import write_predictions
 from pipeline.shipped import find
 from pipeline.sources import fix_sources, recorded_lake
 from pipeline.tables import TABLES
+from pipeline.tables.versions import is_made
 
 _DEMO = Path("config/demo.yaml")
 _EXPLAINER = "default"
 _ONE_BATCH = 1_000_000
 """Features of a batch, more than there ever are plants; a lake keeps it though their number changes."""
+
+
+_WORTHS = pa.schema(
+    [("scorer", pa.string()), ("kind", pa.string()), ("fault", pa.string()), ("worth", pa.int32())]
+)
 
 
 class Planted(NamedTuple):
@@ -41,46 +60,135 @@ def plant_experiment(
 ) -> Planted:
     """Draw plants from the embedded corpus, and make the model and the experiment that has them.
 
-    It is named `<name>_scorers` and lies beside the given one. The scoring's models,
-    endpoints and prices are the given config's; of the scorers (None: every one that is found) those that can run
-    are asked.
+    It is named `<name>_scorers` and lies beside the given one. The models, endpoints and prices of scoring are the
+    given config's. Of the scorers (None: every one that is found) those that can run are asked.
 
     Raises LatentlakeError if the corpus or the tokenizer of the embedded default cannot be read, or a scorer is
     not known.
     """
+    text = _text_config(config)
+    folder, plants = _plant(text, per_kind)
+    names = tuple(find_plugins("scorers")) if scorers is None else tuple(scorers)
+    scoring, unread = _read_by_own_subject(config, _scoring(config.scoring, n_questions), names)
+    planted = _planted_config(text, folder, len(plants), scoring)
+    able, unable = _able_scorers(planted, [name for name in names if name not in unread])
+    judged = [feature for feature, plant in enumerate(plants) if any(_judges(name, plant.kind) for name in able)]
+    own = {
+        "scoring": planted.scoring.model_copy(update={"scorers": able}),
+        "selection": planted.selection.model_copy(update={"where": f"feature in {judged}"}),
+    }
+    return Planted(planted.model_copy(update=own), plants, unread | unable)
+
+
+def planted_worths(scorers: Iterable[str]) -> pa.Table:
+    """One row per scorer, kind of plants that it can judge, and fault: what such an explanation is worth to it."""
+    rows = [
+        {"scorer": name, "kind": kind, "fault": fault, "worth": worth(judged_by(name), fault)}
+        for name in scorers
+        for kind in KINDS
+        if _judges(name, kind)
+        for fault in FAULTS
+    ]
+    return pa.Table.from_pylist(rows, _WORTHS)
+
+
+def judged_by(scorer: str) -> Aspect:
+    """What a scorer judges an explanation by."""
+    return Declared.by(find_plugin("scorers", scorer).settings).judges
+
+
+def _judges(scorer: str, kind: Kind) -> bool:
+    declared = Declared.by(find_plugin("scorers", scorer).settings)
+    return is_applicable(kind, declared.judges, declared.sees_positions)
+
+
+def _text_config(config: Config) -> Config:
+    """The experiment without its plants: the demo's text and tokenizer, and a lake beside the given one's."""
     demo = load_config(find(_DEMO))
-    corpus = demo.corpus.model_copy(update={"context_length": CONTEXT_LENGTH})
     selection = {"batch_size": _ONE_BATCH, "quotas": None, "features": None, "where": None}
-    bare = config.model_copy(
-        update={
-            "name": f"{config.name}_scorers",
-            "subject": demo.subject,
-            "corpus": corpus,
-            "selection": config.selection.model_copy(update=selection),
-            "saes": (SaeConfig(name="none", source="baseline://neurons?width=1&k=1", hookpoint="", n_features=1),),
-        }
-    )
-    folder, plants = _plant(bare, per_kind)
-    subject = demo.subject.model_copy(update={"model": str(folder / "model"), "dtype": "float32"})
+    own = {
+        "name": f"{config.name}_scorers",
+        "subject": demo.subject,
+        "corpus": demo.corpus.model_copy(update={"context_length": CONTEXT_LENGTH}),
+        "selection": config.selection.model_copy(update=selection),
+        "saes": (SaeConfig(name="none", source="baseline://neurons?width=1&k=1", hookpoint="", n_features=1),),
+    }
+    return config.model_copy(update=own)
+
+
+def _planted_config(text: Config, folder: Path, n_plants: int, scoring: ScoringConfig) -> Config:
+    """The experiment with the model and the SAE of the plants."""
     sae = SaeConfig(
         name=f"planted-{folder.name}",
         source=str(folder / "sae"),
         hookpoint=HOOKPOINT,
-        n_features=len(plants),
+        n_features=n_plants,
         fit="accept",
     )
-    explaining = config.explaining.model_copy(update={"explainers": (_EXPLAINER,), "controls": 0})
-    planted = bare.model_copy(
-        update={
-            "subject": subject,
-            "saes": (sae,),
-            "explaining": explaining,
-            "scoring": _scoring(config.scoring, n_questions),
-        }
-    )
-    able, left_out = _able_scorers(planted, find_plugins("scorers") if scorers is None else scorers)
-    scoring = planted.scoring.model_copy(update={"scorers": able})
-    return Planted(planted.model_copy(update={"scoring": scoring}), plants, left_out)
+    own = {
+        "subject": text.subject.model_copy(update={"model": str(folder / "model"), "dtype": "float32"}),
+        "saes": (sae,),
+        "explaining": text.explaining.model_copy(update={"explainers": (_EXPLAINER,), "controls": 0}),
+        "scoring": scoring,
+    }
+    return text.model_copy(update=own)
+
+
+def _read_by_own_subject(
+    config: Config, scoring: ScoringConfig, names: Iterable[str]
+) -> tuple[ScoringConfig, dict[str, str]]:
+    """Scoring whose losses are those of the given config's own subject; scorers that need it and cannot, and why.
+
+    The planted model's would be noise: its weights are set by hand, and it reads no more than one token back.
+    """
+    sections = {name: getattr(scoring, name.partition("@")[0]) for name in names}
+    readers = {name: own for name, own in sections.items() if getattr(own, "model", None) == "subject"}
+    if not readers:
+        return scoring, {}
+    try:
+        model = _name_of(config.subject)
+    except LatentlakeError as error:
+        return scoring, dict.fromkeys(readers, str(error))
+    read = {name.partition("@")[0]: own.model_copy(update={"model": model}) for name, own in readers.items()}
+    return scoring.model_copy(update=read), {}
+
+
+def _name_of(subject: SubjectConfig) -> str:
+    """The name by which a scorer loads a subject model. Raises ConfigError if a name is not enough.
+
+    Raises SubjectError if the model is not there.
+    """
+    found = find_files(subject)
+    if found.revision is not None:
+        raise ConfigError(
+            f"subject '{subject.model}' has a revision, which a scorer's model cannot have; name a model in "
+            "scoring.surprisal.model and scoring.intervention_surprisal.model"
+        )
+    load_tokenizer(subject)
+    load_subject_config(subject)
+    return subject.model if subject.gguf_file is None else found.name
+
+
+class JudgedPlants(NamedTuple):
+    """A lake with scores, what each explanation is (`write_planted_explanations`), and scorers that cannot run."""
+
+    lake: Lake
+    explanations: pa.Table
+    left_out: dict[str, str]
+
+
+def score_plants(config: Config, lake: Lake, planted: Planted) -> JudgedPlants:
+    """Have the scorers judge the plants' explanations, as an experiment's pilot set them; all before is made."""
+    [sae] = lake.config.sae_names
+    carry_pilot(config, lake, sae)
+    for table in ("examples", "fuzzing_pairs"):
+        make_table(lake, table, sae=sae, batch=0)
+    if is_made(lake.config, "steered_texts"):
+        write_steered_texts(lake, sae, 0)
+    explanations = write_planted_explanations(lake, sae, planted.plants)
+    write_predictions(lake, sae, 0)
+    make_table(lake, "scores", sae=sae, batch=0)
+    return JudgedPlants(lake, explanations, planted.left_out)
 
 
 def carry_pilot(config: Config, lake: Lake, sae: str) -> None:
@@ -113,12 +221,15 @@ def _scoring(scoring: ScoringConfig, n_questions: int) -> ScoringConfig:
 
 
 def write_planted_explanations(lake: Lake, sae: str, plants: Sequence[Plant]) -> pa.Table:
-    """Write the plants' explanations as the table `explanations`; one row of each: its id, kind and fault.
+    """Write the explanations of the plants that some scorer can judge as the table `explanations`.
 
-    Columns: explanation_id, feature, kind, fault.
+    Gives one row of each: explanation_id, feature, kind, fault.
     """
     rows, what = [], []
+    judged = {kind for kind in KINDS if any(_judges(name, kind) for name in lake.config.scoring.scorers)}
     for feature, plant in enumerate(plants):
+        if plant.kind not in judged:
+            continue
         for draw, (fault, words) in enumerate(plant.explanations.items()):
             key = explanation_id(sae, feature, _EXPLAINER, draw)
             rows.append(

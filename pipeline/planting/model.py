@@ -5,12 +5,17 @@ Its residual stream after the layer has a coordinate for each thing that a featu
 - the token: 1 (or its strength) at the coordinate of each plant whose token it is;
 - the token before: the one attention head looks at the previous position, and copies whether the token there is
   one of those that a plant wants before its own;
-- the position, one coordinate each; a constant; and eight more, each 1 for one token in twenty of the vocabulary.
+- the position, one coordinate each; a constant; and eight more, each 1 on tokens that make up one in twenty of the
+  corpus.
 
 A feature of the SAE is the sum of its coordinates less a threshold, where that is above 0. At one position in
-twenty, drawn by hash, it does not fire; a feature that goes by position fails on one token in twenty instead. The
-output layer gives each token its frequency in the corpus, and each plant's promoted tokens 6 nats more where it
-fires.
+twenty, drawn by hash, it does not fire; a feature that goes by position fails on one token in twenty instead. Five
+features of a kind are a family: their decoder directions share a coordinate that the model neither writes nor
+reads, so that each has near neighbours, at a cosine of 0.4, whose effects are their own.
+
+The output layer gives each token its frequency in the corpus, and more to what a plant promotes: about 10 nats
+times the strength of the plant's token, on each such token, whether the SAE's feature fires there or not (a pair's
+wants another token before it). Plants that go by position promote nothing.
 """
 
 import hashlib
@@ -33,18 +38,22 @@ _NOISES = 8
 _NOISE_SHARE = 0.05
 _SHARPNESS = 6.0
 """Of the attention: the previous position's score is above 100 nats over every other one."""
-_PROMOTED_NATS = 6.0
+_PROMOTED_NATS = 10.0
+"""So many that steering writes promoted words before the added direction flattens all logits, by the last norm."""
 _OFF = 10.0
+_FAMILY = 5
+_FAMILY_COSINE = 0.4
 
 
 class _Layout(NamedTuple):
-    """First coordinates: plants of the token, wanted before it, found before it, noises, constant, positions."""
+    """First coordinates: plants of the token, wanted, found before it, noises, constant, families, positions."""
 
     now: int
     wanted: int
     found: int
     noises: int
     constant: int
+    families: int
     positions: int
     width: int
 
@@ -67,7 +76,7 @@ def write_model(folder: Path, plants: Sequence[Plant], tokenizer: Any, counts: S
     with torch.no_grad():
         for name, weights in model.named_parameters():
             weights.fill_(1.0 if name.endswith(("ln_1.weight", "ln_2.weight", "ln_f.weight")) else 0.0)
-        _set_embeddings(model, plants, layout, n_tokens)
+        _set_embeddings(model, plants, layout, counts)
         _set_attention(model, layout)
         _set_output(model, plants, layout, counts)
     model.save_pretrained(folder)
@@ -77,7 +86,7 @@ def write_model(folder: Path, plants: Sequence[Plant], tokenizer: Any, counts: S
 
 def write_sae(folder: Path, plants: Sequence[Plant]) -> Path:
     """Save the SAE at HOOKPOINT, a feature a plant, in sparsify's layout; it keeps every feature."""
-    layout, n = _layout(plants), len(plants)
+    layout, n, families = _layout(plants), len(plants), _families(plants)
     encoder, bias, decoder = torch.zeros(n, layout.width), torch.zeros(n), torch.zeros(n, layout.width)
     for feature, plant in enumerate(plants):
         if plant.positions:
@@ -91,6 +100,8 @@ def write_sae(folder: Path, plants: Sequence[Plant]) -> Path:
             silent = [each for each in range(CONTEXT_LENGTH) if _is_drawn(feature, each, "noise")]
             encoder[feature, [layout.positions + each for each in silent]] = -_OFF
         decoder[feature] = torch.nn.functional.normalize(encoder[feature].clamp(min=0), dim=0)
+        decoder[feature] *= math.sqrt(1 - _FAMILY_COSINE)
+        decoder[feature, layout.families + families[feature]] = math.sqrt(_FAMILY_COSINE)
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"encoder.weight": encoder, "encoder.bias": bias, "W_dec": decoder}
     save_file({**tensors, "b_dec": torch.zeros(layout.width)}, folder / "sae.safetensors")
@@ -103,18 +114,32 @@ def write_sae(folder: Path, plants: Sequence[Plant]) -> Path:
 def _layout(plants: Sequence[Plant]) -> _Layout:
     n = len(plants)
     constant = 3 * n + _NOISES
-    return _Layout(0, n, 2 * n, 3 * n, constant, constant + 1, constant + 1 + CONTEXT_LENGTH)
+    positions = constant + 1 + len(set(_families(plants)))
+    return _Layout(0, n, 2 * n, 3 * n, constant, constant + 1, positions, positions + CONTEXT_LENGTH)
 
 
-def _set_embeddings(model: GPT2LMHeadModel, plants: Sequence[Plant], layout: _Layout, n_tokens: int) -> None:
+def _families(plants: Sequence[Plant]) -> list[int]:
+    """The number of each plant's family: plants of a kind that follow one another, `_FAMILY` at most."""
+    numbers: list[int] = []
+    size = 0
+    for before, plant in zip([None, *plants], plants, strict=False):
+        is_new = before is None or before.kind != plant.kind or size == _FAMILY
+        size = 1 if is_new else size + 1
+        numbers.append((numbers[-1] + is_new) if numbers else 0)
+    return numbers
+
+
+def _set_embeddings(
+    model: GPT2LMHeadModel, plants: Sequence[Plant], layout: _Layout, counts: Sequence[int]
+) -> None:
     tokens, positions = model.transformer.wte.weight, model.transformer.wpe.weight
     tokens[:, layout.constant] = 1.0
     for feature, plant in enumerate(plants):
         for token, strength in plant.tokens.items():
             tokens[token, layout.now + feature] = strength
         tokens[list(plant.previous), layout.wanted + feature] = 1.0
-    drawn = [[_is_drawn(token, noise, "token") for noise in range(_NOISES)] for token in range(n_tokens)]
-    tokens[:, layout.noises : layout.noises + _NOISES] = torch.tensor(drawn, dtype=torch.float32)
+    for noise in range(_NOISES):
+        tokens[noise_tokens(counts, noise), layout.noises + noise] = 1.0
     positions[:CONTEXT_LENGTH, layout.positions : layout.positions + CONTEXT_LENGTH] = torch.eye(CONTEXT_LENGTH)
 
 
@@ -144,7 +169,21 @@ def _set_output(
         output[list(plant.promoted), layout.now + feature] = _PROMOTED_NATS / scale
 
 
+def noise_tokens(counts: Sequence[int], noise: int) -> list[int]:
+    """Tokens, by hash, that make up one in twenty of the corpus, and as large a share of those that it lacks."""
+    n_left = _NOISE_SHARE * sum(counts)
+    drawn = []
+    for token in sorted(range(len(counts)), key=lambda token: _digest(token, noise, "token")):
+        if counts[token] <= n_left if counts[token] else _is_drawn(token, noise, "token"):
+            drawn.append(token)
+            n_left -= counts[token]
+    return drawn
+
+
 def _is_drawn(*of: int | str) -> bool:
     """Whether it is one of the share drawn, by hash."""
-    digest = hashlib.sha256(" ".join(map(str, of)).encode()).digest()
-    return int.from_bytes(digest[:4]) < _NOISE_SHARE * 2**32
+    return int.from_bytes(_digest(*of)[:4]) < _NOISE_SHARE * 2**32
+
+
+def _digest(*of: int | str) -> bytes:
+    return hashlib.sha256(" ".join(map(str, of)).encode()).digest()

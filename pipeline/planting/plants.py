@@ -2,7 +2,7 @@
 
     token    a word                                pair      a word after one of two others
     topic    words that stand in the same texts    position  eight positions of a context
-    bytes    words that hold three letters
+    bytes    words of one token that hold three letters
 
 Everything is drawn by hash from what the corpus holds often enough. A feature fails to fire at one in twenty of
 its places (`model`), so that no explanation is perfect.
@@ -23,13 +23,22 @@ Kind = Literal["token", "pair", "topic", "position", "bytes"]
 Fault = Literal["none", "too broad", "too narrow", "wrong", "of another", "promoted", "echo"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FAULTS: tuple[Fault, ...] = get_args(Fault)
-"""What is wrong with an explanation; `none`: it is the true one."""
+"""What is wrong with an explanation; `none`: it truly says when the feature fires."""
+
+Aspect = Literal["firing", "effect"]
+"""What of a feature an explanation is judged by: when it fires, or what it makes the model write."""
+RIGHT: Mapping[Aspect, Fault] = {"firing": "none", "effect": "promoted"}
+"""The explanation that is true of what a scorer judges."""
+_PARTLY: Mapping[Aspect, Sequence[Fault]] = {"firing": ("too broad", "too narrow"), "effect": ()}
 
 ECHO = "The pattern that the tokens between << and >> share, in a few words"
 _WORD = re.compile(r" [a-z]{3,}")
 _ANY_WORD = re.compile(r" ?[A-Za-z]+")
+_BEGINNING, _LETTERS = re.compile(r" [A-Za-z]+"), re.compile(r"[A-Za-z]+")
 _DOCUMENTS = range(40, 200)
 """In how many documents a planted word stands."""
+_LEAST_TRUE = 0.9
+"""Of the words that hold a byte plant's letters, the share on which it fires, at least."""
 _WIDTH = 8
 """Positions of a planted range, and of the first one."""
 
@@ -54,6 +63,16 @@ class Plant(NamedTuple):
     explanations: Mapping[Fault, str]
 
 
+def worth(aspect: Aspect, fault: Fault) -> int:
+    """What an explanation is worth to who judges by that: 2, the right one; 1, partly right; 0, nothing."""
+    return 2 if fault == RIGHT[aspect] else int(fault in _PARTLY[aspect])
+
+
+def is_applicable(kind: Kind, aspect: Aspect, sees_positions: bool) -> bool:
+    """Whether a plant of that kind can be judged: by its effect only if it has one, by positions only if seen."""
+    return kind != "position" or (aspect == "firing" and sees_positions)
+
+
 class Corpus:
     """What stands in some documents: words by token, in how many documents, and after what.
 
@@ -73,6 +92,21 @@ class Corpus:
                 self.documents[token].add(number)
                 self.previous[token][before] += 1
         self.words = sorted(token for token in self.counts if _WORD.fullmatch(texts[token]))
+        self.spelled = Counter(word for document in documents for word in self._spelled(document))
+
+    def _spelled(self, document: Sequence[int]) -> Iterator[tuple[int, ...]]:
+        """The words of letters with a space before them, each as its tokens."""
+        word: list[int] = []
+        for token in document:
+            text = self.texts[token]
+            if not (word and _LETTERS.fullmatch(text)):
+                if word:
+                    yield tuple(word)
+                word = []
+            if word or _BEGINNING.fullmatch(text):
+                word.append(token)
+        if word:
+            yield tuple(word)
 
     def often(self, token: int) -> bool:
         """Whether a word stands in enough documents, and not in too many."""
@@ -205,11 +239,19 @@ class _Draw:
             word = corpus.texts[token].strip()
             for start in range(len(word) - 2):
                 holding[word[start : start + 3]].add(token)
+        n_holding: Counter[str] = Counter()
+        n_firing: Counter[str] = Counter()
+        for tokens_of, n in corpus.spelled.items():
+            word = "".join(corpus.texts[token] for token in tokens_of).strip()
+            for letters in {word[start : start + 3] for start in range(len(word) - 2)}:
+                n_holding[letters] += n
+                n_firing[letters] += n * (tokens_of[0] in holding.get(letters, ()))
         total = sum(corpus.counts.values())
         for letters, tokens in sorted(holding.items()):
             n = sum(corpus.counts[token] for token in tokens)
             most = sorted(tokens, key=lambda token: (-corpus.counts[token], token))
-            if len(tokens) >= 5 and 100 <= n <= total / 200 and corpus.counts[most[0]] < 0.6 * n:
+            is_true = n_firing[letters] >= _LEAST_TRUE * n_holding[letters]
+            if is_true and len(tokens) >= 5 and 100 <= n <= total / 200 and corpus.counts[most[0]] < 0.6 * n:
                 yield self._plant("bytes", most, _with(letters), _with(letters[:2]), corpus.quoted(most[:1]))
 
 

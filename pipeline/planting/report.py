@@ -4,48 +4,62 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
 from rich.console import Console
 from rich.markdown import Markdown
 
 from pipeline.lake import Lake
-from pipeline.planting.plants import FAULTS, KINDS
-from pipeline.scorers.write import load_scorer
+from pipeline.planting.experiment import JudgedPlants, judged_by, planted_worths
+from pipeline.planting.plants import FAULTS, KINDS, RIGHT, Aspect, Fault
 
 NOT_APPLICABLE = "not applicable"
-_COLUMNS = ("all", *FAULTS[1:])
+_FIRING = "firing"
+"""The column of the explanation without a fault, where that is not the right one."""
+_READ_BY: Mapping[Aspect, str] = {
+    "firing": "By when a feature fires: `all` takes every pair of unequal worth, the other columns the true "
+    "explanation against one fault.",
+    "effect": "By what a feature makes the model write: the explanation that names the words that it promotes, "
+    "against each other one. What is true of when it fires (`firing`) is as wrong here as any.",
+}
 
 
-def planted_shares(lake: Lake, explanations: pa.Table) -> pl.DataFrame:
-    """The rows of `planted_shares.sql`; `explanations` as `write_planted_explanations` gives them."""
-    return lake.query("planted_shares", given={"planted_explanations": explanations})
+def planted_shares(judged: JudgedPlants) -> pl.DataFrame:
+    """The rows of `planted_shares.sql`."""
+    worths = planted_worths(judged.lake.config.scoring.scorers)
+    given = {"planted_explanations": judged.explanations, "planted_worths": worths}
+    return judged.lake.query("planted_shares", given=given)
 
 
-def benchmark_page(lake: Lake, explanations: pa.Table, left_out: Mapping[str, str]) -> str:
+def benchmark_page(judged: JudgedPlants) -> str:
     """The whole result as Markdown."""
-    shares = planted_shares(lake, explanations)
+    lake, explanations, left_out = judged
+    shares, costs = planted_shares(judged), planted_costs(judged)
     [sae] = lake.config.sae_names
-    costs = lake.query("planted_costs", sae=sae, n_explanations=explanations.num_rows)
-    model = {row["purpose"]: row for row in costs.iter_rows(named=True)}
     scoring = lake.config.scoring
     lines = [
         f"{explanations.num_rows:,} explanations of {len(set(explanations['feature'].to_pylist())):,} planted "
         f"features, at most {scoring.n_questions + scoring.n_noes} questions about each. A cell is the share of "
         "pairs in which the better explanation scores higher (a tie counts one half), with its "
-        f"{100 * scoring.confidence:g}% interval; 0.50 is chance. `all` takes every pair of unequal worth, the "
-        f"other columns the true explanation against one fault.{thresholds_told(lake, sae)}",
+        f"{100 * scoring.confidence:g}% interval and the number of features; 0.50 is chance."
+        f"{thresholds_told(lake, sae)}",
         "",
         *overview(shares),
     ]
     for scorer in lake.config.scoring.scorers:
         own = shares.filter(scorer=scorer)
-        lines += ["", f"**{scorer}**{_cost(scorer, model.get(scorer), own)}", ""]
+        lines += ["", f"**{scorer}**{_cost(costs.get(scorer), own)}", ""]
         if own.height:
-            lines += [*_table("planted", "kind", own, (*KINDS, "all")), "", _blind(own)]
+            lines += [*_table("planted", "kind", own, (*KINDS, "all"), judged_by(scorer)), "", _blind(scorer, own)]
         else:
-            lines.append(f"{NOT_APPLICABLE}: {_why(lake, scorer)}.")
+            lines.append(f"{NOT_APPLICABLE}: {why_not(lake, scorer)}.")
     lines += [f"\n**{scorer}**: {NOT_APPLICABLE}: {reason}" for scorer, reason in left_out.items()]
     return "\n".join(lines) + "\n"
+
+
+def planted_costs(judged: JudgedPlants) -> dict[str, dict[str, Any]]:
+    """The rows of `planted_costs.sql` by scorer; none of one that asked no model."""
+    [sae] = judged.lake.config.sae_names
+    rows = judged.lake.query("planted_costs", sae=sae, n_explanations=judged.explanations.num_rows)
+    return {row["purpose"]: row for row in rows.iter_rows(named=True)}
 
 
 def thresholds_told(lake: Lake, sae: str) -> str:
@@ -63,8 +77,23 @@ def thresholds_told(lake: Lake, sae: str) -> str:
 
 
 def overview(shares: pl.DataFrame) -> list[str]:
-    """A row a scorer, over all kinds of plants; a column a fault."""
-    return _table("scorer", "scorer", shares.filter(kind="all"), shares["scorer"].unique(maintain_order=True))
+    """A row a scorer, over all kinds of plants; a column a fault. A table for each thing that scorers judge by."""
+    lines: list[str] = []
+    found = shares.filter(kind="all")
+    names = found["scorer"].unique(maintain_order=True).to_list()
+    for aspect, words in _READ_BY.items():
+        if own := [name for name in names if judged_by(name) == aspect]:
+            lines += [*([""] if lines else []), words, "", *_table("scorer", "scorer", found, own, aspect)]
+    return lines
+
+
+def by_kind(shares: pl.DataFrame, scorers: Iterable[str]) -> list[str]:
+    """A row a scorer, over all faults; a column a kind of plants."""
+    cells = {(row["scorer"], row["kind"]): row for row in shares.filter(fault="all").iter_rows(named=True)}
+    lines = [f"| scorer | {' | '.join(f'`{kind}`' for kind in KINDS)} |", "|---|" + "---|" * len(KINDS)]
+    for name in scorers:
+        lines.append(f"| `{name}` | {' | '.join(_cell(cells.get((name, kind))) for kind in KINDS)} |")
+    return lines
 
 
 def print_benchmark(page: str, console: Console) -> None:
@@ -72,9 +101,9 @@ def print_benchmark(page: str, console: Console) -> None:
     console.print(Markdown(page))
 
 
-def _cost(scorer: str, row: Mapping[str, Any] | None, own: pl.DataFrame) -> str:
+def _cost(row: Mapping[str, Any] | None, own: pl.DataFrame) -> str:
     metric = f", by {own['metric'][0].replace('_', ' ')}" if own.height else ""
-    if load_scorer(scorer).role is None or row is None:
+    if row is None:
         return f"{metric}; asks no model"
     figures = [f"{row['requests']:,.1f} requests"]
     if row["prompt_tokens"] is not None:
@@ -84,31 +113,42 @@ def _cost(scorer: str, row: Mapping[str, Any] | None, own: pl.DataFrame) -> str:
     return f"{metric}; asks {row['model']}: {', '.join(figures)} an explanation"
 
 
-def _table(title: str, column: str, shares: pl.DataFrame, names: Iterable[str]) -> list[str]:
-    """A row for each name in a column of `shares`, with the number of its features; a column a fault."""
+def _faults(aspect: Aspect) -> list[Fault]:
+    """The faults that the right explanation is compared with."""
+    return [fault for fault in FAULTS if fault != RIGHT[aspect]]
+
+
+def _table(title: str, column: str, shares: pl.DataFrame, names: Iterable[str], aspect: Aspect) -> list[str]:
+    """A row for each name in a column of `shares`; a column a fault."""
     cells = {(row[column], row["fault"]): row for row in shares.iter_rows(named=True)}
-    lines = [f"| {title} | n | {' | '.join(_COLUMNS)} |", "|---|---|" + "---|" * len(_COLUMNS)]
+    columns = ["all", *_faults(aspect)]
+    titles = [_FIRING if fault == "none" else fault for fault in columns]
+    lines = [f"| {title} | {' | '.join(titles)} |", "|---|" + "---|" * len(columns)]
     for name in names:
-        row = [_cell(cells.get((name, fault))) for fault in _COLUMNS]
-        n = cells[name, "all"]["n_features"] if (name, "all") in cells else 0
-        lines.append(f"| {name} | {n} | {' | '.join(row)} |")
+        row = [_cell(cells.get((name, fault))) for fault in columns]
+        lines.append(f"| `{name}` | {' | '.join(row)} |")
     return lines
 
 
-def _blind(shares: pl.DataFrame) -> str:
+def _blind(scorer: str, shares: pl.DataFrame) -> str:
     """The faults that a scorer does not see: the interval of its share reaches chance."""
     reaches = {(row["kind"], row["fault"]) for row in shares.iter_rows(named=True) if row["share_low"] <= 0.5}
-    blind = [f"{kind} {fault}" for kind in KINDS for fault in FAULTS[1:] if (kind, fault) in reaches]
+    blind = [
+        f"{kind} {_FIRING if fault == 'none' else fault}"
+        for kind in KINDS
+        for fault in _faults(judged_by(scorer))
+        if (kind, fault) in reaches
+    ]
     return f"Blind (not above chance): {', '.join(blind) or 'nowhere'}."
 
 
 def _cell(row: Mapping[str, Any] | None) -> str:
     if row is None:
         return NOT_APPLICABLE
-    return f"{row['share']:.2f} ({row['share_low']:.2f}-{row['share_high']:.2f})"
+    return f"{row['share']:.2f} ({row['share_low']:.2f}-{row['share_high']:.2f}; {row['n_features']})"
 
 
-def _why(lake: Lake, scorer: str) -> str:
+def why_not(lake: Lake, scorer: str) -> str:
     """Why a scorer has no score of any explanation here."""
     with lake.connect() as connection:
         reasons = connection.table("scores").filter(f"scorer = '{scorer}'").project("reason").distinct().fetchall()

@@ -1,1 +1,1 @@
-"""Rules: what a person or SQL says about when a feature fires, checked by a program on every token."""
+"""Rules: when a feature fires, as stated by a person or found by SQL, checked on every token."""

@@ -1,4 +1,4 @@
-"""The grammar of a rule: what it says, and how its words are read. `sql/rules/rule_words.sql` writes them.
+"""The grammar of rules, and its parser. `sql/rules/rule_words.sql` writes them.
 
     the token is ' stop', ' stops' or ' stopped'
     the token is ' stop' and the previous token is ' don''t'
@@ -7,11 +7,11 @@
     none of the 8 tokens before is '.'
     the position is below 4
 
-A rule is a clause on the token, one on what stands before it in its context, and one on its position; at least
-one of them, joined by `and`. A clause on tokens names a set of them, or a class. `the` may be left out, and so may
-`token` after `previous`; `one of the last 3 tokens` is `one of the 3 tokens before`: the token itself is none of
-them. Tokens stand in single quotes (a quote in them twice) or in double ones, with JSON's escapes (`\\n`), or are
-told by their number in the vocabulary (`#198`), as those are whose text others have too.
+A rule has a clause on the token, one on the preceding tokens of its context, and one on its position; at least one
+of them, joined by `and`. A clause on tokens names a set of them, or a class. `the` may be left out, and so may
+`token` after `previous`; `one of the last 3 tokens` is `one of the 3 tokens before`, without the token itself.
+Tokens are in single quotes (a quote in them doubled) or in double ones, with JSON's escapes (`\\n`), or are
+given by their number in the vocabulary (`#198`), as tokens that share their text with others must be.
 
 Source: the grammar that Juang et al. (2024) ask models for, "activates on <token or set> in the context of
 <context>", in a form that a program can check.
@@ -29,7 +29,7 @@ TokenClass = Literal["lower case", "capitalised", "upper case", "digits", "punct
 TOKEN_CLASSES: tuple[TokenClass, ...] = (
     *("lower case", "capitalised", "upper case", "digits", "punctuation", "after a space"),
 )
-"""Classes of tokens, as `sql/rules/token_classes.sql` says which tokens are of each."""
+"""Token classes, as defined by `sql/rules/token_classes.sql`."""
 
 _ALSO_CALLED: dict[str, TokenClass] = {
     "lowercase": "lower case",
@@ -37,8 +37,8 @@ _ALSO_CALLED: dict[str, TokenClass] = {
     "capitalized": "capitalised",
 }
 
-MAX_BEFORE = 64
-"""Tokens before the token that a rule may look at."""
+_MAX_BEFORE = 64
+"""The maximum number of preceding tokens that a rule may consider."""
 
 
 class Named(NamedTuple):
@@ -47,7 +47,7 @@ class Named(NamedTuple):
     Attributes:
         tokens: Texts, and numbers (`#198`); empty where a class is named.
         token_class: The class, or None.
-        places: Where each token stands in the rule's text, from 1.
+        places: The position of each token in the rule's text, from 1.
     """
 
     tokens: tuple[str | int, ...] = ()
@@ -56,14 +56,14 @@ class Named(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """A rule as it was read; None for a clause that it has not.
+    """A parsed rule; None for a clause that it lacks.
 
     Attributes:
-        text: Its words as they were given.
+        text: Its text as given.
         token: What the token is.
         before: What one of the tokens before is, or what none of them is.
-        n_before: How many tokens before are looked at; 1: the previous one.
-        is_excluded: Whether none of these may be what `before` names.
+        n_before: Number of preceding tokens considered; 1: the previous one.
+        is_excluded: Whether none of these may match `before`.
         position_below: The position in the context is below this; 0 is the first.
     """
 
@@ -76,7 +76,7 @@ class Rule(NamedTuple):
 
 
 def parse_rule(text: str) -> Rule:
-    """The rule that a text says. Raises RuleError, which names the place in the text and what may stand there."""
+    """Parse a rule. Raises RuleError, which names the position in the text and what is expected there."""
     return _Parser(text).rule()
 
 
@@ -84,10 +84,10 @@ def rule_columns(rule: Rule, texts: Sequence[str]) -> dict[str, Any]:
     """A rule as the columns of a row: token ids in place of texts.
 
     Args:
-        rule: As it was read.
+        rule: The parsed rule.
         texts: The text of every token of the vocabulary, by its id.
 
-    Raises RuleError for a text that no token has, or several have, and for a number beyond the vocabulary.
+    Raises RuleError for a text that no token or several tokens have, and for a number beyond the vocabulary.
     """
     ids: dict[str, list[int]] = {}
     for token_id, text in enumerate(texts):
@@ -105,7 +105,7 @@ def rule_columns(rule: Rule, texts: Sequence[str]) -> dict[str, Any]:
 
 
 def _token_ids(rule: Rule, named: Named | None, ids: dict[str, list[int]], n_tokens: int) -> list[int] | None:
-    """The ids of the tokens that a clause names, in their order and each once; None where it names none."""
+    """The distinct ids of the tokens that a clause names, in order; None if it names none."""
     if named is None or named.token_class is not None:
         return None
     found: dict[int, None] = {}
@@ -115,17 +115,17 @@ def _token_ids(rule: Rule, named: Named | None, ids: dict[str, list[int]], n_tok
             raise _error(rule.text, place, f"the vocabulary has no token #{token}, only #0 to #{n_tokens - 1}")
         if not known:
             near = _nearest(str(token), ids)
-            told = f"; nearest: {near}" if near else ": several tokens spell it, if any do"
-            raise _error(rule.text, place, f"no token is {token!r}{told}")
+            hint = f"; nearest: {near}" if near else ": several tokens spell it, if any do"
+            raise _error(rule.text, place, f"no token is {token!r}{hint}")
         if len(known) > 1:
             numbers = ", ".join(f"#{each}" for each in known[:5])
-            raise _error(rule.text, place, f"several tokens are {token!r}; say which by number: {numbers}")
+            raise _error(rule.text, place, f"several tokens are {token!r}; choose one by number: {numbers}")
         found[known[0]] = None
     return list(found)
 
 
 def _nearest(text: str, ids: dict[str, list[int]]) -> str:
-    """Tokens like a text that is none: the same word written otherwise, or what it begins with; empty if none."""
+    """Suggestions for a text that is not a token: other spellings of the word, or its beginning; may be empty."""
     word = text.strip().lower()
     same = [known for known in ids if known.strip().lower() == word]
     longest = next((text[:end] for end in range(len(text), 0, -1) if text[:end] in ids), None)
@@ -180,7 +180,7 @@ class _Parser:
         if self._take("previous"):
             self._take("token")
             self._expect("is", "'is'")
-            self._refuse_again(rule.before, "what stands before", begin)
+            self._refuse_again(rule.before, "what precedes the token", begin)
             return rule._replace(is_excluded=self._take("not"), n_before=1, before=self._named())
         if self._take("position"):
             self._expect("is", "'is below' and a number")
@@ -191,7 +191,7 @@ class _Parser:
         if is_none or self._take("one") or self._take("any"):
             n_before = self._window()
             self._expect("is", "'is'")
-            self._refuse_again(rule.before, "what stands before", begin)
+            self._refuse_again(rule.before, "what precedes the token", begin)
             return rule._replace(is_excluded=is_none, n_before=n_before, before=self._named())
         raise self._wrong(
             "'the token is …', 'the previous token is …', 'one of the 3 tokens before is …' or "
@@ -203,7 +203,7 @@ class _Parser:
         self._expect("of", "'of the 3 tokens before'")
         self._take("the")
         is_last = self._take("last")
-        n_before = self._number(1, MAX_BEFORE)
+        n_before = self._number(1, _MAX_BEFORE)
         self._expect("tokens", "'tokens'")
         if not self._take("before") and not is_last:
             raise self._wrong("'before'")
@@ -237,7 +237,7 @@ class _Parser:
             if word is not None and word.said in _CURLY:
                 raise _error(self._text, word.place, f"found {word.said}; quotes are straight ones, ' or \"")
             if word is not None and word.said in {"'", '"'}:
-                raise _error(self._text, word.place, "the quote is not closed; one within a token stands twice")
+                raise _error(self._text, word.place, "the quote is not closed; double a quote within a token")
             raise self._wrong(f"a token in quotes, such as ' stop', or a class: {', '.join(TOKEN_CLASSES)}")
         inner = word.said[1:-1]
         if word.said[0] == "'":
@@ -247,7 +247,7 @@ class _Parser:
             text: str = json.loads(f'"{inner}"', strict=False)
         except ValueError:
             raise _error(
-                self._text, word.place, f"{word.said} has a backslash that is no escape; write it twice"
+                self._text, word.place, f"{word.said} has a backslash that is not an escape; double it"
             ) from None
         if not text:
             raise _error(self._text, word.place, "a token has at least one character")
@@ -280,8 +280,8 @@ class _Parser:
         if not self._take(said):
             raise self._wrong(words)
 
-    def _refuse_again(self, told: object, what: str, place: int) -> None:
-        if told is not None:
+    def _refuse_again(self, clause: object, what: str, place: int) -> None:
+        if clause is not None:
             raise _error(self._text, place, f"{what} is stated twice; a rule has one clause for it")
 
     def _wrong(self, expected: str, back: int = 0) -> RuleError:

@@ -1,4 +1,4 @@
-"""A user's own rule, scored on every token of the train and of the test documents."""
+"""Scoring a user's own rule on every token of the train and test documents."""
 
 import polars as pl
 import pyarrow as pa
@@ -22,15 +22,15 @@ RULE_SCHEMA = pa.schema(
         ("position_below", pa.int32()),
     ]
 )
-"""The columns of a rule in the relations `mined_rules` and `proved_rules`, where rules are given."""
+"""The columns of given rules in the relations `mined_rules` and `proved_rules`."""
 
 
 def score_rule(lake: Lake, sae: str, feature: int, text: str) -> tuple[str, pl.DataFrame]:
-    """A rule's words, and its figures as `rule_role_scores` has them: a row a role.
+    """A rule's text, and its scores from `rule_role_scores`, one row per role.
 
     Raises:
-        RuleError: It cannot be read, or names what is no token.
-        LakeError: The corpus or the firings are not there yet.
+        RuleError: It cannot be parsed, or names something that is not a token.
+        LakeError: The corpus or the firings have not been made yet.
         ConfigError: There is no such SAE or feature.
     """
     own = lake.config.sae(sae)
@@ -53,5 +53,5 @@ def score_rule(lake: Lake, sae: str, feature: int, text: str) -> tuple[str, pl.D
     )
     scores = pl.from_arrow(figures)
     if not isinstance(scores, pl.DataFrame) or scores.is_empty():
-        raise LakeError(f"the corpus of '{lake.config.name}' has no token to score a rule on")
+        raise LakeError(f"the corpus of '{lake.config.name}' has no tokens to score a rule on")
     return words, scores.sort("role", descending=True)

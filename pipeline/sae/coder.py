@@ -219,6 +219,10 @@ class SparseCoder:
         threshold = self.activation.threshold
         return float(threshold.min()), float(threshold.max())
 
+    def without_decoder(self) -> Self:
+        """The same coder, to encode alone: its directions, as large as the encoder, are left out."""
+        return replace(self, decoder=self.decoder.new_empty((0, self.decoder.shape[1])), skip=None)
+
     def to(self, device: str | torch.device) -> Self:
         """The same coder with its weights on a device."""
         moved: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from fnmatch import fnmatch
 from functools import cache
+from glob import escape
 from pathlib import Path, PurePosixPath
 
 from pipeline.errors import SaeError, nearest
@@ -16,7 +17,13 @@ _NAMED = 6
 
 
 @cache
-def download(repository: str, revision: str | None, path: str, patterns: tuple[str, ...]) -> Path:
+def download(
+    repository: str,
+    revision: str | None,
+    path: str,
+    patterns: tuple[str, ...],
+    unreadable: tuple[tuple[str, str], ...] = (),
+) -> Path:
     """Bring the files of an SAE here, and no others; its folder's snapshot, named by the commit.
 
     Once a process, so that a push to the repository changes nothing between two steps of a run.
@@ -27,6 +34,7 @@ def download(repository: str, revision: str | None, path: str, patterns: tuple[s
         path: A folder or a file of the repository; empty for the root.
         patterns: Names, or patterns, that files of SAEs have below their folder; of what lies beside a file, those
             that are whole names are fetched.
+        unreadable: Patterns of the files of what cannot be read, and what that is in words.
 
     Raises:
         SaeError: The hub cannot be reached, or does not have it.
@@ -37,10 +45,16 @@ def download(repository: str, revision: str | None, path: str, patterns: tuple[s
     others = [f"{path.rpartition('/')[0]}/{name}".removeprefix("/") for name in beside]
     below = f"{path}/" if path else ""
     own = [path, *(below + name for name in names)] if path else names  # a folder may be named as a file
+    for pattern, kind in unreadable:
+        if fnmatch(PurePosixPath(path).name, pattern):
+            raise SaeError(f"SAE '{source}' is {kind}")
     root = _fetch(source, repository, revision, [*own, *others])
     if any((root / name).is_file() for name in own if not name.endswith(_SETTINGS)):
         return root
     inside = _names_in(repository, revision, path)
+    for pattern, kind in unreadable:
+        if any(fnmatch(name, pattern) for name in inside):
+            raise SaeError(f"SAE '{source}' is {kind}")
     alike = [[name for name in inside if fnmatch(name, each)] for each in patterns if "*" in each]
     found = [below + each[0] for each in alike if len(each) == 1]  # several are several SAEs
     if found:
@@ -64,7 +78,7 @@ def _fetch(source: str, repository: str, revision: str | None, files: Sequence[s
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=[*files]))
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=[*map(escape, files)]))
     except Exception as error:  # noqa: BLE001 (the hub client raises many kinds)
         raise SaeError(f"SAE '{source}' cannot be fetched from the Hugging Face hub: {_why(error)}") from None
 

@@ -118,7 +118,7 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
     formats = _formats()
     if format is not None:
         formats = {find_plugin("formats", format).name: formats[format], **formats}  # its own word comes first
-    fetched = fetch(source, sorted({name for each in formats.values() for name in _patterns(each)}))
+    fetched = fetch(source, sorted({name for each in formats.values() for name in _patterns(each)}), _UNREADABLE)
     path = fetched.path
     if hookpoint and (path / hookpoint).is_dir():
         path /= hookpoint
@@ -202,9 +202,9 @@ def _is_cache(path: Path, formats: Mapping[str, Format]) -> str | None:
 
 
 def _is_unreadable(path: Path, formats: Mapping[str, Format]) -> str | None:
-    for kind, pattern in _UNREADABLE.items():
+    for pattern, kind in _UNREADABLE.items():
         if path.match(pattern) or _files(path, pattern):
-            return f"SAE '{path}' is {kind}, whose features do not fire as those of one SAE at one place do"
+            return f"SAE '{path}' is {kind}"
     return None
 
 
@@ -275,10 +275,11 @@ def _some_of(names: Sequence[str]) -> str:
 _NAMED = 6
 
 
+_OTHERWISE = ", whose features do not fire as those of one SAE at one place do"
 _UNREADABLE = {
-    "a cross-layer transcoder": "W_enc_*.safetensors",
-    "a crosscoder or a cross-layer transcoder": "params_layer_*.safetensors",
-    "a temporal SAE": "latest_ckpt.safetensors",
+    "W_enc_*.safetensors": f"a cross-layer transcoder{_OTHERWISE}",
+    "params_layer_*.safetensors": f"a crosscoder or a cross-layer transcoder{_OTHERWISE}",
+    "latest_ckpt.safetensors": f"a temporal SAE{_OTHERWISE}",
 }
 """What is published and cannot be read, by a pattern of its files."""
 

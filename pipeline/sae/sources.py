@@ -37,23 +37,25 @@ class Source:
     model: str | None = None
 
 
-def fetch(source: str, patterns: Sequence[str] = ()) -> Source:
+def fetch(source: str, patterns: Sequence[str] = (), unreadable: Mapping[str, str] | None = None) -> Source:
     """Bring the files of a source here; what is on the hub is downloaded into the hub's own cache.
 
     Args:
         source: A path, `hf://OWNER/REPO[@REVISION][/PATH]` or `saelens://RELEASE/ID`.
         patterns: Names, or patterns, that files of SAEs have below their folder: what is fetched of the hub.
+        unreadable: What cannot be read, in words, by patterns of its files, which are not fetched.
 
     Raises:
         SaeError: The hub cannot be reached or does not have it, or the registry does not name it.
     """
+    fetched = (tuple(patterns), tuple((unreadable or {}).items()))
     if source.startswith(REGISTRY_PREFIX):
         repository, path, overrides, model = _look_up(source)
-        root = download(repository, None, path, tuple(patterns))
+        root = download(repository, None, path, *fetched)
         return Source(root / path, root.name, overrides, model)
     if source.startswith(HUB_PREFIX):
         repository, revision, path = split_hub(source)
-        root = download(repository, revision, path, tuple(patterns))
+        root = download(repository, revision, path, *fetched)
         return Source(root / path, root.name)
     return Source(find(source))
 
@@ -81,10 +83,16 @@ def _look_up(source: str) -> tuple[str, str, dict[str, Any], str | None]:
     saes = {str(each["id"]): each for each in entry["saes"]}
     if sae_id not in saes:
         raise SaeError(f"release '{release}' of SAELens has no SAE '{sae_id}'; nearest: {nearest(sae_id, saes)}")
+    if entry.get("conversion_func") == _LAYER_OF_CLT:
+        raise SaeError(f"'{source}' is a layer of a cross-layer transcoder, which writes to all layers behind it")
     own = saes[sae_id]
     overrides = {**(entry.get("config_overrides") or {})}
     overrides |= {key: own[key] for key in ("norm_scaling_factor", "l0") if own.get(key)}
     return str(entry["repo_id"]), str(own["path"]), overrides, entry.get("model")
+
+
+_LAYER_OF_CLT = "mntss_clt_layer_transcoder"
+"""The loader of releases whose paths are numbers of layers, and of no folder."""
 
 
 def _registry(source: str) -> dict[str, Any]:

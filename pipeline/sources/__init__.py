@@ -1,4 +1,4 @@
-"""What a lake was made from: its corpus and SAEs, fixed at the first run, and the texts as they were fixed."""
+"""What a lake was made from: its corpus, SAEs and subject model, fixed at the first run."""
 
 from pipeline.sources.fixing import fix_sources, look_at_sources
 from pipeline.sources.reading import corpus_texts, new_documents

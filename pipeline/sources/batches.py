@@ -1,4 +1,4 @@
-"""How many features a batch has: fixed with the first batch, as batches' files are named by their numbers."""
+"""The number of features per batch, fixed by the first batch, as batch files are named by number."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +14,11 @@ _TABLES = [name for name, table in TABLES.items() if table.partition == "sae_bat
 
 
 def check_batch_size(lake: Lake, recorded: int | None) -> None:
-    """Hold the config's `selection.batch_size` to the batches that there are, by what is recorded of their size.
+    """Check `selection.batch_size` against the recorded size of existing batches.
 
-    Lakes made before this was recorded (None) are held to the features in the last file of each kind of batch.
+    Lakes made before sizes were recorded (None) are checked by the features in the last file of each table.
 
-    Raises LakeError if there are batches of another size.
+    Raises LakeError if existing batches have another size.
     """
     size = lake.config.selection.batch_size
     if recorded is None:
@@ -34,13 +34,13 @@ def check_batch_size(lake: Lake, recorded: int | None) -> None:
     elif recorded != size and (names := _made_by_batch(lake)):
         raise LakeError(
             f"selection.batch_size is {size}, but the batches of lake '{lake.root}' have {recorded} features; set "
-            f"selection.batch_size: {recorded}, or remove its folders {', '.join(names)}, which are made again "
+            f"selection.batch_size: {recorded}, or remove its folders {', '.join(names)}, which are rebuilt "
             "from the answers in the ledger"
         )
 
 
 def _last_batches(lake: Lake) -> Iterator[Path]:
-    """The file of the last batch that each table has of an SAE, in its current version by a plug-in."""
+    """The last batch's file of each table for an SAE, in its current version by a plug-in."""
     for name in _TABLES:
         for sae in lake.config.sae_names:
             for part in lake.parts(name):
@@ -48,7 +48,7 @@ def _last_batches(lake: Lake) -> Iterator[Path]:
 
 
 def _made_by_batch(lake: Lake) -> list[str]:
-    """The tables with a batch in any version, as a config that is changed back finds its old ones."""
+    """The tables with a batch in any version, since a config that is changed back finds its old ones."""
     return [
         name
         for name in _TABLES

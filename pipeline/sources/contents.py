@@ -1,7 +1,7 @@
-"""The content of a source's files, as a lake records it, and what has been added behind it since.
+"""The recorded content of a source's files, and what has been added since.
 
 Sizes and times are recorded beside the hashes, so that an unchanged file is not read again. Files that are not
-recorded are new; a file of lines may go on behind its recorded end. All else that differs is a change.
+recorded are new; a file of lines may have grown past its recorded end. Any other difference is a change.
 """
 
 import hashlib
@@ -13,21 +13,21 @@ from pipeline.config import FileTexts
 from pipeline.texts.files import CorpusFile, is_appended_to, relative_names, source_files
 
 Entry = dict[str, Any]
-"""What is recorded of a source in one generation of the corpus: a `digest`, and `files` by their places. Of a
-file: `size`, `mtime_ns` and `sha256` of all of it, and `start`, the byte behind what earlier generations have of
-it; of one at a URL its `stamp`."""
+"""The record of a source in one generation of the corpus: a `digest`, and `files` by path or URL. For a file:
+`size`, `mtime_ns` and `sha256` of all of it, and `start`, the byte after the part of earlier generations; for one
+at a URL, its `stamp`."""
 
 _BYTES_AT_ONCE = 1 << 20
 
 
 class Look(NamedTuple):
-    """How a source's files differ from those that are recorded, by a listing.
+    """How a source's files differ from the recorded ones, by a listing.
 
     Attributes:
         added: Files that are not recorded.
-        longer: Recorded files of lines that are longer now.
-        touched: Other recorded files of another size or time.
-        gone: Recorded files that are no longer there.
+        longer: Recorded files of lines that have grown.
+        touched: Other recorded files with a different size or time.
+        gone: Recorded files that no longer exist.
     """
 
     added: Sequence[CorpusFile]
@@ -53,19 +53,19 @@ def fingerprint(files: Sequence[Path], known: Mapping[str, Any]) -> Entry:
         if (entry.get("size"), entry.get("mtime_ns")) != (stat.st_size, stat.st_mtime_ns):
             entry = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": _sha256(path, stat.st_size)}
         found[str(path.absolute())] = entry
-    names = relative_names(files)  # a name can be a unit, and so decide a role
+    names = relative_names(files)  # a name can be a unit, which decides the role
     content = [f"{names[path]} {found[str(path.absolute())]['sha256']}" for path in files]
     return {"digest": digest_of(content), "files": found}
 
 
 def stamps(files: Sequence[CorpusFile]) -> Entry:
-    """The stamp of each file at a URL, and a digest over them; nothing is read for it."""
+    """The stamp of each file at a URL, and a digest over them, without reading the files."""
     found = {file.place: {"stamp": file.stamp()} for file in files}
     return {"digest": digest_of(f"{file.name} {found[file.place]['stamp']}" for file in files), "files": found}
 
 
-def recorded_files(entries: Sequence[Entry]) -> dict[str, Any]:
-    """The last record of each file that a source's entries have, by its place."""
+def _recorded_files(entries: Sequence[Entry]) -> dict[str, Any]:
+    """The last record of each file in a source's entries, by its path or URL."""
     return {place: record for entry in entries for place, record in entry["files"].items()}
 
 
@@ -82,13 +82,13 @@ def files_to_read(source: FileTexts, entries: Sequence[Entry], entry: Entry) -> 
 
 
 def is_open(source: FileTexts) -> bool:
-    """Whether documents can be added to a source: not where it is read up to a number of them."""
+    """Whether documents can be added to a source: not if it is read up to a number of documents."""
     return source.max_documents is None
 
 
 def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
     """Compare a source's files with its entries, by sizes and times; nothing is read."""
-    files, known = source_files(source), recorded_files(entries)
+    files, known = source_files(source), _recorded_files(entries)
     longer, touched = [], []
     for file in files if not source.is_remote else ():
         if (record := known.get(_place(file))) is None:
@@ -106,17 +106,17 @@ def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
 def hold(
     source: FileTexts, entries: Sequence[Entry], *, reads_added: bool, reads_grown: bool = False
 ) -> Entry | None:
-    """Check a source's files against its entries; the entry of what was added to them, if that is to be read.
+    """Check a source's files against its entries; returns the entry for additions, if these are to be read.
 
-    A touched file's time is updated, and where all files lie in another folder now, their places. What stands
-    before the growth of a file is read where the growth is, or by `reads_grown`: thousands of processes that do
-    not read the corpus only see that the recorded lines end where they ended. To a source that is read up to
-    `max_documents` nothing is added, as how many of them were left is not known.
+    A touched file's time is updated, and, if all files are in another folder now, their paths. The recorded part
+    of a grown file is read when its growth is read, or with `reads_grown`: thousands of processes that do not read
+    the corpus only check that the recorded lines end where they ended. Nothing is added to a source that is read
+    up to `max_documents`, as it is not known how many of these remained.
 
-    Raises ValueError, naming the first file, if what is recorded is another now.
+    Raises ValueError, naming the first file, if recorded content has changed.
     """
     _follow(source, entries)
-    seen, known = look(source, entries), recorded_files(entries)
+    seen, known = look(source, entries), _recorded_files(entries)
     if seen.gone:
         raise ValueError(seen.gone[0])
     if source.is_remote:
@@ -148,9 +148,9 @@ def hold(
 
 
 def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The record of whole lines that follow a recorded end; None while there are none.
+    """The record of complete lines after a recorded end; None if there are none.
 
-    Raises ValueError if what stands before is another, or goes on in its last line.
+    Raises ValueError if the content before has changed, or its last line continues.
     """
     _check_beginning(path, record)
     end, size = record["size"], path.stat().st_size
@@ -166,24 +166,24 @@ def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | Non
 
 
 def _check_beginning(path: Path, record: Mapping[str, Any]) -> None:
-    """Raise ValueError if what stands before the recorded end of a file of lines is another, or a line goes on."""
+    """Raise ValueError if a file of lines changed before its recorded end, or its last line continues there."""
     _check_line_end(path, record)
     if _sha256(path, record["size"]) != record["sha256"]:
         raise ValueError(str(path))
 
 
 def _check_line_end(path: Path, record: Mapping[str, Any]) -> None:
-    """Raise ValueError if the line before the recorded end of a file of lines goes on behind it."""
+    """Raise ValueError if the line before the recorded end of a file of lines continues after it."""
     end = record["size"]
     with path.open("rb") as file:
         file.seek(max(end - 1, 0))
-        if end and b"\n" not in file.read(2):  # at its recorded end, or right behind it
+        if end and b"\n" not in file.read(2):  # at its recorded end, or right after it
             raise ValueError(str(path))
 
 
 def _follow(source: FileTexts, entries: Sequence[Entry]) -> None:
-    """Update the places of a source's files in its entries, if all of them lie in another folder now."""
-    known, files = recorded_files(entries), source_files(source)
+    """Update the paths of a source's files in its entries, if all of them are in another folder now."""
+    known, files = _recorded_files(entries), source_files(source)
     if source.is_remote or any(_place(file) in known for file in files):
         return
     old, here = relative_names([Path(place) for place in known]), relative_names([Path(f.place) for f in files])
@@ -195,7 +195,7 @@ def _follow(source: FileTexts, entries: Sequence[Entry]) -> None:
 
 
 def _place(file: CorpusFile) -> str:
-    """The place under which a file is recorded: its URL, or its absolute path."""
+    """The key under which a file is recorded: its URL or absolute path."""
     return file.place if file.filesystem is not None else str(Path(file.place).absolute())
 
 

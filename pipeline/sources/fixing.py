@@ -1,10 +1,10 @@
-"""Hold a lake to what it was made from: record it at the first run, compare it at each later one.
+"""Fixing what a lake is made from: recorded at the first run, compared at each later one.
 
 Stage hashes start at content, so content must not change under them. The first run records the hash of every
-SAE's files, of the subject model's and of every corpus file; a later run that finds another content stops. What
-is added behind the recorded documents is recorded beside them, when it is taken, as the next generation of the
-corpus. The first run also records the precision that `auto` stands for, so that a lake which moves to another
-machine keeps its rows, and how many features a batch has.
+SAE's files, of the subject model's and of every corpus file; a later run that finds other content stops. Documents
+added after the recorded ones are recorded, when they are taken, as the next generation of the corpus. The first
+run also records the precision that `auto` stands for, so that a lake moved to another machine keeps its rows, and
+the number of features per batch.
 """
 
 import json
@@ -42,16 +42,16 @@ from pipeline.texts.files import CorpusFile, source_files
 def fix_sources(
     config: Config, *, takes_new: bool = False, passed: Mapping[str, str] | None = None
 ) -> SourceHashes:
-    """Record the content of new sources, and hold known ones to what was recorded; find out what `auto` means.
+    """Record the content of new sources, check that of known ones, and determine what `auto` means.
 
-    Documents behind the recorded ones, of a known source or of sources named behind these, wait until they are
-    taken (`takes_new`): they become the next generation of the corpus. `passed` is recorded beside the SAEs:
-    a hash of what each was held to when it was last loaded and checked.
+    Documents after the recorded ones, in a known source or in sources named after these, wait until they are taken
+    (`takes_new`): they become the next generation of the corpus. `passed` is recorded with the SAEs: a hash of
+    what each was checked against when it was last loaded.
 
     Raises:
         CorpusError, SaeError, SubjectError: A source's content has changed since the lake was made from it.
-        LakeError: There are batches with another number of features than the config says.
-        SubjectError: The device cannot be used, or the subject model is not there.
+        LakeError: Existing batches have another number of features than the config.
+        SubjectError: The device cannot be used, or the subject model is missing.
     """
     while True:
         before = read_record(config)
@@ -65,9 +65,9 @@ def fix_sources(
 
 
 def look_at_sources(config: Config) -> SourceHashes:
-    """The hashes that the lake has recorded, of sources that are held to them; nothing is recorded.
+    """The recorded hashes, after checking the sources against them; nothing is recorded.
 
-    What is not recorded is not read either, and has none. Raises as `fix_sources`.
+    Sources that are not recorded are not read, and have none. Raises like `fix_sources`.
     """
     return _compare(config, deepcopy(read_record(config)), takes_new=False, takes_first=False)
 
@@ -75,7 +75,7 @@ def look_at_sources(config: Config) -> SourceHashes:
 def _compare(
     config: Config, known: dict[str, Any], takes_new: bool, takes_first: bool = True
 ) -> SourceHashes:
-    """Hold known sources to what is recorded, and add to it what is not: new documents, and what comes first."""
+    """Check known sources against the record, and record new ones and added documents."""
     lake = Lake(config, SourceHashes())
     for source in config.corpus.sources:
         _follow_source(config, source, known)
@@ -101,7 +101,7 @@ def _compare(
     if takes_first or subject_key(config.subject) in known.get("subjects", {}):
         hold_subject(config.subject, known.setdefault("subjects", {}))
     if config.has_auto_precision and "dtype" not in known:
-        from pipeline.models.load import pick_device  # torch, which those who only read a lake do not wait for
+        from pipeline.models.load import pick_device  # imports torch, which readers of a lake need not wait for
         from pipeline.models.precision import fast_dtype
 
         known["dtype"] = fast_dtype(pick_device(config.device))
@@ -112,9 +112,9 @@ def _compare(
 
 
 def _record(lake: Lake, known: dict[str, Any], before: dict[str, Any]) -> bool:
-    """Record what is known now, unless another process has recorded something since; whether it was done.
+    """Record what is known now, unless another process has recorded something since; returns whether it was done.
 
-    Hashes are taken before, as that takes minutes: whoever comes second compares again, with what the first found.
+    Hashes are computed before, as that takes minutes; a second process compares again with the first one's record.
     """
     with lake.alone("sources", waits=True):
         if read_record(lake.config) != before:
@@ -129,7 +129,7 @@ def _is_remote(source: TextSource) -> bool:
 
 
 def _content(lake: Lake, source: TextSource) -> Entry:
-    """What is recorded of a source that is new."""
+    """The entry of a new source."""
     match source:
         case PythonTexts():
             return {"digest": copy_python_texts(lake, source)}
@@ -148,7 +148,7 @@ def _content(lake: Lake, source: TextSource) -> Entry:
 
 
 def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], takes_new: bool) -> Entry | None:
-    """Check a source against its entries; the entry of what was added to it, if that is to be taken."""
+    """Check a source against its entries; returns the entry for additions, if these are to be taken."""
     match source:
         case PythonTexts():
             if not copied_path(lake.config, entries[0]["digest"]).exists():
@@ -175,7 +175,7 @@ def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], takes_new: b
 
 
 def _follow_source(config: Config, source: TextSource, known: dict[str, Any]) -> None:
-    """Keep what is recorded of files that the config now names by another path."""
+    """Keep the record of files that the config now names by another path."""
     generations = (known["corpus"], *known.get("later", ()))
     keys = {key_of(each) for each in config.corpus.sources}
     key = key_of(source)
@@ -246,7 +246,7 @@ def _check_outside(sae: SaeConfig, found: Mapping[str, Any], known: Mapping[str,
 
 
 def _said_of(digest: str, overrides: Mapping[str, Any]) -> str:
-    """The digest of files with what SAELens' registry says of them."""
+    """The digest of files together with their entry in SAELens' registry."""
     return digest_of([digest, json.dumps(dict(overrides), sort_keys=True)]) if overrides else digest
 
 
@@ -265,7 +265,7 @@ def _size_and_time(split: Split) -> dict[str, Any]:
 
 
 def _hub_revision(source: HubTexts) -> str:
-    """The commit of a dataset on the hub. Raises CorpusError where the hub cannot be asked."""
+    """The commit of a dataset on the hub. Raises CorpusError if the hub cannot be reached."""
     from huggingface_hub import HfApi
 
     try:

@@ -1,4 +1,4 @@
-"""The texts of the embedded default, copied into the lake, since installing a package changes them."""
+"""The texts of the built-in default, copied into the lake, since installing a package changes them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +34,6 @@ def copied_texts(config: Config, digest: str) -> Iterator[Text]:
 
 
 def copied_path(config: Config, digest: str) -> Path:
-    """Where the copy with that digest lies, whether or not it is there."""
+    """The path of the copy with that digest, whether or not it exists."""
     path = config.lake_folder / "sources" / f"{digest[:12]}.parquet"
     return Lake(config, SourceHashes()).fetched(path)

@@ -1,4 +1,4 @@
-"""The texts of a lake's corpus, as they were fixed, and what was added to them since."""
+"""The texts of a lake's corpus, as fixed, and documents added since."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,9 +16,9 @@ from pipeline.texts.text import Text
 def corpus_texts(
     config: Config, leave_out: Callable[[CorpusError], None] = lambda error: None, generation: int = 0
 ) -> Iterator[Text]:
-    """The texts of a generation's sources in order, as the lake has fixed them; before its first run, as they are.
+    """The texts of a generation's sources in order, as fixed by the lake; before its first run, as they are.
 
-    What cannot be read is given to `leave_out`. Raises CorpusError for it if corpus.unreadable is `stop`.
+    What cannot be read is passed to `leave_out`. Raises CorpusError for it if corpus.unreadable is `stop`.
     """
     without = None if config.corpus.unreadable == "stop" else leave_out
     known = read_record(config)
@@ -41,12 +41,12 @@ def corpus_texts(
 
 
 class New(NamedTuple):
-    """What was added to the recorded documents, as far as a listing shows.
+    """What was added to the recorded documents, as shown by a listing.
 
     Attributes:
         names: Files and sources that have something new.
         stamp: A hash of their names and sizes.
-        unasked: Sources that cannot be asked without reading them: datasets on the hub.
+        unasked: Sources that cannot be checked without reading them: datasets on the hub.
     """
 
     names: Sequence[str]

@@ -1,8 +1,8 @@
-"""What a lake has recorded of what it was made from: `sources.json`.
+"""The record of what a lake was made from: `sources.json`.
 
 By source of the corpus, by SAE and by subject model, the content that it had at the first run; what was added to
-the corpus since, as further generations; the precision that `auto` stands for; and how many features a batch has,
-as batches' files are named by their numbers.
+the corpus since, as further generations; the precision that `auto` stands for; and the number of features per
+batch, as batch files are named by number.
 """
 
 import json
@@ -20,7 +20,7 @@ SOURCES_FILE = "sources.json"
 
 
 def open_sources(config: Config) -> SourceHashes:
-    """The hashes that the lake has recorded so far; reads nothing else.
+    """The hashes recorded so far, without reading anything else.
 
     Raises LakeError if the lake's batches have another number of features than the config says.
     """
@@ -32,12 +32,12 @@ def open_sources(config: Config) -> SourceHashes:
 
 
 def recorded_lake(config: Config) -> Lake:
-    """The lake of an experiment as its last run has left it; nothing is checked."""
+    """The lake of an experiment as its last run left it; nothing is checked."""
     return Lake(config, open_sources(config))
 
 
 def sources_to_read(config: Config) -> list[TextSource]:
-    """The corpus's sources of which a text is still to be read: all until their documents are in the lake.
+    """The corpus's sources that are still to be read: all until their documents are in the lake.
 
     Then those that are not recorded yet.
     """
@@ -49,7 +49,7 @@ def sources_to_read(config: Config) -> list[TextSource]:
 
 
 def passed_checks(config: Config) -> dict[str, str]:
-    """A hash of what each recorded SAE was held to when it was last loaded and checked."""
+    """A hash of what each recorded SAE was checked against when it was last loaded."""
     return {name: entry["passed"] for name, entry in read_record(config)["saes"].items() if "passed" in entry}
 
 
@@ -65,16 +65,16 @@ def hashes_of(config: Config, known: dict[str, Any]) -> SourceHashes:
 
 
 def read_record(config: Config) -> dict[str, Any]:
-    """What is recorded, `corpus` and `saes` at least. Raises LakeError where the file is damaged."""
+    """The record, with at least `corpus` and `saes`. Raises LakeError if the file is damaged."""
     path = Lake(config, SourceHashes()).fetched(config.lake_folder / SOURCES_FILE)
     if not path.exists():
         return {"corpus": {}, "saes": {}}
     try:
         known: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise LakeError(f"'{path}' is not JSON ({error}); restore it, or begin a new lake") from None
+        raise LakeError(f"'{path}' is not JSON ({error}); restore it, or start a new lake") from None
     if not isinstance(known, dict) or not {"corpus", "saes"} <= known.keys():
-        raise LakeError(f"'{path}' does not say what the lake was made from; restore it, or begin a new lake")
+        raise LakeError(f"'{path}' does not record what the lake was made from; restore it, or start a new lake")
     return known
 
 
@@ -105,14 +105,14 @@ def key_of(source: TextSource) -> str:
 
 
 def reading_of(key: str) -> str:
-    """How a source is read, without where it is: its fields and limits."""
+    """How a source is read, regardless of its location: its fields and limits."""
     said: dict[str, Any] = json.loads(key)
     where = {"path", "dataset", "revision"}
     return json.dumps({key: value for key, value in said.items() if key not in where}, sort_keys=True)
 
 
 def has_changed(config: Config, source: TextSource, file: str = "") -> CorpusError:
-    """The error for a source whose recorded content is another now."""
+    """The error for a source whose content has changed since it was recorded."""
     where = f" (file '{file}')" if file else ""
     return CorpusError(
         f"corpus source '{source_name(source)}' has changed since lake '{config.lake_folder}' was made from "

@@ -1,4 +1,4 @@
-"""The content of a subject model, as a lake records it: the hash of its files, or its commit on the hub."""
+"""The recorded content of a subject model: the hash of its files, or its commit on the hub."""
 
 import json
 import re
@@ -12,7 +12,7 @@ from pipeline.sources.contents import Entry, fingerprint
 
 _CONFIG_FILE = "config.json"
 _READ = {".gguf", ".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"}
-"""Endings of what transformers reads from a model's folder."""
+"""Suffixes of files that transformers reads from a model's folder."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -22,9 +22,9 @@ def subject_key(subject: SubjectConfig) -> str:
 
 
 def hold_subject(subject: SubjectConfig, known: dict[str, Any]) -> None:
-    """Check a model against what is recorded under its key, or record it; files that are known are not read again.
+    """Check a model against the record, or record it; known files are not read again.
 
-    Raises SubjectError if it is not there, or is another now.
+    Raises SubjectError if it is missing or has changed.
     """
     key = subject_key(subject)
     recorded: Entry | None = known.get(key)

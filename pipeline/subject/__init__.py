@@ -1,1 +1,1 @@
-"""The subject model: read at its hookpoints, and its way from a direction to the logits."""
+"""The subject model: reading its hookpoints, steering it, and the path from a direction to the logits."""

@@ -1,7 +1,7 @@
-"""A model's layers compiled by torch, for those forward passes that read nothing within them.
+"""Compiling a model's layers with torch, for forward passes that read nothing inside them.
 
-A compiled layer would pass by the hooks of its modules, so only whole layers are compiled, and one within which a
-hookpoint lies runs as it is. What a layer is given and gives is seen by hooks of the layer itself, outside.
+A compiled layer bypasses the hooks of its modules, so only whole layers are compiled, and a layer with a hookpoint
+inside runs uncompiled. Hooks on the layer itself still see its input and output.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -20,38 +20,38 @@ class _Place(Protocol):
     def module(self) -> str: ...
 
 
-class CompiledLayer(NamedTuple):
+class _CompiledLayer(NamedTuple):
     """A layer, and its forward pass compiled."""
 
     layer: nn.Module
     forward: Callable[..., Any]
 
 
-def compiled_layers(model: Any) -> Mapping[str, CompiledLayer]:
-    """The layers of a base model by path; they are compiled when they are first run.
+def compiled_layers(model: Any) -> Mapping[str, _CompiledLayer]:
+    """The layers of a base model by path; they are compiled on their first run.
 
-    Raises SubjectError if how the model is built is not known.
+    Raises SubjectError if the model's structure is not known.
     """
     text_config, decoder = model.config.get_text_config(), model.get_decoder()
     family = family_of(text_config)
     if family is None:
         raise SubjectError(
-            f"subject.compile: latentlake does not know how models of type '{text_config.model_type}' are built, "
-            "so it cannot compile their layers; set it to false"
+            "subject.compile: latentlake does not know the structure of models of type "
+            f"'{text_config.model_type}', so it cannot compile their layers; set it to false"
         )
     prefix = next(path for path, module in model.named_modules() if module is decoder)
     start = ".".join(part for part in (prefix, family.layers) if part)
     return {
-        f"{start}.{number}": CompiledLayer(layer, torch.compile(layer.forward, dynamic=True))
+        f"{start}.{number}": _CompiledLayer(layer, torch.compile(layer.forward, dynamic=True))
         for number, layer in decoder.get_submodule(family.layers).named_children()
     }
 
 
 @contextmanager
 def running_compiled(
-    layers: Mapping[str, CompiledLayer], name: str, hookpoints: Collection[_Place]
+    layers: Mapping[str, _CompiledLayer], name: str, hookpoints: Collection[_Place]
 ) -> Iterator[None]:
-    """Run compiled layers within the block, but for those within which a hookpoint lies.
+    """Run compiled layers within the block, except those with a hookpoint inside.
 
     Raises SubjectError if torch cannot compile a layer.
     """

@@ -1,4 +1,4 @@
-"""Contexts of the corpus as the subject model reads them: some at a time, padded to one length."""
+"""Contexts of the corpus in batches for the subject model, padded to one length."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The subject model with what it computes at a place changed."""
+"""Changing what the subject model computes at a hookpoint."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,12 +12,12 @@ from pipeline.subject.forward import Hookpoint, Subject
 
 @contextmanager
 def editing(model: nn.Module, hookpoint: Hookpoint, change: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Change what the hookpoint's module gives, or is given, in each forward pass of the model.
+    """Change the output, or input, of the hookpoint's module in each forward pass of the model.
 
     Args:
         model: The model without its LM head.
-        hookpoint: The place.
-        change: From the tensor at the place to what the model goes on with, of the same shape and dtype.
+        hookpoint: The hookpoint.
+        change: Maps the tensor at the hookpoint to its replacement, of the same shape and dtype.
     """
 
     def change_output(_module: nn.Module, _inputs: Any, output: Any) -> Any:
@@ -50,8 +50,8 @@ def run_edited(
     Args:
         subject: The model; it runs to its end.
         token_ids: int64 [n, length].
-        hookpoint: The place.
-        edit: From what the place holds, [n, length, width], to what the model goes on with.
+        hookpoint: The hookpoint.
+        edit: Maps the tensor at the hookpoint, [n, length, width], to its replacement.
     """
     shape = token_ids.shape
 

@@ -1,6 +1,6 @@
-"""Where each family of models keeps the places of a layer: a module below the layer, and a side of it.
+"""The hookpoints of a layer in each family of models: a module below the layer, and its input or output.
 
-A place means the same in every family, whatever its modules are called and return:
+A short name means the same in every family, whatever its modules are called and return:
 
     resid_pre   the residual stream before the layer     attn_in   what the attention reads, normalised
     resid_mid   between attention and MLP                attn_z    its heads' values, before the output projection
@@ -8,10 +8,10 @@ A place means the same in every family, whatever its modules are called and retu
     embed       the token embedding                      mlp_in    what the MLP reads, normalised
     attn_rms    attn_in before the norm's gain           mlp_act   its activations, before the output projection
     mlp_rms     mlp_in before the norm's gain            mlp_out   what the MLP adds to the residual
-    mlp_raw     what the MLP gives, not normalised yet
+    mlp_raw     the MLP's output before normalisation
 
-attn_rms and mlp_rms are x / sqrt(mean(x^2) + eps); where the norms are LayerNorms there are none. mlp_raw is there
-where the MLP's output is normalised before it is added (Gemma 2 and 3, OLMo 2). In sequential blocks resid_mid =
+attn_rms and mlp_rms are x / sqrt(mean(x^2) + eps); models with LayerNorms have none. mlp_raw exists
+if the MLP's output is normalised before it is added (Gemma 2 and 3, OLMo 2). In sequential blocks resid_mid =
 resid_pre + attn_out and resid_post = resid_mid + mlp_out; in parallel ones resid_post = resid_pre + attn_out +
 mlp_out, and there is no resid_mid. Read from transformers 5.23.
 """
@@ -41,7 +41,7 @@ Place = Literal[
 class Site(NamedTuple):
     """A side of a module; its path is below the layer, and empty for the layer itself.
 
-    `by_rms`: of each token, divided by its root mean square.
+    `by_rms`: whether each token is divided by its root mean square.
     """
 
     module: str
@@ -53,9 +53,9 @@ Sites = Mapping[Place, Site]
 
 
 class Family(NamedTuple):
-    """How a model is laid out below its decoder: the token embedding, the list of layers, and a layer's places.
+    """A model's structure below its decoder: the token embedding, the list of layers, and a layer's hookpoints.
 
-    `rms_eps` is what its RMSNorms add to a mean square.
+    `rms_eps` is added to the mean square by its RMSNorms.
     """
 
     embedding: str
@@ -77,7 +77,7 @@ def _rms(norm: str) -> Site:
 
 
 def _sites(attention: str, projection: str, mlp: str, down: str) -> dict[Place, Site]:
-    """The places of a layer whose blocks run side by side and return what is added."""
+    """The hookpoints of a layer with parallel blocks that return what is added."""
     return {
         "resid_pre": _in(""),
         "attn_in": _in(attention),
@@ -91,19 +91,19 @@ def _sites(attention: str, projection: str, mlp: str, down: str) -> dict[Place, 
 
 
 _COHERE = _sites("self_attn", "self_attn.o_proj", "mlp", "mlp.down_proj")
-"""Parallel: both blocks read the one norm."""
+"""Parallel: both blocks read the same norm."""
 
 _OLMO: Sites = {**_COHERE, "resid_mid": _in("post_attention_layernorm")}
 """As Llama, with LayerNorms."""
 
-# Qwen 3.5 has an attention in every fourth layer alone; in the others there are no places of it.
+# Qwen 3.5 has attention only in every fourth layer; the others lack its hookpoints.
 _LLAMA: Sites = {
     **_OLMO,
     "attn_rms": _rms("input_layernorm"),
     "mlp_rms": _rms("post_attention_layernorm"),
 }
 
-# Both blocks read the residual as it is, and their outputs are normalised before they are added.
+# Both blocks read the unnormalised residual, and their outputs are normalised before they are added.
 _OLMO_2: Sites = {
     **_COHERE,
     "attn_out": _out("post_attention_layernorm"),
@@ -127,10 +127,10 @@ _GPT_2: Sites = {**_sites("attn", "attn.c_proj", "mlp", "mlp.c_proj"), "resid_mi
 _GPT_NEO: Sites = {**_GPT_2, "attn_z": _in("attn.attention.out_proj")}
 
 _GPT_J = _sites("attn", "attn.out_proj", "mlp", "mlp.fc_out")
-"""Parallel: both blocks read the one norm."""
+"""Parallel: both blocks read the same norm."""
 
 _GPT_NEOX = _sites("attention", "attention.dense", "mlp", "mlp.dense_4h_to_h")
-"""Parallel, each block with a norm of its own; sequential where the config says so."""
+"""Parallel, each block with a norm of its own; sequential if the config says so."""
 
 _GPT_NEOX_SEQUENTIAL: Sites = {**_GPT_NEOX, "resid_mid": _in("post_attention_layernorm")}
 
@@ -138,7 +138,7 @@ _FALCON = _sites("self_attention", "self_attention.dense", "mlp", "mlp.dense_4h_
 """Parallel; adds the attention into the MLP's output in place."""
 
 _PHI = _sites("self_attn", "self_attn.dense", "mlp", "mlp.fc2")
-"""Parallel: both blocks read the one norm."""
+"""Parallel: both blocks read the same norm."""
 
 # The MLP is two modules of the layer, whose tensors are flattened to [contexts x positions, width].
 _OPT: Sites = {
@@ -150,7 +150,7 @@ _OPT: Sites = {
 # Norms come after the addition (opt-350m): resid_mid is normalised, and so is resid_post.
 _OPT_POST_NORM: Sites = {**_OPT, "resid_mid": _in("fc1")}
 
-# Both blocks are handed the residual, and return it with what they add.
+# Both blocks take the residual, and return it with their output added.
 _BLOOM: Sites = {
     **_sites("self_attention", "self_attention.dense", "mlp", "mlp.dense_4h_to_h"),
     "attn_out": _out("self_attention.dense"),
@@ -168,7 +168,7 @@ _LLAMA_LIKE = frozenset(
 
 
 def family_of(config: Any) -> Family | None:
-    """The family of a text model by its transformers config; None for one whose layers are not known here."""
+    """The family of a text model by its transformers config; None if its structure is not known here."""
     match config.model_type:
         case kind if kind in _LLAMA_LIKE:
             return Family("embed_tokens", "layers", _LLAMA, config.rms_norm_eps)

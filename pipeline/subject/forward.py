@@ -1,7 +1,7 @@
 """The subject model: loaded without its LM head, and run no deeper than the deepest hookpoint.
 
-All hookpoints are read in one pass, which ends as soon as the last of them has been read. How a name in the config
-becomes a hookpoint is told by `hookpoints`.
+All hookpoints are read in one pass, which ends as soon as the last of them has been read. `hookpoints` maps names
+in the config to hookpoints.
 """
 
 from collections.abc import Callable, Collection, Iterator
@@ -22,15 +22,14 @@ from pipeline.subject.transfers import move
 
 
 class Hookpoint(NamedTuple):
-    """What is read in the model.
+    """A place where the model is read.
 
     Attributes:
         module: A module's path below the base model.
-        reads: Which side of it: what it returns (of a tuple the first), or its first argument.
-        centred: Whether each token's mean over the width is subtracted. It is what a model gives whose writing
-            weights were centred (TransformerLens' center_writing_weights).
-        rms_eps: Where each token is divided by sqrt(mean(x^2) + rms_eps), as an RMSNorm does before its gain; else
-            None.
+        reads: Its output (the first of a tuple), or its first argument.
+        centred: Whether each token's mean over the width is subtracted, as in a model with centred writing
+            weights (TransformerLens' center_writing_weights).
+        rms_eps: If set, each token is divided by sqrt(mean(x^2) + rms_eps), as an RMSNorm does before its gain.
     """
 
     module: str
@@ -39,7 +38,7 @@ class Hookpoint(NamedTuple):
     rms_eps: float | None = None
 
     def of(self, value: Tensor) -> Tensor:
-        """What is read of the tensor that is there, [..., width]; in its dtype."""
+        """The values read from the tensor at this place, [..., width], in its dtype."""
         if self.rms_eps is not None:
             x = value.float()
             value = (x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + self.rms_eps)).to(value.dtype)
@@ -47,13 +46,13 @@ class Hookpoint(NamedTuple):
 
 
 Take = Callable[[Hookpoint, Tensor], None]
-"""Is handed what a hookpoint gives."""
+"""Takes the values of a hookpoint."""
 
 
 class Subject:
     """A loaded base model (no LM head).
 
-    With `compiles`, its passes run layers that torch has compiled, but for those within which something is read.
+    With `compiles`, its passes run layers compiled by torch, except those that are read inside.
     """
 
     def __init__(self, model: nn.Module, name: str, device: torch.device, *, compiles: bool = False) -> None:
@@ -64,7 +63,8 @@ class Subject:
 
     @torch.inference_mode()
     def run(self, token_ids: Tensor, hookpoints: Collection[Hookpoint], take: Take) -> None:
-        """One pass over token_ids [n_contexts, length], int64; what hookpoints give is handed over as it is there.
+        """One pass over token_ids [n_contexts, length], int64; `take` gets each hookpoint's values when they are
+        computed.
 
         It is [n_contexts, length, width] each, and the model's own, which may add to it in place: to be used or
         copied at once. Shorter contexts are padded at the end: attention is causal, and what comes before is the
@@ -77,7 +77,7 @@ class Subject:
 
         with (
             running_compiled(self._layers, self.name, hookpoints),
-            handing_over(self.model, self.name, hookpoints, take_shaped),
+            _handing_over(self.model, self.name, hookpoints, take_shaped),
         ):
             self.model(input_ids=move(token_ids, self.device), use_cache=False)
 
@@ -89,11 +89,11 @@ class Subject:
 
 
 _CPU_TOKENS, _GPU_TOKENS = 2048, 16_384
-"""Tokens of a forward pass: what stays in a CPU's cache, and what keeps a GPU busy."""
+"""Tokens per forward pass: few enough for a CPU's cache, and enough to keep a GPU busy."""
 
 
 def pass_tokens(config: Config) -> int:
-    """Tokens of one forward pass of the subject model, as the config has it or as suits the device."""
+    """Tokens per forward pass of the subject model, from the config or by device."""
     on_gpu = pick_device(config.device).type == "cuda"
     return config.machine.batch_tokens or (_GPU_TOKENS if on_gpu else _CPU_TOKENS)
 
@@ -116,21 +116,21 @@ class _LastHookpointReadError(Exception):
 def reading(
     model: nn.Module, name: str, hookpoints: Collection[Hookpoint], *, copies: bool = True
 ) -> Iterator[dict[Hookpoint, Tensor]]:
-    """As `handing_over`, into a dict: copies, since some models add in place; without `copies` the model's own."""
+    """As `_handing_over`, into a dict; `copies` guards against models that add in place."""
     read: dict[Hookpoint, Tensor] = {}
 
     def take(hookpoint: Hookpoint, value: Tensor) -> None:
         read[hookpoint] = value.clone() if copies else value
 
-    with handing_over(model, name, hookpoints, take):
+    with _handing_over(model, name, hookpoints, take):
         yield read
 
 
 @contextmanager
-def handing_over(model: nn.Module, name: str, hookpoints: Collection[Hookpoint], take: Take) -> Iterator[None]:
-    """Hook the model: what each hookpoint gives is handed over in a forward pass, which ends with the last.
+def _handing_over(model: nn.Module, name: str, hookpoints: Collection[Hookpoint], take: Take) -> Iterator[None]:
+    """Hook the model: `take` gets each hookpoint's values in a forward pass, which ends with the last one.
 
-    Raises SubjectError if a hookpoint is not run in the pass, or gives no activations.
+    Raises SubjectError if a hookpoint is not run in the pass, or is not an activation tensor.
     """
     left = set(hookpoints)
 

@@ -1,12 +1,12 @@
-"""What a hookpoint's name means in a model, found without loading a weight.
+"""Resolving a hookpoint's name in a model, without loading a weight.
 
     layers.9.mlp             a module path below the base model: the module's output (a transcoder's: its input)
     layers.9.mlp.input       the same with its side
-    blocks.9.hook_mlp_out    a name of TransformerLens and SAELens
-    mlp_out.9                the short address of the same place
+    blocks.9.hook_mlp_out    a name from TransformerLens and SAELens
+    mlp_out.9                the short name of the same hookpoint
 
-A module path means what that module reads or returns, whatever it is. The other two mean a place, which is
-another module in another family (see `families`).
+A module path means that module's input or output, whatever it is. The other two mean the same in every family, in
+modules that differ by family (see `families`).
 """
 
 import re
@@ -38,18 +38,18 @@ _LENS: dict[str, tuple[Place, ...]] = {
     "mlp.hook_out": ("mlp_raw", "mlp_out"),
     "hook_mlp_out": ("mlp_out",),
 }
-"""TransformerLens' names below `blocks.<layer>`, each a place: the first that the family has."""
+"""TransformerLens' names below `blocks.<layer>`; of several places, the first that the family has."""
 
 
 class Address(NamedTuple):
-    """A place as it is written without a module: the first of `places` that the model has, of a layer."""
+    """A hookpoint named without a module path: the first of `places` that the model has, in a layer."""
 
     places: tuple[Place, ...]
     layer: int
 
 
 def parse_address(name: str) -> Address | None:
-    """The address that a name is, in either spelling; None where it is none."""
+    """A name parsed as an address, in either spelling; None if it is not one."""
     if name in {"embed", "hook_embed"}:
         return Address(("embed",), 0)
     if found := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
@@ -63,16 +63,16 @@ def parse_address(name: str) -> Address | None:
 def resolve_hookpoint(
     subject: SubjectConfig, name: str, reads: Side = "output", *, centred: bool = False
 ) -> Hookpoint:
-    """The module and side that a name means in a model.
+    """The module, and its input or output, that a name means in a model.
 
     Args:
         subject: The model.
-        name: A module path, with or without its side, or an address.
-        reads: The side of a module path that does not say it.
-        centred: Whether what is read is centred.
+        name: A module path, with or without `.input` or `.output`, or an address.
+        reads: Input or output, for a module path that does not name it.
+        centred: Whether the values are centred.
 
     Raises:
-        SubjectError: The model cannot be found, or has no such place; with the nearest that it has.
+        SubjectError: The model cannot be found, or has no such hookpoint; the nearest ones are named.
     """
     hookpoint = find_hookpoint(subject, name, reads)
     if hookpoint is not None:
@@ -81,13 +81,13 @@ def resolve_hookpoint(
     address = parse_address(name)
     if address and address.places == ("resid_mid",) and layout.family and "resid_mid" not in layout.family.sites:
         raise SubjectError(
-            f"hookpoint '{name}' is not a place of '{subject.model}': its attention and MLP run side by side, and "
+            f"hookpoint '{name}' does not exist in '{subject.model}': its attention and MLP run in parallel, so "
             "the residual has no state between them"
         )
     if address and layout.family is None:
         raise SubjectError(
-            f"hookpoint '{name}' cannot be found in '{subject.model}': latentlake does not know how models of "
-            f"type '{layout.model_type}' are built; write a module path, such as {nearest(name, layout.paths)}"
+            f"hookpoint '{name}' cannot be found in '{subject.model}': latentlake does not know the structure "
+            f"of models of type '{layout.model_type}'; write a module path, such as {nearest(name, layout.paths)}"
         )
     raise SubjectError(
         f"hookpoint '{name}' is not a module of '{subject.model}'; nearest: "
@@ -103,12 +103,11 @@ def written_hookpoint(
     transcodes: bool = False,
     target: str | None = None,
 ) -> Hookpoint:
-    """Where the directions of an SAE at a hookpoint belong: there; of a transcoder, what should come out.
+    """Where an SAE's decoder directions belong: at its hookpoint; for a transcoder, at its target.
 
-    That is its target, the place that its files name. Where they name none of this model, one that is told by a
-    module's input gives what the module returns. One that is told by a place or by a norm gives what the layer's
-    MLP adds to the residual; at what the attention reads, what that adds. Raises SubjectError as
-    `resolve_hookpoint`.
+    The target is the hookpoint that its files name. If they name none in this model: for a transcoder at a
+    module's input, the module's output; at another hookpoint or a norm, what the layer's MLP adds to the residual;
+    at the attention's input, what the attention adds. Raises SubjectError like `resolve_hookpoint`.
     """
     found = resolve_hookpoint(subject, name, reads)
     if not transcodes:
@@ -116,7 +115,7 @@ def written_hookpoint(
     if target is not None and (named := find_hookpoint(subject, target)) is not None:
         return named
     address = parse_address(name)
-    layer = address.layer if address else layer_of(found)  # the state before a layer is of the one below
+    layer = address.layer if address else layer_of(found)  # the state before a layer belongs to the layer below
     block = "attn_out" if address and address.places[0].startswith("attn") else "mlp_out"
     added = find_hookpoint(subject, f"{block}.{layer}")
     is_module = address is None and found.reads == "input"
@@ -130,7 +129,7 @@ def layer_of(hookpoint: Hookpoint) -> int | None:
 
 
 def find_hookpoint(subject: SubjectConfig, name: str, reads: Side = "output") -> Hookpoint | None:
-    """As `resolve_hookpoint`; None for a name that means nothing in this model."""
+    """Like `resolve_hookpoint`, but None for a name that the model does not have."""
     layout = _layout(subject)
     if (path := layout.module_path(name)) is not None:
         return Hookpoint(path, reads)
@@ -142,30 +141,30 @@ def find_hookpoint(subject: SubjectConfig, name: str, reads: Side = "output") ->
 
 
 def hookpoint_widths(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, int]:
-    """The width of what each hookpoint gives. Raises SubjectError if one is not run, or gives no activations."""
+    """The width of each hookpoint. Raises SubjectError if one is not run, or is not an activation tensor."""
     return {hookpoint: value.shape[-1] for hookpoint, value in read_shapes(subject, hookpoints).items()}
 
 
 def is_same_place(subject: SubjectConfig, one: Hookpoint, other: Hookpoint) -> bool:
-    """Whether two hookpoints read the very same tensor, as a layer's input is the output of the one before."""
+    """Whether two hookpoints read the same tensor, as a layer's input is the previous layer's output."""
     read = read_shapes(subject, {one, other})
     return read[one] is read[other]
 
 
 @cache
 def names_of_places(subject: SubjectConfig) -> dict[Hookpoint, str]:
-    """The short address of every place that the model's family has; empty where the family is not known."""
+    """The short name of every hookpoint in the model's family; empty if the family is not known."""
     names: dict[Hookpoint, str] = {}
     for name in _layout(subject).addresses():
         found = find_hookpoint(subject, name)
         if found is not None and not name.startswith("blocks."):
-            # The state between two layers has two: the later one's resid_pre comes later.
+            # The state between two layers has two names; the first, resid_post, is kept.
             names.setdefault(found, name)
     return names
 
 
 def read_shapes(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, torch.Tensor]:
-    """What hookpoints give, as tensors without values: those of one place are one object."""
+    """Hookpoints' tensors without values; those of the same place are one object."""
     model = skeleton(subject)
     with torch.inference_mode(), reading(model, subject.model, hookpoints, copies=False) as read:
         # With a cache: transformers would look into the (absent) positions to find packed texts.
@@ -177,11 +176,11 @@ class _Layout(NamedTuple):
     """A model's modules, and how its family names them.
 
     Attributes:
-        model_type: Of its text model.
-        paths: Of all modules below the base model, with these, in the model's order.
-        prefix: Path of the text model's decoder below the base model, with a dot; empty where it is that.
+        model_type: The type of its text model.
+        paths: All modules below the base model by path, in the model's order.
+        prefix: Path of the text model's decoder below the base model, with a dot; empty if they are the same.
         base: The name under which a model with a head holds the base model, with a dot.
-        family: None where it is not known.
+        family: None if it is not known.
     """
 
     model_type: str
@@ -191,12 +190,12 @@ class _Layout(NamedTuple):
     family: Family | None
 
     def module_path(self, name: str) -> str | None:
-        """The path below the base model that a name is: from there, from the whole model, or from its decoder."""
+        """The path below the base model of a name given from there, from the whole model, or from its decoder."""
         own = name.removeprefix(self.base)
         return next((path for path in (name, own, self.prefix + own) if path in self.paths), None)
 
     def site(self, address: Address) -> Hookpoint | None:
-        """Where the place of an address is; None if the model does not have it."""
+        """The hookpoint of an address; None if the model does not have it."""
         if self.family is None:
             return None
         if address.places == ("embed",):
@@ -205,7 +204,7 @@ class _Layout(NamedTuple):
         if place is None:
             return None
         layer = address.layer
-        if place == "resid_pre" and layer > 0:  # the pass ends a step earlier, and both names are one hookpoint
+        if place == "resid_pre" and layer > 0:  # the pass ends earlier, and both names give one hookpoint
             place, layer = "resid_post", layer - 1
         layer_path = f"{self.prefix}{self.family.layers}.{layer}"
         site = self.family.sites[place]
@@ -244,7 +243,7 @@ def _layout(subject: SubjectConfig) -> _Layout:
 
 @cache
 def skeleton(subject: SubjectConfig) -> Any:
-    """The base model without a weight, on torch's meta device; one for all, so not to be changed."""
+    """The base model without weights, on torch's meta device; shared, so it must not be changed."""
     config = load_subject_config(subject)  # may convert a GGUF file, which needs real tensors
     for each in (config, config.get_text_config()):
         each.pad_token_id = None  # which transformers would look for in the (absent) tokens

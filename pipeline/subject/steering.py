@@ -1,14 +1,14 @@
-"""The subject model with a feature changed: its logits, what it goes on to write, and how strong a change is.
+"""The subject model with a feature changed: its logits, its continuations, and the strength of a change.
 
     edit = Edit(feature=7, action="set", strength=0.0)     # zero-ablation
     subject.logits(token_ids, edit)
 
 On every token but the first of a text (an attention sink, on which features are not read) the feature's
-activation f becomes f', and what its SAE makes of the difference is added at the hookpoint:
+activation f becomes f', and the difference, decoded by the SAE, is added at the hookpoint:
 
     x + (f' - f) scale(x) W_dec[feature]
 
-scale(x) is 1 but for SAEs that scale their input. What the SAE does not reconstruct, its error, stays as it is.
+scale(x) is 1 except for SAEs that scale their input. The SAE's reconstruction error is unchanged.
 """
 
 import math
@@ -30,12 +30,12 @@ from pipeline.subject.forward import Hookpoint, reading
 from pipeline.subject.unembedding import path_to_logits
 
 _LOGIT_BYTES = 1 << 28
-"""Bound on the logits of one forward pass; no setting, as how rows are cut decides their last digits."""
+"""Bound on the logits of one forward pass; not a setting, as splitting rows affects their last digits."""
 
 _TOLERANCE = 0.01
 _MAX_STEPS = 40
 _MOST_NORMS = 64.0
-"""Beyond so many times the mean norm of what stands there, no strength is tried: nothing else is left of it."""
+"""No strength above this multiple of the mean activation norm is tried: it would drown everything else."""
 _FIRST_NORMS = 0.25
 
 Action = Literal["add", "set"]
@@ -45,9 +45,9 @@ class Edit(NamedTuple):
     """How a feature's activation is changed.
 
     Attributes:
-        feature: Its id in the SAE.
-        action: `add`: strength is added to whatever it is; `set`: it becomes strength.
-        strength: In units of its activation.
+        feature: Its index in the SAE.
+        action: `add`: strength is added to its activation; `set`: its activation becomes strength.
+        strength: In units of the feature's activation.
     """
 
     feature: int
@@ -56,7 +56,7 @@ class Edit(NamedTuple):
 
 
 class SteeredSubject:
-    """A causal language model (with its LM head) and the SAE by whose features it is steered."""
+    """A causal language model (with its LM head) and the SAE whose features steer it."""
 
     def __init__(self, model: Any, name: str, device: torch.device, coder: SparseCoder, place: Hookpoint) -> None:
         self._model = model
@@ -76,13 +76,13 @@ class SteeredSubject:
 
     @torch.inference_mode()
     def write(self, token_ids: Tensor, draws: Tensor, edit: Edit | None = None) -> Tensor:
-        """What the model goes on to write: int64 [n_texts, n_new], on the CPU.
+        """The model's continuations: int64 [n_texts, n_new], on the CPU.
 
         Args:
             token_ids: The texts so far, int64 [n_texts, length], all of one length.
-            draws: Numbers from 0 to 1 [n_texts, n_new], float64: by each a token is taken from the model's
-                distribution, in the order of the vocabulary, so that the same numbers give the same text.
-            edit: The change, which lasts through prompt and continuation.
+            draws: Numbers from 0 to 1 [n_texts, n_new], float64: each selects a token by inverse CDF over the
+                vocabulary in order, so that the same numbers give the same text.
+            edit: The change, applied throughout prompt and continuation.
         """
         cache = DynamicCache(config=self._model.config)
         ids, written = token_ids.to(self.device), []
@@ -99,22 +99,25 @@ class SteeredSubject:
         return self._activations(self._read(token_ids), feature)
 
     @torch.inference_mode()
-    def unit_strength(self, token_ids: Tensor, feature: int) -> float | None:
-        """The strength at which a feature adds as much as stands there: mean norm over the direction's.
+    def mean_norm(self, token_ids: Tensor) -> float:
+        """The mean norm of the activation at the hookpoint, without first tokens."""
+        return float(self._read(token_ids)[:, 1:].float().norm(dim=-1).mean())
 
-        None where the feature has no direction.
+    def unit_strength(self, mean_norm: float, feature: int) -> float | None:
+        """The strength at which a feature adds the mean activation norm: mean norm / norm of its direction.
+
+        None if the feature's direction is zero.
         """
-        norm = float(self._read(token_ids)[:, 1:].float().norm(dim=-1).mean())
         own = float(self._coder.decoder[feature].norm())
-        return norm / own if own > 0 else None
+        return mean_norm / own if own > 0 else None
 
     def split(self, token_ids: Tensor) -> Sequence[Tensor]:
-        """Texts in parts, the logits of each of which fit into memory."""
+        """Texts in parts whose logits fit into memory."""
         n_tokens = self._model.config.get_text_config().vocab_size
         return torch.split(token_ids, max(1, _LOGIT_BYTES // (4 * token_ids.shape[1] * n_tokens)))
 
     def _read(self, token_ids: Tensor) -> Tensor:
-        """What stands at the hookpoint: [n_texts, length, width]."""
+        """The activations at the hookpoint: [n_texts, length, width]."""
         base = self._model.base_model
         with reading(base, self._name, [self._place]) as read:
             base(input_ids=token_ids.to(self.device), use_cache=False)
@@ -130,7 +133,7 @@ class SteeredSubject:
 
     @contextmanager
     def _edited(self, n_texts: int, edit: Edit | None) -> Iterator[None]:
-        """Change what the hookpoint's module gives, or is given, in each forward pass over so many texts."""
+        """Change the output, or input, of the hookpoint's module in each forward pass over this many texts."""
         if edit is None:
             yield
             return
@@ -153,7 +156,7 @@ class SteeredSubject:
 
 
 def _take(logits: Tensor, draws: Tensor) -> Tensor:
-    """A token a row: the first at which the cumulated probability is above the row's draw; int64 [n]."""
+    """One token per row: the first at which the cumulative probability exceeds the row's draw; int64 [n]."""
     cumulated = logits.double().softmax(dim=-1).cumsum(dim=-1)
     wanted = draws.to(logits.device)[:, None] * cumulated[:, -1:]
     return torch.searchsorted(cumulated, wanted, right=True)[:, 0].clamp(max=logits.shape[1] - 1)
@@ -163,7 +166,7 @@ class Divergence:
     """How far a change moves the model on some texts, int64 [n_texts, length]: a mean KL divergence, in nats.
 
     KL(changed || unchanged) of the distributions of the next token, the mean over all tokens but the first of
-    each text: by how much a token that the changed model writes is likelier to it. Those of the unchanged model
+    each text. The distributions of the unchanged model
     are kept, as float16: rounded by 1 in 2,000, they move a mean by far less than a strength's tolerance.
     """
 
@@ -186,7 +189,7 @@ class Divergence:
 
 
 class Strength(NamedTuple):
-    """The strength found for a target, and its divergence in nats; `is_reached`: that is the target's."""
+    """The strength found for a target, and its divergence in nats; `is_reached`: whether it is the target's."""
 
     strength: float
     kl: float
@@ -198,13 +201,13 @@ def find_strengths(
 ) -> dict[float, Strength]:
     """For each target the strength whose divergence is within 1 % of it, by bisection.
 
-    The divergence grows about with the square of a small strength, by which steps are placed; they never leave the
-    interval that is known to hold the target. What was measured for one target serves the next.
+    The divergence grows roughly with the square of a small strength, which guides the steps; they never leave the
+    interval known to contain the target. Measurements for one target are reused for the next.
 
     Args:
         kl_of: The divergence of a strength.
         targets: In nats, above 0.
-        unit: The strength that adds as much as stands there; no more than 64 times that is tried.
+        unit: The strength that adds the mean activation norm; at most 64 times that is tried.
     """
     known = {0.0: 0.0}
     found = {}
@@ -214,7 +217,7 @@ def find_strengths(
 
 
 def _find(kl_of: Callable[[float], float], target: float, unit: float, known: dict[float, float]) -> Strength:
-    """The strength for one target; `known` holds the divergences measured so far, and takes those that come."""
+    """The strength for one target; `known` has the divergences measured so far, and is extended."""
     most = _MOST_NORMS * unit
     low = max(strength for strength, kl in known.items() if kl < target)
     high = min((strength for strength, kl in known.items() if strength > low and kl >= target), default=None)
@@ -227,7 +230,7 @@ def _find(kl_of: Callable[[float], float], target: float, unit: float, known: di
             tried = min(most, max(2 * low, _grown(low, known[low], target)) if low else _FIRST_NORMS * unit)
         else:
             tried = _between(low, high, known, target) if step % 4 < 3 else (low + high) / 2
-        # 2. What is there.
+        # 2. Measure there.
         known[tried] = kl_of(tried)
         if abs(known[tried] / target - 1) <= _TOLERANCE:
             return Strength(tried, known[tried], True)
@@ -239,12 +242,12 @@ def _find(kl_of: Callable[[float], float], target: float, unit: float, known: di
 
 
 def _grown(strength: float, kl: float, target: float) -> float:
-    """The strength at the target, were the divergence to go on with its square; 4 times as much at most."""
+    """The strength for the target if divergence grows with its square; at most 4 times the given one."""
     return strength * min(4.0, math.sqrt(target / kl)) if kl > 0 else 4 * strength
 
 
 def _between(low: float, high: float, known: dict[float, float], target: float) -> float:
-    """The strength at the target on the line, in logarithms, through both ends; off the ends by a twentieth."""
+    """The strength for the target by log-log interpolation; at least a twentieth away from both ends."""
     kl_low, kl_high = known[low], known[high]
     if low > 0 and kl_low > 0 and math.isfinite(kl_high):
         share = math.log(target / kl_low) / math.log(kl_high / kl_low)
@@ -265,10 +268,10 @@ def load_steered(
     Args:
         subject, device: The model, and where it runs.
         coder: The SAE.
-        name: The hookpoint as the config names it.
-        place: What that means in the model.
+        name: The hookpoint's name in the config.
+        place: The resolved hookpoint.
 
-    Raises SubjectError where changing a feature makes no sense.
+    Raises SubjectError if changing a feature makes no sense there.
     """
     check_steering(subject, coder, name, place)
     found = pick_device(device)
@@ -276,15 +279,15 @@ def load_steered(
 
 
 def check_steering(subject: SubjectConfig, coder: SparseCoder, name: str, place: Hookpoint) -> None:
-    """Raise SubjectError, in a sentence, where what an SAE writes is not what the model goes on with.
+    """Raise SubjectError, with the reason, if the model does not continue from what the SAE writes.
 
-    Steered are the residual stream after a layer or before it, and what an attention or MLP block adds to it.
+    The residual stream before or after a layer, and what an attention or MLP block adds to it, can be steered.
     """
     cannot = f"features at hookpoint '{name}' of '{subject.model}' cannot be steered: "
     if coder.transcodes:
-        raise SubjectError(f"{cannot}a transcoder reads one place and writes another")
+        raise SubjectError(f"{cannot}a transcoder reads one hookpoint and writes another")
     path = path_to_logits(subject, place, coder.decoder.shape[1])
     if path == "none":
         raise SubjectError(f"{cannot}it is neither the residual stream nor what a block adds to it")
     if place.reads == "input" and not place.module.rpartition(".")[2].isdecimal():
-        raise SubjectError(f"{cannot}the residual stream goes on past '{place.module}', and stays as it is")
+        raise SubjectError(f"{cannot}changes at the input of '{place.module}' do not reach the residual stream")

@@ -1,7 +1,7 @@
-"""Between host and GPU: through pinned memory, and beside the passes, none of which is waited for.
+"""Transfers between host and GPU, through pinned memory and without waiting for forward passes.
 
-How many features fire is known only on the GPU, so that whoever wants the firings has to wait. That is another
-thread than the one that starts the passes, and it waits on a stream of its own.
+How many features fire is known only on the GPU, so collecting firings has to wait. A thread other than the one
+that starts the passes does so, on a stream of its own.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,14 +13,14 @@ from torch import Tensor
 
 
 def move(indices: Tensor, device: torch.device) -> Tensor:
-    """Indices on a device; onto a GPU without waiting for what it is at."""
+    """Indices on a device; copied to a GPU without waiting for its current work."""
     if device.type != "cuda":
         return indices.to(device)
     return indices.pin_memory().to(device, non_blocking=True)
 
 
 def fetch(values: Sequence[Tensor]) -> list[Tensor]:
-    """Values of one device on the host; from a GPU through pinned memory, with one wait for all of them."""
+    """Values of one device, on the host; from a GPU through pinned memory, with a single wait."""
     if values[0].device.type != "cuda":
         return [value.cpu() for value in values]
     held = [torch.empty_like(value, device="cpu", pin_memory=True) for value in values]
@@ -31,10 +31,10 @@ def fetch(values: Sequence[Tensor]) -> list[Tensor]:
 
 
 def beside_passes(device: torch.device) -> AbstractContextManager[object]:
-    """A block, to be run once by any thread, whose work on a GPU begins when that started by now is done.
+    """A block, to be run once by any thread, whose GPU work begins after the work started so far is done.
 
-    It waits for nothing that is started later. What it reads of that work has to be held until it has fetched what
-    it makes: the memory is the other stream's.
+    It does not wait for work started later. Tensors that it reads must be kept alive until it has fetched its
+    results, since their memory belongs to the other stream.
     """
     if device.type != "cuda":
         return nullcontext()

@@ -1,7 +1,7 @@
-"""The way from a decoder direction to the logits: the final norm's gain and the unembedding, and who takes it.
+"""From a decoder direction to the logits: the final norm's gain, the unembedding, and which directions take it.
 
-The two tensors are read from the model's safetensors files by name, so that no model is loaded for them. Where
-they are not there (a GGUF file, old checkpoints), transformers loads the model.
+The two tensors are read from the model's safetensors files by name, without loading the model. If the files lack
+them (a GGUF file, old checkpoints), transformers loads the model.
 """
 
 import json
@@ -26,19 +26,19 @@ LogitPath = Literal["residual", "direct", "none"]
 
 _INDEX, _WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 _HEADS = ("lm_head.weight", "embed_out.weight")
-"""What checkpoints call an unembedding that is not tied to the embedding."""
+"""Names in checkpoints of an unembedding that is not tied to the embedding."""
 
 _WRITERS = frozenset({"c_proj", "dense", "dense_4h_to_h", "down_proj", "fc2", "o_proj", "out_proj"})
 """Last module of an attention or MLP block: its output is the block's."""
 
 
 class Unembedding(NamedTuple):
-    """How a direction of the residual stream moves the logits, but for the positive scale of the final norm.
+    """How a direction of the residual stream moves the logits, up to the final norm's positive scale.
 
     Attributes:
-        weight: [n_tokens, d_model] in the dtype of the files, a token a row.
+        weight: [n_tokens, d_model] in the dtype of the files, one row per token.
         gain: The final norm's, float32 [d_model].
-        centres: Whether the final norm takes its input's mean away (LayerNorm does, RMSNorm does not).
+        centres: Whether the final norm subtracts its input's mean (LayerNorm does, RMSNorm does not).
     """
 
     weight: Tensor
@@ -46,7 +46,7 @@ class Unembedding(NamedTuple):
     centres: bool
 
     def project(self, directions: Tensor) -> Tensor:
-        """What reaches the unembedding of directions [n, d_model]: float32 [n, d_model]."""
+        """Directions [n, d_model] as they reach the unembedding: float32 [n, d_model]."""
         directions = directions.float()
         if self.centres:
             directions = directions - directions.mean(dim=1, keepdim=True)
@@ -68,7 +68,7 @@ def load_unembedding(subject: SubjectConfig, device: str) -> Unembedding:
 
 
 def path_to_logits(subject: SubjectConfig, place: Hookpoint, width: int) -> LogitPath:
-    """How directions of that width, which belong to what stands at a hookpoint, reach the logits.
+    """How directions of this width at a hookpoint reach the logits.
 
     `residual`: the embedding or a whole layer, so a direction of the residual stream. `direct`: an attention or
     MLP block, whose output is added to it. `none`: anything else (inside a block, a norm, a block whose output is
@@ -92,20 +92,20 @@ def path_to_logits(subject: SubjectConfig, place: Hookpoint, width: int) -> Logi
         return "residual"
     is_normalised = hasattr(model.get_submodule(layer), "post_feedforward_layernorm")
     is_block = any(True for _ in model.get_submodule(f"{layer}.{block}").children())
-    # Directions of what a block is given are not of what it adds.
+    # Directions of a block's input are not directions of its output.
     writes = (writer is None or writer in _WRITERS) and place.reads == "output"
     return "direct" if is_block and writes and not is_normalised else "none"
 
 
 def _final_norm(model: PreTrainedModel, name: str) -> str:
-    """The path of the norm that comes after all layers: the last one that is in no list of modules."""
+    """The path of the norm after all layers: the last one outside any list of modules."""
     norms = [
         path
         for path, module in model.named_modules()
         if "Norm" in type(module).__name__ and not re.search(r"\.\d+(\.|$)", path)
     ]
     if not norms:
-        raise SubjectError(f"subject model '{name}' has no norm after its layers, which its logits would need")
+        raise SubjectError(f"subject model '{name}' has no norm after its layers, which its logits require")
     last: str = norms[-1]
     return last
 
@@ -113,7 +113,7 @@ def _final_norm(model: PreTrainedModel, name: str) -> str:
 def _read_safetensors(
     subject: SubjectConfig, model: PreTrainedModel, norm_path: str
 ) -> dict[str, Tensor] | None:
-    """The norm's tensors by their names in it, and `unembedding`; None if the files do not have them so."""
+    """The norm's tensors by name, and `unembedding`; None if the files lack them."""
     stored = _stored_tensors(subject)
     embedding = model.get_input_embeddings()
     embedding_path = next(path for path, module in model.named_modules() if module is embedding)
@@ -173,9 +173,9 @@ def _load_model(subject: SubjectConfig, device: str) -> tuple[PreTrainedModel, T
 
 @torch.inference_mode()
 def _measure(norm: nn.Module, width: int) -> tuple[Tensor, bool]:
-    """A norm's gain, float32 [d_model], and whether it takes the mean away.
+    """A norm's gain, float32 [d_model], and whether it subtracts the mean.
 
-    Both are measured, the gain on a vector of mean 0 and variance 1: some norms store it less 1 (Gemma), some
+    Both are measured, the gain on a vector of mean 0 and variance 1: some norms store it minus 1 (Gemma), some
     have none (OLMo), and some LayerNorms are classes of their own (Cohere).
     """
     like = next(norm.parameters(), torch.empty(0))

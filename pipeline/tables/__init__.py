@@ -1,7 +1,7 @@
 """Every table of the lake, declared once: columns, types, units, meaning, key, and how it is made and checked.
 
-Writes are checked against these declarations; the views of the catalog, the graph with its jobs and checks, the
-column descriptions in the Dagster UI and the table reference in the docs come from them.
+Writes are checked against these declarations. The catalog's views, the graph with its jobs and checks, the column
+descriptions in the Dagster UI and the table reference in the docs are generated from them.
 """
 
 from pipeline.tables.corpus import CORPUS
@@ -17,4 +17,4 @@ __all__ = ["TABLES", "Column", "Derived", "Group", "Law", "Partition", "Table", 
 TABLES: dict[str, Table] = {
     table.name: table for table in (*CORPUS, *FIRINGS, *FEATURES, *EXAMPLES, *EXPLANATIONS, *SCORES)
 }
-"""Every table by name, in the order of the data's way."""
+"""Every table by name, in the order of the data flow."""

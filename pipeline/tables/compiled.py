@@ -1,8 +1,8 @@
-"""Which function makes the rows of a SQL file: those in `sql/compiled/` say what the rows are, and are never run.
+"""Which module makes the rows of a SQL file: the files in `sql/compiled/` define rows and are never run.
 
-A function is given `compiled.inputs.Inputs`; a method is of a class that is made of them. A test compares each
-with its file. Nothing is imported here: the Dagster graph knows these names, and the source texts that enter a
-table's version, without numba.
+The function has the name of the file and is given `compiled.inputs.Inputs`; those of `counting` are methods of its
+class `Counts`. A test compares each with its file. Nothing is imported here: the Dagster graph needs the names and
+the source texts that enter a table's version, without importing numba.
 """
 
 import ast
@@ -10,45 +10,47 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
+_PACKAGE = "pipeline.compiled"
+
 COMPILED: dict[str, str] = {
-    "feature_counts": "pipeline.compiled.counting:Counts.feature_counts",
-    "feature_cuts": "pipeline.compiled.counting:Counts.feature_cuts",
-    "feature_previous_tokens": "pipeline.compiled.counting:Counts.feature_previous_tokens",
-    "feature_tokens": "pipeline.compiled.counting:Counts.feature_tokens",
-    "position_counts": "pipeline.compiled.counting:Counts.position_counts",
-    "slot_peaks": "pipeline.compiled.counting:Counts.slot_peaks",
-    "context_candidates": "pipeline.compiled.rules.mining:context_candidates",
-    "rule_sets": "pipeline.compiled.rules.mining:rule_sets",
-    "rule_sums": "pipeline.compiled.rules.proving:rule_sums",
-    "window_counts": "pipeline.compiled.rules.proving:window_counts",
-    "kept_slots": "pipeline.compiled.drawing:kept_slots",
-    "silent_slots": "pipeline.compiled.drawing:silent_slots",
-    "rendered_windows": "pipeline.compiled.rendering:rendered_windows",
-    "silent_strata": "pipeline.compiled.strata:silent_strata",
-    "feature_masses": "pipeline.compiled.token_mass:feature_masses",
-    "heaviest_tokens": "pipeline.compiled.token_mass:heaviest_tokens",
-    "firings": "pipeline.firings.buckets:read_bucket",
+    name: f"{_PACKAGE}.{module}"
+    for module, names in {
+        "counting": (
+            "feature_counts",
+            "feature_cuts",
+            "feature_previous_tokens",
+            "feature_tokens",
+            "position_counts",
+            "slot_peaks",
+        ),
+        "rules.mining": ("context_candidates", "rule_sets"),
+        "rules.proving": ("rule_sums", "window_counts"),
+        "drawing": ("kept_slots", "silent_slots"),
+        "rendering": ("rendered_windows",),
+        "strata": ("silent_strata",),
+        "token_mass": ("feature_masses", "heaviest_tokens"),
+    }.items()
+    for name in names
 }
-"""The function of each SQL file by the file's name, as module:function."""
+"""The module that makes the rows of each SQL file, by the file's name, which is also the function's."""
 
 ARRAYS = frozenset({"firings", "corpus_tokens"})
-"""SQL files that stand for arrays where compiled code reads them: a bucket's firings (`Inputs.firings`), and what
-stands where in the corpus (`Inputs.places`). They are not made for it."""
-
+"""SQL files that compiled code reads as arrays, not as rows: the firings of a bucket (`Inputs.firings`), and the
+tokens of the corpus (`Inputs.corpus`)."""
 
 _ROOT = Path(__file__).parents[2]
-_FOLLOWED = ("pipeline.compiled.", "pipeline.compiling", "pipeline.firings.buckets", "pipeline.firings.layout")
+_FOLLOWED = (f"{_PACKAGE}.", "pipeline.compiling", "pipeline.firings.buckets", "pipeline.firings.layout")
 """Modules whose code decides what compiled rows are: those of `compiled/`, and what makes the arrays."""
 
 
 def counts_firings(name: str) -> bool:
-    """Whether the rows of a SQL file are counted from the firings of one bucket after the other."""
-    return COMPILED.get(name, "").startswith("pipeline.compiled.counting:Counts.")
+    """Whether the rows of a SQL file are counted from the firings, one bucket at a time."""
+    return COMPILED.get(name) == f"{_PACKAGE}.counting"
 
 
 def compiled_sources(names: Iterable[str]) -> dict[str, str]:
     """The source text by module of what makes the rows of some SQL files, with the modules that these import."""
-    todo = [COMPILED[name].partition(":")[0] for name in names if name in COMPILED]
+    todo = [COMPILED[name] for name in names if name in COMPILED]
     found: dict[str, str] = {}
     while todo:
         module = todo.pop()

@@ -1,4 +1,4 @@
-"""What was asked of LLMs, what a run would ask, and the explanations."""
+"""Explanations, the requests sent to LLMs, and those that a run would send."""
 
 import pyarrow as pa
 
@@ -19,52 +19,64 @@ from pipeline.tables.schema import (
     text,
 )
 
-PURPOSE = text(
+_PURPOSE = text(
     "purpose",
-    "`explain` (of explainer `default`), or the name of another explainer or of a scorer; `<explainer>_judging`: "
-    "questions about train windows by which it chooses; `thresholds`: questions about controls, of the pilot",
+    "`explain` (explainer `default`), or the name of another explainer or of a scorer; `<explainer>_judging`: "
+    "questions about train windows, used to choose among drafts; `thresholds`: the pilot's questions about "
+    "controls",
 )
 
 EXPLANATIONS = (
     Table(
         "estimate",
-        "One row per SAE, batch of the next run, and purpose: what the run would send, and its price.",
+        "One row per SAE, batch of the next run, and purpose: the requests that the run would send, and their "
+        "price.",
         (
             SAE,
             Column("batch", pa.int32(), "batch of feature ids"),
             text(
                 "purpose",
-                f"{PURPOSE.meaning}; `steered_texts`, and a scorer that asks nobody, such as `embedding`: what a "
-                "model does in this process",
+                f"{_PURPOSE.meaning}; for `steered_texts` and scorers that ask no LLM, such as `embedding`: work "
+                "by a model in this process",
             ),
             text("model", "the model to be asked"),
-            count("n_features", "features that are asked about", "features"),
-            count("n_llm_features", "of these, features of route `llm`", "features"),
-            count("requests", "requests to be sent; at most, where scoring or an explainer's search ends early"),
-            count("least_requests", "of these, those that are sent wherever a search ends"),
-            count("known_requests", "requests whose answers are in the ledger already"),
-            count("prompt_tokens", "tokens of the prompts to be sent", "tokens"),
-            count("cached_tokens", "of these, from a prefix cache, by the share of the last answers", "tokens"),
-            count("completion_tokens", "tokens of the answers as expected", "tokens"),
-            count("max_completion_tokens", "tokens of the answers at most", "tokens"),
-            number("cost_usd", "price as expected; null where the price file has none", "USD"),
-            number("max_cost_usd", "price of the longest answers, without any cache", "USD"),
-            number(
-                "seconds", "time at the rate of the last answers, or as measured in this process; else null", "s"
+            count("n_features", "features asked about", "features"),
+            count("n_llm_features", "of these, features with route `llm`", "features"),
+            count(
+                "requests",
+                "requests to be sent; an upper bound if scoring or an explainer's search may end early",
             ),
-            count("batch_waits", "waits for provider's batches, one after another, each a day at most; or null"),
+            count("least_requests", "of these, requests that are sent however early a search ends"),
+            count("known_requests", "requests already answered in the ledger"),
+            count("prompt_tokens", "tokens of the prompts to be sent", "tokens"),
+            count(
+                "cached_tokens",
+                "of these, expected from a prefix cache, at the share seen in the latest answers",
+                "tokens",
+            ),
+            count("completion_tokens", "expected tokens of the answers", "tokens"),
+            count("max_completion_tokens", "maximum tokens of the answers", "tokens"),
+            number("cost_usd", "expected price; null if the price file has none", "USD"),
+            number("max_cost_usd", "price with answers of maximum length and no cache", "USD"),
+            number(
+                "seconds", "time at the rate of the latest answers, or as measured in this process; else null", "s"
+            ),
+            count(
+                "batch_waits",
+                "number of provider batches waited for in sequence (up to a day each); null if none",
+            ),
             count(
                 "subject_tokens",
-                "tokens that the subject model reads for it, in passes of its own: written texts, steered texts",
+                "tokens that the subject model reads in additional passes: written texts, steered texts",
                 "tokens",
             ),
             number(
                 "requests_a_feature",
-                "per feature of route `llm`, in the ledger or not, without controls and rules",
+                "per feature with route `llm`, in the ledger or not, without controls and rules",
             ),
-            number("prompt_tokens_a_feature", "likewise, tokens of the prompts", "tokens"),
-            number("completion_tokens_a_feature", "likewise, tokens of the answers as expected", "tokens"),
-            number("cost_usd_a_feature", "likewise, price as expected, without any cache", "USD"),
+            number("prompt_tokens_a_feature", "the same for tokens of the prompts", "tokens"),
+            number("completion_tokens_a_feature", "the same for expected tokens of the answers", "tokens"),
+            number("cost_usd_a_feature", "the same for the expected price, without any cache", "USD"),
             text("tokens_by", "how tokens were counted"),
         ),
         ("sae", "batch", "purpose"),
@@ -80,19 +92,19 @@ EXPLANATIONS = (
             SAE,
             FEATURE,
             EXPLAINER,
-            Column("draw", pa.int32(), "0, and counting up for further explanations of the same explainer"),
+            Column("draw", pa.int32(), "number of the explanation among those of the same explainer, from 0"),
             text("explanation", "the explanation; null unless the status is `ok`"),
-            Column("example_ids", pa.list_(pa.string()), "the examples that it was shown; all train"),
+            Column("example_ids", pa.list_(pa.string()), "the examples shown to the explainer; all train"),
             text(
                 "status",
-                f"{STATUS.meaning}; `no_input`: what its explainer shows is not there; `not_asked`: none of the "
-                "config's explainers explains the feature (a row of the first of them)",
+                f"{STATUS.meaning}; `no_input`: there is nothing for the explainer to show; `not_asked`: no "
+                "explainer in the config covers the feature (one row, of the first explainer)",
             ),
             REQUEST_ID,
             flag("is_chosen", "whether it is its explainer's choice for the feature: one draw is, by train_score"),
-            number("train_score", "balanced accuracy on the train windows that judge; null where none judged it"),
-            Column("same_as_draw", pa.int32(), "the first draw that says the same; null where it is the first"),
-            Column("judge_request_ids", pa.list_(pa.string()), "requests by which it was judged on train windows"),
+            number("train_score", "balanced accuracy on the judging train windows; null if it was not judged"),
+            Column("same_as_draw", pa.int32(), "the first draw with the same text; null if this is the first"),
+            Column("judge_request_ids", pa.list_(pa.string()), "requests that judged it on train windows"),
             PLACE,
             GENERATION,
         ),
@@ -102,14 +114,14 @@ EXPLANATIONS = (
     ),
     Table(
         "llm_requests",
-        "One row per request that was sent to an LLM, with its last answer.",
+        "One row per request sent to an LLM, with its last answer.",
         (
             text("request_id", "hash of model, messages, parameters and draw"),
-            PURPOSE,
-            text("sae", "the SAE that it was asked for"),
-            count("feature", "the feature that it was asked for"),
-            text("model", "the model asked for"),
-            text("resolved_model", "the model that the server says answered"),
+            _PURPOSE,
+            text("sae", "the SAE it is about"),
+            count("feature", "the feature it is about"),
+            text("model", "the model requested"),
+            text("resolved_model", "the model that answered, according to the server"),
             Column(
                 "messages",
                 pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())])),
@@ -118,19 +130,22 @@ EXPLANATIONS = (
             text("response", "the raw answer"),
             STATUS,
             text("finish_reason", "why the answer ended"),
-            count("attempts", "times it was sent until this answer"),
-            count("prompt_tokens", "tokens of the prompt, over all attempts that were counted", "tokens"),
+            count("attempts", "times it was sent before this answer came"),
+            count("prompt_tokens", "tokens of the prompt, over all attempts with a token count", "tokens"),
             count("cached_tokens", "of these, read from a cache", "tokens"),
-            count("completion_tokens", "tokens written, thinking and failed attempts included", "tokens"),
-            count("reasoning_tokens", "of these, thinking", "tokens"),
-            number("choice_mass", "probability of all choices together at the first token; 0.01 is the least"),
-            number("cost_usd", "its price; null where no price is known", "USD"),
+            count("completion_tokens", "tokens written, including reasoning and failed attempts", "tokens"),
+            count("reasoning_tokens", "of these, reasoning tokens", "tokens"),
+            number("choice_mass", "total probability of all choices at the first token; at least 0.01"),
+            number("cost_usd", "its price; null if unknown", "USD"),
             count("duration_ms", "time until the answer", "ms"),
             text("requested_at", "when, UTC"),
-            count("draw", "number of the draw, where the same is asked several times"),
-            text("repeats", "the request of which it is a further draw, as its answer could not be used; or null"),
-            text("error", "why there is no usable answer; null where there is one"),
-            text("batch_id", "the provider's batch that it came in, at that price; null where it came by itself"),
+            count("draw", "number of the draw, if the same prompt is sent several times"),
+            text(
+                "repeats",
+                "the earlier request with an unusable answer that this one repeats with another draw; or null",
+            ),
+            text("error", "why there is no usable answer; null if there is one"),
+            text("batch_id", "the provider batch that it was part of, at batch price; null if sent by itself"),
         ),
         ("request_id",),
         "ledger",

@@ -1,12 +1,12 @@
-"""Formulas that many SQL files use, each in one home: the macros of `sql/macros/`, called like any function.
+"""Formulas shared by SQL files: the macros of `sql/macros/`, called like any function.
 
-A file there holds one macro of the file's own name, and what it computes as a comment:
+A file there holds one macro, named like the file, with a comment on what it computes:
 
     -- The sum of x, the same in any order of the rows.
     create macro exact_sum(x) as sum(x::decimal(38, 15))::double
 
-DuckDB puts a macro's text in the place of the call. What a SQL file calls is read off its text, like what it
-reads: those macros are there when it runs (`ready_text`), and are part of the version of its rows (`full_text`).
+DuckDB expands a macro at its call. The macros that a SQL file calls are found in its text, like the relations that
+it reads: they exist when it runs (`ready_text`), and are part of the version of its rows (`full_text`).
 """
 
 import re
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pipeline.tables import sql
 from pipeline.tables.sql import MACROS, Names, names_in, names_in_text, sql_text
+from pipeline.uncommented import sql_code
 
 if TYPE_CHECKING:
     import duckdb
@@ -27,14 +28,14 @@ class Macro(NamedTuple):
 
     Attributes:
         text: The whole file.
-        names: What its expression names; a macro may call others.
+        names: The names in its expression; a macro may call others.
     """
 
     text: str
     names: Names
 
     def create(self, how: str) -> str:
-        """The statement that creates it; `how` stands before the word `macro`: `create temp`."""
+        """The statement that creates it; `how` precedes the word `macro`: `create temp`."""
         return re.sub(r"^create (?=macro\b)", f"{how} ", self.text, flags=re.MULTILINE)
 
 
@@ -42,31 +43,31 @@ class Macro(NamedTuple):
 def macros() -> dict[str, Macro]:
     """The macros by name.
 
-    Raises ValueError if a file is not one macro of its own name, or names a table.
+    Raises ValueError if a file is not one macro of its own name, or reads a table.
     """
     return {path.stem: _macro(path) for path in sorted((sql.SQL_FOLDER / MACROS).glob("*.sql"))}
 
 
 def _macro(path: Path) -> Macro:
     text = sql_text(path)
-    code = re.sub(r"--.*", "", text).strip()
+    code = sql_code(text).strip()
     found = re.fullmatch(r"create macro (\w+)\([\w, ]*\) as\s(.*)", code, flags=re.DOTALL)
     if found is None or found[1] != path.stem:
-        raise ValueError(f"'{path}' is to hold one macro: create macro {path.stem}(...) as ...")
+        raise ValueError(f"'{path}' must hold one macro: create macro {path.stem}(...) as ...")
     names = names_in_text(f"select {found[2]}", str(path))
     if names.relations:
-        raise ValueError(f"'{path}' reads '{names.relations[0]}'; a macro computes from its arguments alone")
+        raise ValueError(f"'{path}' reads '{names.relations[0]}'; a macro may only use its arguments")
     return Macro(text, names)
 
 
 @cache
 def macros_called(name: str | Path) -> tuple[str, ...]:
-    """The macros that a SQL file calls, by itself or through others, each after those that it calls."""
+    """The macros that a SQL file calls, directly or through others, each after those that it calls."""
     return tuple(dict.fromkeys(_with_inner(names_in(name).functions)))
 
 
 def _with_inner(functions: Iterable[str]) -> Iterator[str]:
-    """Those of some functions that are macros, each after those that it calls."""
+    """The macros among some functions, each after those that it calls."""
     for name in functions:
         if name in macros():
             yield from _with_inner(macros()[name].names.functions)
@@ -74,14 +75,15 @@ def _with_inner(functions: Iterable[str]) -> Iterator[str]:
 
 
 def full_text(name: str | Path) -> str:
-    """The text of a SQL file with those of the macros that it calls: what decides its rows."""
-    return "".join([*(macros()[each].text for each in macros_called(name)), sql_text(name)])
+    """The text of a SQL file after those of the macros that it calls, without comments: what decides its rows."""
+    texts = [*(macros()[each].text for each in macros_called(name)), sql_text(name)]
+    return "".join(map(sql_code, texts))
 
 
 def ready_text(connection: "duckdb.DuckDBPyConnection", name: str | Path) -> str:
-    """The text of a SQL file, ready to run on a connection: the macros that it calls are there now.
+    """The text of a SQL file, after creating the macros that it calls on a connection.
 
-    They are the connection's own, so that threads do not meet.
+    They are temporary, the connection's own, so threads do not interfere.
     """
     for each in macros_called(name):
         connection.execute(macros()[each].create("create or replace temp"))
@@ -89,6 +91,6 @@ def ready_text(connection: "duckdb.DuckDBPyConnection", name: str | Path) -> str
 
 
 def create_macros(connection: "duckdb.DuckDBPyConnection") -> None:
-    """Create every macro in the database that a connection writes to, for the queries of people."""
+    """Create every macro in a connection's database, for people's own queries."""
     for name in dict.fromkeys(_with_inner(macros())):
         connection.execute(macros()[name].text)

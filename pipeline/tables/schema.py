@@ -1,4 +1,4 @@
-"""What a table's declaration is made of, and the columns that many tables share."""
+"""The parts of a table's declaration, and columns that many tables share."""
 
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -7,13 +7,13 @@ import pyarrow as pa
 
 Partition = Literal["all", "shard", "sae", "sae_shard", "sae_batch", "ledger"]
 """What one file (or folder of files) of a table holds: everything, a shard of the corpus, an SAE, both, or a
-batch of an SAE's features. `ledger`: the table is no file but a view of lines that are only ever appended."""
+batch of an SAE's features. `ledger`: the table has no file; it is a view of lines that are only ever appended."""
 
 Group = Literal["corpus", "cache", "prepare", "pilot", "explain_and_score"]
-"""The job in which a table is made; a run goes through them in this order."""
+"""The job in which a table is made; a run does them in this order."""
 
 Unit = Literal["nothing", "shard", "sae", "batch"]
-"""What is made at a time: everything, a shard of the corpus, an SAE's part, or a batch of an SAE's features."""
+"""What one materialisation makes: everything, a shard of the corpus, an SAE's part, or a batch of its features."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Column:
 
     @property
     def words(self) -> str:
-        """What it means, with its unit in brackets."""
+        """Its meaning, with the unit in brackets."""
         return f"{self.meaning} ({self.unit})" if self.unit else self.meaning
 
 
@@ -41,7 +41,7 @@ class Derived:
 
 
 class Law(NamedTuple):
-    """What holds in a table, in words; `sql/checks/<check>.sql` selects the rows that break it."""
+    """What must hold in a table, in words; `sql/checks/<check>.sql` selects the rows that break it."""
 
     check: str
     words: str
@@ -49,24 +49,24 @@ class Law(NamedTuple):
 
 @dataclass(frozen=True)
 class Table:
-    """A table: what a row is, its columns, and all that the lake and the graph have to know of it.
+    """A table: what a row is, its columns, and all that the lake and the graph need to know about it.
 
     Attributes:
         name: Its name.
-        row: What one row is; its description everywhere.
+        row: What one row is; the table's description everywhere.
         columns: Its columns as stored.
         key: The columns that identify a row.
-        partition: What one file of it holds.
+        partition: What one file holds.
         derived: Columns that its view computes.
         group: The job in which it is made.
         is_folder: Whether a partition is a folder of several files.
         made_for_all_saes: Whether one pass makes the parts of all SAEs.
-        is_always_made: Whether every run makes it again.
-        generations: Of which generations of the corpus it has files: of the `last` one, whose version has all
-            documents in it; of `each`, those of its documents alone; or of the `first`.
-        laws: What is checked whenever it has been made, beside its key.
+        is_always_made: Whether every run remakes it.
+        generations: The generations of the corpus that it has files for: only the `last`, covering all documents;
+            `each`, covering that generation's documents; or only the `first`.
+        laws: What is checked after it is made, in addition to its key.
         is_key_checked: Whether its key is checked by a query.
-        lines_folder: The lake's folder whose JSON lines it is a view of, for partition `ledger`.
+        lines_folder: For partition `ledger`: the lake's folder with the JSON lines that it is a view of.
     """
 
     name: str
@@ -86,12 +86,12 @@ class Table:
 
     @property
     def is_by_sae(self) -> bool:
-        """Whether its files are of one SAE each, and its version is that SAE's."""
+        """Whether each file belongs to one SAE, and has that SAE's version."""
         return self.partition in {"sae", "sae_shard", "sae_batch"}
 
     @property
     def unit(self) -> Unit:
-        """What is made of it at a time."""
+        """What one materialisation makes of it."""
         match self.partition:
             case "shard" | "sae_shard":
                 return "shard"
@@ -111,13 +111,23 @@ class Table:
 SAE = Column("sae", pa.dictionary(pa.int8(), pa.string()), "the SAE's name in the config")
 FEATURE = Column("feature", pa.int32(), "index of the feature in its SAE, from 0")
 ROLE = Column("role", pa.dictionary(pa.int8(), pa.string()), "`train` (may be shown) or `test` (used to score)")
-DOC_ID = Column("doc_id", pa.string(), "hash of its text, 32 hex digits; for a row of a cache its number")
+DOC_ID = Column(
+    "doc_id",
+    pa.string(),
+    "the document: hash of the document's text, 32 hex digits; for a row of a cache, its number",
+)
 CONTEXT_ID = Column("context_id", pa.int64(), "the context's number in the corpus, from 0")
 SHARD = Column("shard", pa.int32(), "shard of the corpus, from 0")
 PLACE = Column(
-    "place", pa.int32(), "the feature's place among those selected of its batch, from 1; max_features binds by it"
+    "place",
+    pa.int32(),
+    "rank of the feature among the selected features of its batch, from 1; max_features keeps the lowest ranks",
 )
-GENERATION = Column("generation", pa.int32(), "generation of the corpus: one more each time documents are added")
+GENERATION = Column(
+    "generation",
+    pa.int32(),
+    "generation of the corpus, from 0; increases by 1 each time documents are added",
+)
 
 
 def text(name: str, meaning: str) -> Column:
@@ -136,7 +146,7 @@ def number(name: str, meaning: str, unit: str = "") -> Column:
 
 
 def bounded(name: str, meaning: str) -> tuple[Column, Column, Column]:
-    """A column of real numbers, and the two that hold the ends of its interval."""
+    """A column of real numbers, and two with the ends of its interval."""
     ends = number(f"{name}_low", "lower end of its interval"), number(f"{name}_high", "upper end")
     return number(name, meaning), *ends
 
@@ -160,12 +170,13 @@ def type_name(kind: pa.DataType) -> str:
 EXPLANATION_ID = text("explanation_id", "hash of (sae, feature, explainer, draw)")
 EXPLAINER = text(
     "explainer",
-    "its name in the config (`default`, `rule`, `keywords`, …), or a control: `empty`, `other_feature`",
+    "the explainer's name in the config (`default`, `rule`, `keywords`, …), or a control: `empty`, "
+    "`other_feature`",
 )
-SCORER = text("scorer", "its name in the config (`detection`, `embedding`, …), or `rule_exact`")
+SCORER = text("scorer", "the scorer's name in the config (`detection`, `embedding`, …), or `rule_exact`")
 STATUS = text("status", "`ok`, `unparsed`, `echoed`, `refused`, `truncated`, `too_long`, `http_error` or `budget`")
-REQUEST_ID = text("request_id", "the request that it came from; null where none was sent")
-TEXT_ROLE = text("role", "role of the documents that it is scored on: `test`")
+REQUEST_ID = text("request_id", "the request that produced it; null if none was sent")
+TEXT_ROLE = text("role", "role of the documents used for scoring: `test`")
 
 LOGIT = pa.struct([("token_id", pa.int32()), ("text", pa.string()), ("logit", pa.float32())])
-"""A token and its logit, of lists of tokens."""
+"""An entry of a list of tokens: the token and its logit."""

@@ -1,8 +1,9 @@
-"""The SQL files: their texts, their parameters, and what each reads, which decides what runs before it.
+"""The SQL files: their texts, their parameters, and the relations that each reads, which decide what runs before
+it.
 
-A name that a file reads is a declared table, an input; or another SQL file, a step that runs before it; or a
-relation that code hands in (`given`). DuckDB's own parser finds the names; it is imported at first use. Functions
-of our own that a file calls are `macros`.
+A relation that a file reads is a declared table (an input), another SQL file (a step that runs before it), or
+given by code (`given`). DuckDB's parser finds the names; it is imported on first use. Our own functions are in
+`macros`.
 """
 
 import json
@@ -17,6 +18,7 @@ from pydantic import BaseModel
 from pipeline.config import Config
 from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
+from pipeline.uncommented import sql_code
 
 if TYPE_CHECKING:
     import duckdb
@@ -24,11 +26,11 @@ if TYPE_CHECKING:
 SQL_FOLDER = SHIPPED_FOLDER / "sql"
 
 MACROS = "macros"
-"""The folder of `SQL_FOLDER` whose files are no selects."""
+"""The folder of `SQL_FOLDER` whose files are not selects."""
 
 
 class Names(NamedTuple):
-    """What a select names: what it reads and does not define itself, in the order of its text; what it calls."""
+    """The relations that a select reads and does not define itself, in text order, and the functions it calls."""
 
     relations: tuple[str, ...]
     functions: tuple[str, ...]
@@ -36,10 +38,9 @@ class Names(NamedTuple):
 
 @cache
 def sql_files() -> dict[str, Path]:
-    """The SQL files by name: the stem, which is one over all folders; `checks/` and `figures/` stand before
-    theirs.
+    """The SQL files by name: the stem, unique over all folders; with the prefix `checks/` or `figures/` in these.
 
-    Raises ValueError if two files have one name.
+    Raises ValueError if two files have the same name.
     """
     files: dict[str, Path] = {}
     for path in sorted(SQL_FOLDER.rglob("*.sql")):
@@ -61,8 +62,8 @@ def sql_text(name: str | Path) -> str:
 
 
 def parameters_of(text: str) -> list[str]:
-    """The names after `$` in a SQL text, comments left out, sorted."""
-    return sorted(set(re.findall(r"\$([a-z_][a-z0-9_]*)", re.sub(r"--.*", "", text))))
+    """The names after `$` in a SQL text, without comments, sorted."""
+    return sorted(set(re.findall(r"\$([a-z_][a-z0-9_]*)", sql_code(text))))
 
 
 def config_value(config: Config, parameter: str) -> Any:
@@ -77,7 +78,7 @@ def config_value(config: Config, parameter: str) -> Any:
 
 
 def _values_named(section: BaseModel, name: str) -> Iterator[Any]:
-    """What `<key>_<rest>` names in the sections within a section: a key or property there, or in turn within."""
+    """The value of `<key>_<rest>` in a section: a key or property `<rest>` of its section `<key>`, recursively."""
     for key in type(section).model_fields:
         inner, rest = getattr(section, key), name.removeprefix(f"{key}_")
         if isinstance(inner, BaseModel) and rest != name:
@@ -89,22 +90,23 @@ def _values_named(section: BaseModel, name: str) -> Iterator[Any]:
 
 @cache
 def relations_read(name: str | Path) -> tuple[str, ...]:
-    """The tables, SQL files and given relations that a SQL file names, in the order of its text.
+    """The tables, SQL files and given relations that a SQL file reads, in text order.
 
-    What it defines itself, in its `with`, is left out. Raises ValueError if it is no select that DuckDB can read.
+    Those that it defines in its `with` are left out. Raises ValueError if it is not a select that DuckDB can
+    parse.
     """
     return names_in(name).relations
 
 
 @cache
 def names_in(name: str | Path) -> Names:
-    """What a SQL file names. Raises ValueError if it is no select that DuckDB can read."""
+    """The names in a SQL file. Raises ValueError if it is not a select that DuckDB can parse."""
     return names_in_text(sql_text(name), str(name))
 
 
 def names_in_text(text: str, name: str) -> Names:
-    """What a select names. Raises ValueError, with the `name` of its file, if DuckDB cannot read it."""
-    with _parser().cursor() as cursor:  # one thread at a time may use a connection; pages are made in several
+    """The names in a select. Raises ValueError, with the `name` of its file, if DuckDB cannot parse it."""
+    with _parser().cursor() as cursor:  # a connection is for one thread at a time, and pages are made in several
         ((parsed,),) = cursor.execute("select json_serialize_sql($text)", {"text": text}).fetchall()
     tree = json.loads(parsed)
     if tree["error"]:
@@ -119,11 +121,11 @@ def names_in_text(text: str, name: str) -> Names:
 
 
 def steps_of(*names: str | Path, given: Collection[str] = ()) -> tuple[str | Path, ...]:
-    """The SQL files to run for the rows of some, each after those that it reads; each of `names` after its own.
+    """The SQL files to run for some, in order: each after those that it reads.
 
-    `given` are relations that code hands in; what is given needs no step.
+    `given` are relations that code provides; they need no step.
 
-    Raises ValueError if a file reads what is no table, no SQL file and not given, or reads itself in a circle.
+    Raises ValueError if a file reads an unknown relation, or itself in a circle.
     """
     steps: dict[str | Path, None] = {}
 
@@ -134,7 +136,7 @@ def steps_of(*names: str | Path, given: Collection[str] = ()) -> tuple[str | Pat
             if read in given or read in TABLES or read in steps:
                 continue
             if read not in sql_files():
-                raise ValueError(f"'{name}.sql' reads '{read}', which is no table, no SQL file and not given")
+                raise ValueError(f"'{name}.sql' reads '{read}', which is not a table, a SQL file or given")
             visit(read, (*readers, name))
         steps[name] = None
 
@@ -145,14 +147,14 @@ def steps_of(*names: str | Path, given: Collection[str] = ()) -> tuple[str | Pat
 
 
 def tables_read(*names: str | Path, given: Collection[str] = ()) -> tuple[str, ...]:
-    """The tables that some SQL files and the steps before them read, in the order of the data's way."""
+    """The tables that some SQL files and the steps before them read, in the order of the data flow."""
     read = {relation for step in steps_of(*names, given=given) for relation in relations_read(step)}
     return tuple(table for table in TABLES if table in read - set(given))
 
 
 @cache
 def _parser() -> "duckdb.DuckDBPyConnection":
-    """A DuckDB that only parses; to open one takes longer than to read a file."""
+    """A DuckDB that only parses, kept open: opening one takes longer than parsing a file."""
     import duckdb
 
     return duckdb.connect(config={"threads": 1})

@@ -1,6 +1,6 @@
 """The stages of the pipeline: what each table is made from.
 
-The inputs of a SQL file are read off its text; a stage declares everything else. `versions` turns both into the
+The inputs of a SQL file are found in its text; a stage declares everything else. `versions` turns both into the
 hash that names a table's version.
 """
 
@@ -12,31 +12,36 @@ from typing import Literal
 from pipeline.plugins import Plugin, find_plugins
 from pipeline.tables.sql import sql_files, steps_of, tables_read
 
+PARTITION_VALUES = frozenset({"sae", "shard", "batch", "first_feature", "end_feature"})
+"""`$parameters` that any SQL may read: the partition that is made, and its range of features."""
+
 
 @dataclass(frozen=True)
 class Stage:
-    """How a table is made, as far as its SQL does not say so itself.
+    """How a table is made, as far as its SQL does not show it.
 
-    The table's own file, `sql/**/<table>.sql`, names what it reads, and those files what they read
+    The table's own file, `sql/**/<table>.sql`, names what it reads, and those files in turn what they read
     (`sql.steps_of`).
 
     Attributes:
         table: The table that it makes.
-        reads: Tables that its code reads beside those that its SQL names.
-        gates: Tables that must be made and pass their checks before. No row and no version depends on them.
-        science: Dotted places in the config whose values its rows depend on, beside the `$parameters` of
-            its SQL, which count by themselves.
-        given: Relations that its code hands to its SQL.
-        queries: SQL files whose rows its code reads, where the table is not made by SQL.
+        reads: Tables that its code reads, in addition to those that its SQL names.
+        gates: Tables that must be made and pass their checks first; rows and versions do not depend on them.
+        science: Dotted config keys that its rows depend on, in addition to the `$parameters` of its SQL, which
+            count automatically.
+        given: Relations that its code gives to its SQL.
+        values: `$parameters` of its SQL whose values its code gives, in addition to `PARTITION_VALUES`; the
+            others are keys of the config.
+        queries: SQL files whose rows its code reads, if the table is not made by SQL.
         plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
-        makes_unwritten: Tables that its code makes without writing them. It reads what they read, and how they are
-            made is part of its version.
-        own_step: The step in whose place the `windows.sql` of a scorer may stand: the table then has a part of
-            that scorer's own rows, in a version of its own, beside the part that all share.
-        is_on_demand: Whether it is made only where a plug-in of the config reads it.
-        buckets_at_once: How many buckets of features are made at a time, for a table of an SAE whose steps go by
-            bucket. More of them mean fewer queries, each of which costs some milliseconds, and more rows in
-            memory (of firings always those of one bucket).
+        makes_unwritten: Tables that its code makes without writing them. It reads what they read, and their
+            definitions are part of its version.
+        own_step: The step that the `windows.sql` of a scorer can replace: the table then has a part with that
+            scorer's own rows, with its own version, in addition to the part that all share.
+        is_on_demand: Whether it is made only if a plug-in of the config reads it.
+        buckets_at_once: The number of buckets of features made at a time, for a table by SAE whose steps run by
+            bucket. More buckets mean fewer queries, which cost some milliseconds each, and more rows in memory
+            (firings are always those of one bucket).
         version: Raised by hand when code other than SQL and `compiled` changes the rows.
     """
 
@@ -45,6 +50,7 @@ class Stage:
     gates: tuple[str, ...] = ()
     science: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
     makes_unwritten: tuple[str, ...] = ()
     own_step: str | None = None
@@ -55,19 +61,19 @@ class Stage:
 
     @cached_property
     def is_sql(self) -> bool:
-        """Whether its rows are those of a SQL file."""
+        """Whether a SQL file makes its rows."""
         return self.table in sql_files()
 
     @cached_property
     def steps(self) -> tuple[str, ...]:
-        """The SQL files that it runs, each after those that it reads; last a table's own, where SQL makes it."""
+        """The SQL files that it runs, each after those that it reads; the table's own file, if any, is last."""
         return tuple(map(str, steps_of(*((self.table,) if self.is_sql else self.queries), given=self.given)))
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
         """The tables that it reads, in the order of the stages, without the ledger.
 
-        They include what any installed plug-in reads; `versions.inputs_of` has those of an experiment.
+        They include those that any installed plug-in reads; see `versions.inputs_of` for those of an experiment.
         """
         read = {*self.reads, *tables_read(*self.steps, given=self.given)}
         for path in map(own_windows, find_plugins("scorers").values()) if self.own_step else ():
@@ -83,6 +89,11 @@ class Stage:
         """The column that names a row's plug-in: `explainer` or `scorer`; empty if no plug-in makes the table."""
         return (self.plugins or "").removesuffix("s")
 
+    @property
+    def given_values(self) -> frozenset[str]:
+        """The `$parameters` of its SQL that are not keys of the config."""
+        return PARTITION_VALUES | {*self.values}
+
     def tables_of(self, plugin: Plugin) -> tuple[str, ...]:
         """The tables that a plug-in's own SQL reads."""
         return tables_read(*own_queries(plugin), given=self.given)
@@ -92,12 +103,12 @@ _OWN_WINDOWS = "windows.sql"
 
 
 def own_queries(plugin: Plugin) -> tuple[Path, ...]:
-    """The SQL by which a plug-in makes its rows, in its folder; or none."""
+    """The SQL files in a plug-in's folder that make its rows; may be empty."""
     return tuple(path for path in sorted(plugin.path.glob("*.sql")) if path.name != _OWN_WINDOWS)
 
 
 def own_windows(plugin: Plugin) -> Path | None:
-    """The SQL in a scorer's folder that takes test windows about which it alone asks; or None."""
+    """The SQL file in a scorer's folder that selects test windows only it asks about; or None."""
     path = plugin.path / _OWN_WINDOWS
     return path if path.is_file() else None
 
@@ -116,13 +127,14 @@ STAGES: dict[str, Stage] = {
             version=2,
         ),
         Stage("tokens", science=_TOKENIZER, version=2),
-        Stage("contexts"),
+        Stage("contexts", values=("bos_token_id",)),
         Stage("slots"),
         Stage("train_words"),
         Stage(
             "sae_fit",
             reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos", *_TOKENIZER),
+            values=("fit_tokens", "fit_documents"),
             queries=("fit_contexts",),
             version=5,
         ),
@@ -147,17 +159,24 @@ STAGES: dict[str, Stage] = {
             reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos"),
             given=("scrambled_firings",),
+            values=("bos_token_id",),
         ),
         Stage("context_independence"),
         Stage("feature_rules", buckets_at_once=4),
         Stage("rule_scores", buckets_at_once=4),
         Stage("feature_routes"),
-        Stage("selected_features", reads=("feature_stats",), given=("wanted_features",)),
+        Stage(
+            "selected_features",
+            reads=("feature_stats",),
+            given=("wanted_features",),
+            values=("quota_routes", "quota_sizes"),
+        ),
         Stage("feature_neighbours", reads=("saes",)),
         Stage(
             "feature_cofirings",
             reads=("activations",),
             science=("heuristics.cofiring_features", "heuristics.cofiring_firings"),
+            values=("share",),
             queries=("cofiring_tokens",),
         ),
         Stage("example_index"),
@@ -168,9 +187,11 @@ STAGES: dict[str, Stage] = {
             reads=("saes",),
             science=(
                 "subject.dtype",
-                *("scoring.intervention.modes", "scoring.intervention.target_kls"),
+                "scoring.intervention.modes",
+                "scoring.intervention.target_kls",
                 "scoring.intervention.new_tokens",
             ),
+            values=("bos_token_id",),
             queries=("batch_features", "steering_prompts", "ablation_prompts", "vocabulary"),
             is_on_demand=True,
         ),
@@ -182,51 +203,91 @@ STAGES: dict[str, Stage] = {
             is_on_demand=True,
             version=3,
         ),
-        # It goes by the rhos that are there; before the pilot, by the config's.
+        # Uses scorer_rhos if they exist, otherwise scoring.rho.
         Stage(
             "estimate",
             makes_unwritten=(
-                *("examples", "fuzzing_pairs", "steered_texts", "token_changes", "explanations", "scorer_rhos"),
+                "examples",
+                "fuzzing_pairs",
+                "steered_texts",
+                "token_changes",
+                "explanations",
+                "scorer_rhos",
                 "predictions",
             ),
         ),
         Stage(
             "explanations",
             science=(
-                *("explaining.provider", "explaining.model", "explaining.dtype", "explaining.precision"),
-                *("explaining.sampling", "explaining.n_examples"),
-                *("explaining.marked_share", "explaining.show_activations"),
-                *("explaining.temperature", "explaining.max_tokens", "explaining.max_draws"),
-                *("explaining.one_line", "explaining.reasoning_tokens", "explaining.reasoning_effort"),
+                "explaining.provider",
+                "explaining.model",
+                "explaining.dtype",
+                "explaining.precision",
+                "explaining.sampling",
+                "explaining.n_examples",
+                "explaining.marked_share",
+                "explaining.show_activations",
+                "explaining.temperature",
+                "explaining.max_tokens",
+                "explaining.max_draws",
+                "explaining.one_line",
+                "explaining.reasoning_tokens",
+                "explaining.reasoning_effort",
             ),
             given=("drafts",),
+            values=("n_shown", "n_silent", "sampling", "n_judging", "questions_per_prompt"),
             queries=("explained_features", "shown_examples", "batch_neighbours", "vocabulary"),
             plugins="explainers",
             version=2,
         ),
         Stage(
             "scorer_rhos",
-            # What its pilot asks, and with whose answers it is told, is made as for a batch.
+            # The pilot makes its batches' tables itself, without writing them.
             makes_unwritten=(
-                *("examples", "fuzzing_pairs", "steered_texts", "token_changes", "explanations", "predictions"),
+                "examples",
+                "fuzzing_pairs",
+                "steered_texts",
+                "token_changes",
+                "explanations",
+                "predictions",
             ),
             science=("scoring.pilot_features",),
             given=("pilot_scorers", "control_pairs", "control_answers", "control_thresholds"),
+            values=(
+                "asks_model",
+                "has_marks",
+                "least_answers",
+                "least_explanations",
+                "least_features",
+                "n_windows",
+                "questions_per_prompt",
+            ),
             queries=(
-                *("pilot_features", "pilot_explanations", "batch_neighbours"),
-                *("control_questions", "control_thresholds", "shrunk_rhos"),
+                "pilot_features",
+                "pilot_explanations",
+                "batch_neighbours",
+                "control_questions",
+                "control_thresholds",
+                "shrunk_rhos",
             ),
             plugins="scorers",
         ),
         Stage(
             "predictions",
             science=(
-                *("scoring.provider", "scoring.model", "scoring.dtype", "scoring.precision"),
-                *("scoring.temperature", "scoring.max_draws", "scoring.questions_per_prompt"),
-                *("scoring.reasoning_tokens", "scoring.reasoning_effort"),
+                "scoring.provider",
+                "scoring.model",
+                "scoring.dtype",
+                "scoring.precision",
+                "scoring.temperature",
+                "scoring.max_draws",
+                "scoring.questions_per_prompt",
+                "scoring.reasoning_tokens",
+                "scoring.reasoning_effort",
             ),
-            # Those of the rounds before decide what comes next; what is asked is the scorer's own.
+            # Earlier rounds' predictions decide the next questions, which come from the scorer.
             given=("predictions", "asked_questions"),
+            values=("asks_model", "questions_per_prompt", "scorer"),
             queries=("next_questions", "scorer_pilot", "vocabulary"),
             plugins="scorers",
         ),
@@ -237,4 +298,4 @@ STAGES: dict[str, Stage] = {
         Stage("explainer_comparisons", science=("scoring.confidence",), given=("student_quantiles",)),
     )
 }
-"""Every stage by its table, inputs before the stages that read them."""
+"""Every stage by its table, after its inputs."""

@@ -1,9 +1,9 @@
 """The hash that names a table's version.
 
-A stage hash covers definitions: the stage's part of the config, its SQL texts with the macros that they call, the
-source of what makes their rows where that is compiled, its schema, a version number, and the stage hashes of its
-inputs, for the partition's own SAE only. At the two roots it takes content: the corpus's texts and the SAE's
-weights (`sources`).
+A stage hash covers definitions: the stage's part of the config, its SQL with the macros that it calls, the source
+of compiled code that makes its rows, column names and types, a version number, and the stage hashes of its inputs,
+for the partition's own SAE only. Comments, docstrings and descriptions are not covered. At the two roots it covers
+content: the corpus's texts and the SAE's weights (`sources`).
 Equal hash, equal table; a change anywhere upstream makes a new folder and leaves the old one alone.
 """
 
@@ -24,16 +24,7 @@ from pipeline.tables.compiled import compiled_sources
 from pipeline.tables.macros import full_text
 from pipeline.tables.sql import config_value, parameters_of, steps_of, tables_read
 from pipeline.tables.stages import STAGES, Stage, own_queries, own_windows
-
-GIVEN = frozenset(
-    {
-        *("sae", "shard", "batch", "scorer", "asks_model", "bos_token_id", "quota_routes", "quota_sizes"),
-        *("first_feature", "end_feature", "sampling", "n_shown", "n_silent", "n_judging"),
-        *("fit_tokens", "fit_documents", "share", "questions_per_prompt", "least_explanations"),
-        *("least_features", "least_answers", "n_windows", "has_marks"),
-    }
-)
-"""Parameters of SQL that are given by code, and are no keys of the config."""
+from pipeline.uncommented import python_code
 
 
 @dataclass(frozen=True)
@@ -43,8 +34,8 @@ class SourceHashes:
     Attributes:
         corpus: Digest of the corpus's texts.
         saes: Digest of each SAE's files.
-        dtype: The precision that `auto` stands for; None where no run has found out yet.
-        generations: Digests of the documents that were added behind the first ones, each time that some were.
+        dtype: The precision that `auto` stands for; None until a run has determined it.
+        generations: Digests of added documents, one per generation after the first.
     """
 
     corpus: str = ""
@@ -53,21 +44,22 @@ class SourceHashes:
     generations: tuple[str, ...] = ()
 
     def at(self, generation: int) -> "SourceHashes":
-        """What the lake was made from when the corpus had no later generation."""
+        """What the lake was made from as of a generation of the corpus."""
         return replace(self, generations=self.generations[:generation])
 
-
-Versions = dict[tuple[str, str | None, str | None], str]
-"""Stage hashes by table, SAE or None, and plug-in or None."""
 
 CONTROLS = "controls"
 """The part of `explanations` that no plug-in makes."""
 
+_TABLE_OF = {"explainers": "explanations", "scorers": "predictions"}
+"""The table that plug-ins of each kind make."""
+
 
 def parts_of(config: Config, table: str) -> tuple[str | None, ...]:
-    """The plug-ins that make a table's rows, each in files and a version of its own; None for rows of no plug-in.
+    """The plug-ins that make a table's rows, each with files and a version of its own; None for rows of no
+    plug-in.
 
-    Of `examples`, None is what all read; the others are of scorers that alone ask about their windows.
+    In `examples`, None is the part that all read; the others belong to scorers with windows of their own.
     """
     if table in STAGES and STAGES[table].own_step:
         kinds = config.scoring.kinds
@@ -82,80 +74,103 @@ def parts_of(config: Config, table: str) -> tuple[str | None, ...]:
 
 
 def stage_hash(
-    config: Config,
-    table: str,
-    hashes: SourceHashes,
-    sae: str | None = None,
-    known: Versions | None = None,
-    part: str | None = None,
+    config: Config, table: str, hashes: SourceHashes, sae: str | None = None, part: str | None = None
 ) -> str:
-    """The version of a table as 12 hex digits; for a table of an SAE, of that SAE's part of it.
+    """The version of one table; see `Versions.of`.
 
-    A table that plug-ins make has a version for each of them (`part`), so that another scorer or a changed prompt
-    makes no other scorer's rows anew; the version of the whole, which what reads it has in its own, covers all.
-    Where some rows are of no plug-in, these have the version without a part.
-
-    With empty `hashes` and no SAE it covers definitions alone, which the graph knows before any file is
-    read: Dagster's `code_version`. Hashes in `known` are not computed again, and new ones join it.
+    With empty `hashes` and no SAE it covers definitions only, which are known before any file is read: Dagster's
+    `code_version`.
     """
-    known = {} if known is None else known
-    if (table, sae, part) in known:
-        return known[table, sae, part]
-    parts = parts_of(config, table)
-    if None not in parts and part is None:
-        whole = {str(each): stage_hash(config, table, hashes, sae, known, each) for each in parts}
-        known[table, sae, None] = _digest(json.dumps(whole, sort_keys=True))[:12]
-        return known[table, sae, None]
-    definition = _definition(config, STAGES[table], hashes, sae, known, part)
-    known[table, sae, part] = _digest(json.dumps(definition, sort_keys=True))[:12]
-    return known[table, sae, part]
+    return Versions(config, hashes).of(table, sae, part)
 
 
-def _definition(
-    config: Config, stage: Stage, hashes: SourceHashes, sae: str | None, known: Versions, part: str | None
-) -> dict[str, Any]:
-    """What the version of a table, or of a plug-in's part of one, covers."""
-    table, asked = stage.table, config.asked_by(part or "")
-    steps = (*stage.steps, *_own_steps(stage, part))
-    texts = {name.name if isinstance(name, Path) else name: full_text(name) for name in steps}
-    definition: dict[str, Any] = {
-        "table": table,
-        "version": stage.version,
-        "schema": str(TABLES[table].schema),
-        "science": {place: _at(asked, place) for place in stage.science},
-        "parameters": _parameters(asked, texts.values()),
-        "sql": {name: _digest(text) for name, text in texts.items()},
-        "inputs": {
-            name: _input_hashes(config, table, name, hashes, sae, known, part)
-            for name in _inputs_of(config, stage, part)
-        },
-    }
-    if stage.plugins and stage.makes_unwritten:
-        # They may read the table itself, which does not exist yet when they are made unwritten.
-        without_own = {**known, (table, sae, part): "", (table, sae, None): ""}
-        definition["unwritten"] = {
-            name: _input_hashes(config, table, name, hashes, sae, without_own, part)
-            for name in stage.makes_unwritten
+class Versions:
+    """The versions of a config's tables; each is computed once."""
+
+    def __init__(
+        self,
+        config: Config,
+        hashes: SourceHashes,
+        known: Mapping[tuple[str, str | None, str | None], str] | None = None,
+    ) -> None:
+        self._config = config
+        self._hashes = hashes
+        self._known = {**(known or {})}  # by table, SAE and part
+
+    def of(self, table: str, sae: str | None = None, part: str | None = None) -> str:
+        """The version of a table as 12 hex digits; for a table of an SAE, of that SAE's part of it.
+
+        A table made by plug-ins has a version per plug-in (`part`), so that adding a scorer or changing a prompt
+        does not remake other scorers' rows. The version of the whole table, which its readers' versions include,
+        covers all parts. Rows made by no plug-in have the version without a part.
+        """
+        if (table, sae, part) not in self._known:
+            parts = parts_of(self._config, table)
+            if part is None and None not in parts:
+                covered: Any = {str(each): self.of(table, sae, each) for each in parts}
+            else:
+                covered = self._definition(STAGES[table], sae, part)
+            self._known[table, sae, part] = _digest(json.dumps(covered, sort_keys=True))[:12]
+        return self._known[table, sae, part]
+
+    def _definition(self, stage: Stage, sae: str | None, part: str | None) -> dict[str, Any]:
+        """What the version of a table, or of a plug-in's part of one, covers."""
+        config, hashes, table = self._config, self._hashes, stage.table
+        asked = config.asked_by(part or "")
+        steps = (*stage.steps, *_own_steps(stage, part))
+        texts = {name.name if isinstance(name, Path) else name: full_text(name) for name in steps}
+        definition: dict[str, Any] = {
+            "table": table,
+            "version": stage.version,
+            "schema": str(TABLES[table].schema),
+            "science": {key: _at(asked, key) for key in stage.science},
+            "parameters": _parameters(asked, stage, texts.values()),
+            "sql": {name: _digest(text) for name, text in texts.items()},
+            "inputs": {name: self._of_input(table, name, sae, part) for name in _inputs_of(config, stage, part)},
         }
-    if stage.own_step:
-        definition["part"] = part
-    if compiled := compiled_sources(stage.steps):
-        definition["compiled"] = {module: _digest(text) for module, text in compiled.items()}
-    if stage.plugins:
-        versions = plugin_versions(asked, stage.plugins)
-        definition["part"] = part
-        # In their order: controls are made from the first explainer that explains a feature.
-        definition["plugins"] = [*versions.items()] if part == CONTROLS else versions.get(part or "")
-    if table == "documents":
-        definition["content"] = [hashes.corpus, *hashes.generations] if hashes.generations else hashes.corpus
-    if table == "saes" and sae is not None:
-        own = config.sae(sae)
-        definition["content"] = [own.name, own.hookpoint, own.centred, own.format, hashes.saes.get(sae, "")]
-    return definition
+        if stage.plugins and stage.makes_unwritten:
+            # They may read the table itself, which does not exist yet when they are made unwritten.
+            without = Versions(config, hashes, {**self._known, (table, sae, part): "", (table, sae, None): ""})
+            definition["unwritten"] = {
+                name: without._of_input(table, name, sae, part) for name in stage.makes_unwritten
+            }
+        if stage.own_step:
+            definition["part"] = part
+        if compiled := compiled_sources(stage.steps):
+            definition["compiled"] = {module: _digest(python_code(text)) for module, text in compiled.items()}
+        if stage.plugins:
+            versions = plugin_versions(asked, stage.plugins)
+            definition["part"] = part
+            # In their order: controls are made from the first explainer that explains a feature.
+            definition["plugins"] = [*versions.items()] if part == CONTROLS else versions.get(part or "")
+        if table == "documents":
+            definition["content"] = [hashes.corpus, *hashes.generations] if hashes.generations else hashes.corpus
+        if table == "saes" and sae is not None:
+            own = config.sae(sae)
+            definition["content"] = [own.name, own.hookpoint, own.centred, own.format, hashes.saes.get(sae, "")]
+        return definition
+
+    def _of_input(self, table: str, name: str, sae: str | None, part: str | None) -> Any:
+        """The version of an input; of every SAE's part where a table over all SAEs reads a table of one.
+
+        Of a table made by the same kind of plug-in, only the same plug-in's part is read.
+        """
+        if part is not None and STAGES[name].plugins == STAGES[table].plugins:
+            return self.of(name, sae, part)
+        parts = _parts_read(self._config, table, name, part) if STAGES[name].own_step else (None,)
+
+        def version(sae: str | None) -> Any:
+            by_part = {str(each): self.of(name, sae, each) for each in parts}
+            return by_part if len(by_part) > 1 else by_part["None"]
+
+        reads_all = TABLES[table].partition == "all" and TABLES[name].partition in {"sae", "sae_batch"}
+        if reads_all and self._hashes.saes:
+            return {each: version(each) for each in self._config.sae_names}
+        return version(sae)
 
 
 def _own_steps(stage: Stage, part: str | None) -> tuple[str | Path, ...]:
-    """The SQL files that run for a part of a table that is a scorer's own, beside the steps that all share."""
+    """The SQL files that run only for a scorer's own part of a table, in addition to the shared steps."""
     if not stage.own_step or part is None:
         return ()
     path = own_windows(find_plugin("scorers", part))
@@ -164,7 +179,7 @@ def _own_steps(stage: Stage, part: str | None) -> tuple[str | Path, ...]:
 
 
 def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> dict[str, str]:
-    """The version of each plug-in that the config names: its files, SQL and settings, and what all share."""
+    """The version of each plug-in in the config: its files, SQL and settings, and the code that all share."""
     names = config.explaining.explainers if kind == "explainers" else config.scoring.scorers
     return {name: _digest(json.dumps(_plugin(config, kind, name), sort_keys=True)) for name in names}
 
@@ -180,7 +195,7 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
         "shared": shared_digest(kind),
         "settings": settings.model_dump(mode="json"),
         "sql": texts,
-        "parameters": _parameters(config, texts),
+        "parameters": _parameters(config, STAGES[_TABLE_OF[kind]], texts),
     }
     if (files := getattr(settings, "content", None)) is not None:
         content["content"] = files
@@ -194,26 +209,26 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
 
 
 def _judge(config: Config) -> dict[str, Any]:
-    """What the answers of the scorer that judges drafts depend on."""
+    """What answers of the scorer that judges drafts depend on."""
     plugin, text = find_plugin("scorers", JUDGE), full_text("train_questions")
     science = (*STAGES["predictions"].science, "scoring.min_coverage")
     return {
         "files": [plugin.digest, shared_digest("scorers")],
         "settings": getattr(config.scoring, JUDGE).model_dump(mode="json"),
-        "science": {place: _at(config, place) for place in science},
+        "science": {key: _at(config, key) for key in science},
         "sql": text,
-        "parameters": _parameters(config, [text]),
+        "parameters": _parameters(config, STAGES["explanations"], [text]),
     }
 
 
-def _parameters(config: Config, texts: Iterable[str]) -> dict[str, Any]:
-    """The values of the config that SQL texts name, but for those that change no row."""
-    names = {name for text in texts for name in parameters_of(text)} - GIVEN
+def _parameters(config: Config, stage: Stage, texts: Iterable[str]) -> dict[str, Any]:
+    """The values of the config that a stage's SQL texts name, except those that change no row."""
+    names = {name for text in texts for name in parameters_of(text)} - stage.given_values
     return {name: config_value(config, name) for name in sorted(names) if name.partition("_")[0] not in UNHASHED}
 
 
 def inputs_of(config: Config, table: str) -> tuple[str, ...]:
-    """The tables that a table is made from in an experiment: of what plug-ins read, that of the config's alone."""
+    """The tables that a table is made from in an experiment; of plug-ins, only those in the config count."""
     stage = STAGES[table]
     read = {*stage.reads, *tables_read(*stage.steps, given=stage.given)}
     for name in [each for each in stage.makes_unwritten if is_made(config, each)] or [table]:
@@ -223,13 +238,13 @@ def inputs_of(config: Config, table: str) -> tuple[str, ...]:
 
 
 def is_made(config: Config, table: str) -> bool:
-    """Whether an experiment makes a table; what is made for plug-ins alone, only where one of its own reads it."""
+    """Whether an experiment makes a table; an on-demand table, only if one of its plug-ins reads it."""
     readers = [name for name, stage in STAGES.items() if stage.plugins and not stage.makes_unwritten]
     return not STAGES[table].is_on_demand or any(table in inputs_of(config, reader) for reader in readers)
 
 
 def _inputs_of(config: Config, stage: Stage, part: str | None) -> tuple[str, ...]:
-    """The tables that a stage reads; of those of plug-ins' SQL, the part's own; for `controls` of all of them."""
+    """The tables that a stage reads; from plug-ins' SQL, only the part's own plug-in; for `controls`, all."""
     if stage.own_step:
         read = {*stage.reads, *tables_read(*stage.steps, *_own_steps(stage, part), given=stage.given)}
         return tuple(table for table in stage.inputs if table in read)
@@ -245,36 +260,11 @@ def _inputs_of(config: Config, stage: Stage, part: str | None) -> tuple[str, ...
     return tuple(table for table in stage.inputs if table in read)
 
 
-def _input_hashes(
-    config: Config,
-    table: str,
-    name: str,
-    hashes: SourceHashes,
-    sae: str | None,
-    known: Versions,
-    part: str | None,
-) -> Any:
-    """The version of an input; of every SAE's part where a table over all SAEs reads a table of one.
-
-    Of what the same kind of plug-ins make, only the same plug-in's part is read.
-    """
-    if part is not None and STAGES[name].plugins == STAGES[table].plugins:
-        return stage_hash(config, name, hashes, sae, known, part)
-    parts = _parts_read(config, table, name, part) if STAGES[name].own_step else (None,)
-
-    def version(of: str | None) -> Any:
-        by_part = {str(each): stage_hash(config, name, hashes, of, known, each) for each in parts}
-        return by_part if len(by_part) > 1 else by_part["None"]
-
-    reads_all = TABLES[table].partition == "all" and TABLES[name].partition in {"sae", "sae_batch"}
-    return {each: version(each) for each in config.sae_names} if reads_all and hashes.saes else version(sae)
-
-
 def _parts_read(config: Config, table: str, name: str, part: str | None) -> tuple[str | None, ...]:
-    """Which parts a table's part reads of an input that has rows of scorers' own.
+    """The parts that a table's part reads of an input with scorers' own rows.
 
-    A scorer reads its own beside those that all share; what reads the answers of all scorers reads all parts. The
-    SQL of all else takes shared rows alone: by their place in the draw, or because they are train windows.
+    A scorer reads its own part and the shared one; tables that read the answers of all scorers read all parts. All
+    other SQL takes only shared rows: by their draw, or because they are train windows.
     """
     if "predictions" in STAGES[table].inputs:
         return parts_of(config, name)
@@ -282,9 +272,9 @@ def _parts_read(config: Config, table: str, name: str, part: str | None) -> tupl
     return tuple(each for each in parts_of(config, name) if each in {None, own})
 
 
-def _at(config: Config, place: str) -> Any:
-    """The value at a dotted place of the config, as JSON can hold it."""
-    value = reduce(getattr, place.split("."), config)
+def _at(config: Config, key: str) -> Any:
+    """The value of a dotted key of the config, as JSON can hold it."""
+    value = reduce(getattr, key.split("."), config)
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 

@@ -1,1 +1,1 @@
-"""Texts as people have them: files, datasets, delphi's rows, the embedded default; read one at a time."""
+"""Text sources: files, datasets, delphi's rows, and the built-in default; read one text at a time."""

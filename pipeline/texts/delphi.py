@@ -6,9 +6,9 @@ A split has the features from START to END, END included:
     activations  [n]: float16
     tokens       [n_rows, length]: int64; every split has all of them
 
-A row is a context, and locations are in the order of rows. delphi cuts its texts into rows of one length and
-keeps nothing of where they came from. An export of ours has ends of documents, which are shorter: there `lengths`
-[n_rows] (int64) says how much of each row is text, and the rest is padding.
+A row is a context, and locations are sorted by row. delphi cuts its texts into rows of one length and does not
+keep their origin. latentlake's exports have short last contexts of documents: there `lengths` [n_rows] (int64) has
+the number of text tokens in each row, and the rest is padding.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ Folder = Path | UPath
 """A folder or a file, local or at a URL."""
 
 _MARKS = 256
-"""Firings of a split that are looked at to find those of some rows; at most 2 in 256 are then read in vain."""
+"""Firings of a split probed to find those of some rows; at most 2 in 256 are then read in vain."""
 
 _ROWS_AT_ONCE = 4096
 _FIRINGS_AT_ONCE = 1 << 22
@@ -43,7 +43,7 @@ _DTYPES = {
     "tokens": ("I64", "I32"),
     "lengths": ("I64",),
 }
-"""What a split's tensors may be; of older versions locations are int64."""
+"""The allowed dtypes of a split's tensors; older versions have int64 locations."""
 
 
 class Rows(NamedTuple):
@@ -54,7 +54,7 @@ class Rows(NamedTuple):
 
     @property
     def is_text(self) -> Array:
-        """Whether a token is text and no padding: bool [n, length]."""
+        """Whether a token is text, not padding: bool [n, length]."""
         return np.arange(self.tokens.shape[1]) < self.lengths[:, None]
 
 
@@ -92,7 +92,7 @@ class Split:
     def rows(self, first: int = 0, end: int | None = None) -> Iterator[Rows]:
         """Its rows from the first to below `end` (None: all), some at a time.
 
-        Raises CorpusError for lengths and tokens that cannot be.
+        Raises CorpusError for impossible lengths and tokens.
         """
         lengths = self._lengths
         end = len(lengths) if end is None else min(end, len(lengths))
@@ -100,18 +100,18 @@ class Split:
             [some] = self._read("tokens", (start, min(start + _ROWS_AT_ONCE, end)))
             some = some.astype(np.int64)
             if (some < 0).any():
-                self._fail(f"token {some.min()} is no token id")
+                self._fail(f"token {some.min()} is not a token id")
             yield Rows(some, lengths[start : start + len(some)])
 
     def firings(self, first: int, end: int) -> Iterator[Located]:
         """Its firings in rows from the first to below `end`, some at a time.
 
-        Of a file in the order of rows little more than these is read, of another all. Raises CorpusError for one
+        If the file is sorted by row, little more than these are read, else all. Raises CorpusError for a firing
         outside the rows or features, or not above 0.
         """
-        start, behind = self._around(first, end)
-        for at in range(start, behind, _FIRINGS_AT_ONCE):
-            part = (at, min(at + _FIRINGS_AT_ONCE, behind))
+        start, stop = self._around(first, end)
+        for at in range(start, stop, _FIRINGS_AT_ONCE):
+            part = (at, min(at + _FIRINGS_AT_ONCE, stop))
             [located], [activation] = self._read("locations", part), self._read("activations", part)
             row, position, feature = located.astype(np.int64).T
             found = Located(row, position, feature + self.first, activation.astype(np.float32))
@@ -120,19 +120,19 @@ class Split:
             yield Located(*(column[own] for column in found))
 
     def _around(self, first: int, end: int) -> tuple[int, int]:
-        """Where the firings of some rows stand at most: by marks, if these are in the order of rows."""
+        """The range that holds the firings of some rows: from the probes, if these are sorted by row."""
         if not (n := self.n_firings):
             return 0, 0
         places = sorted({int(place) for place in np.linspace(0, n - 1, min(n, _MARKS))})
         marks = [int(some[0, 0]) for some in self._read("locations", *((at, at + 1) for at in places))]
         if marks != sorted(marks):
             return 0, n
-        before, behind = bisect_left(marks, first) - 1, bisect_left(marks, end)
-        return places[max(before, 0)], places[behind] if behind < len(places) else n
+        before, after = bisect_left(marks, first) - 1, bisect_left(marks, end)
+        return places[max(before, 0)], places[after] if after < len(places) else n
 
     @cached_property
     def _lengths(self) -> Array:
-        """How many tokens of each row are text: int64 [n_rows]."""
+        """The number of text tokens per row: int64 [n_rows]."""
         n_rows, width = self.shape
         if "lengths" not in self._tensors:
             return np.full(n_rows, width)
@@ -147,11 +147,11 @@ class Split:
         if not ((row >= 0) & (row < len(self._lengths))).all():
             self._fail(f"a location is in row {row.max()}, and there are tokens of {len(self._lengths)} rows")
         if not ((position >= 0) & (position < self._lengths[row])).all():
-            self._fail(f"a location is at position {position.max()}, behind the end of its row's tokens")
+            self._fail(f"a location is at position {position.max()}, past the end of its row's tokens")
         if not ((feature >= self.first) & (feature < self.end)).all():
             self._fail(f"a location is of feature {feature.max()}, which is not among those of the file's name")
         if not np.isfinite(activation).all():
-            self._fail("an activation is no number, or was too large for float16 (above 65,504)")
+            self._fail("an activation is NaN, or was too large for float16 (above 65,504)")
         if not (activation > 0).all():
             self._fail(f"an activation is {activation.min():g}; only features that fire above 0 are read")
 
@@ -199,7 +199,7 @@ class Cache(NamedTuple):
 
 
 def find_cache(path: Folder) -> Cache | None:
-    """The cache in a folder; for the folder of one of its SAEs, with that SAE alone; None where it is neither."""
+    """The cache in a folder; for the folder of one of its SAEs, with only that SAE; None if it is neither."""
     if any(_NAME.fullmatch(file.name) for file in _listed(path, "*.safetensors")):
         return Cache(path.parent, [path])
     own = [file.parent for file in _listed(path, "*/*.safetensors") if _NAME.fullmatch(file.name)]
@@ -208,7 +208,7 @@ def find_cache(path: Folder) -> Cache | None:
 
 
 def splits_of(folder: Folder) -> list[Split]:
-    """The splits of an SAE, which hold all its features. Raises CorpusError if they overlap or leave any out."""
+    """The splits of an SAE, which cover all its features. Raises CorpusError if they overlap or have gaps."""
     splits = sorted(
         (
             Split(file, int(name[1]), int(name[2]) + 1)
@@ -229,7 +229,7 @@ def splits_of(folder: Folder) -> list[Split]:
 
 
 def cache_settings(folder: Folder) -> dict[str, Any]:
-    """What the `config.json` of an SAE's folder says: `model_name` above all. Nothing where there is none.
+    """The `config.json` of an SAE's folder, above all its `model_name`; empty if there is none.
 
     Raises CorpusError if it is damaged.
     """
@@ -258,11 +258,11 @@ def rows_digest(path: Folder) -> str:
 
 
 def first_split(path: Folder) -> Split:
-    """The first split of a cache's first SAE. Raises CorpusError if it is no cache."""
+    """The first split of a cache's first SAE. Raises CorpusError if it is not a cache."""
     cache = find_cache(path)
     if cache is None or cache.folder != path:
         raise CorpusError(
-            f"corpus source '{path}' is no cache of delphi: no folder in it has files such as 0_4095.safetensors"
+            f"corpus source '{path}' is not a delphi cache: no folder in it has files such as 0_4095.safetensors"
         )
     return splits_of(cache.saes[0])[0]
 

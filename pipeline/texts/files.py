@@ -16,17 +16,17 @@ from pipeline.errors import CorpusError
 _SUFFIXES = {"text": (".txt", ".md", ".rst"), "jsonl": (".jsonl", ".ndjson"), "parquet": (".parquet",)}
 _COMPRESSIONS = {".gz": "gzip", ".zst": "zstd", ".bz2": "bz2"}
 _BEGINNINGS = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
-"""The first bytes of what is compressed so."""
+"""The first bytes of compressed files, by suffix."""
 
 
 class CorpusFile(NamedTuple):
     """A file of a source.
 
     Attributes:
-        place: Its path or URL, as messages say it.
-        name: Its path below the folder that all files of its source are in: the same wherever that folder is.
-        filesystem: The fsspec filesystem that has it; None for a local file.
-        start: The byte of a file of lines at which reading begins.
+        place: Its path or URL, as shown in messages.
+        name: Its path below the common folder of its source's files, so it does not depend on where that is.
+        filesystem: Its fsspec filesystem; None for a local file.
+        start: The byte at which reading a file of lines begins.
         end: The byte before which it ends; None for the file's end.
     """
 
@@ -43,27 +43,27 @@ class CorpusFile(NamedTuple):
         return io.BufferedReader(self.filesystem.open(self.place, "rb"))
 
     def open_text(self) -> io.BufferedReader:
-        """Its bytes, decompressed if its name says so; a .gz that a download has decompressed is read as it is.
+        """Its bytes, decompressed by its suffix; a .gz that a download has already decompressed is read as is.
 
-        Raises OSError if it cannot be read, or is compressed and its name does not say so.
+        Raises OSError if it cannot be read, or is compressed without the suffix.
         """
         opened = self.open()
         start, ending = opened.peek(4), Path(self.place).suffix.lower()
         found = next((each for each, first in _BEGINNINGS.items() if start.startswith(first)), None)
         if found and ending not in _COMPRESSIONS:
             opened.close()
-            raise OSError(f"it is compressed; give it a name that ends in {found}")
+            raise OSError(f"it is compressed; rename it to end in {found}")
         if ending not in _COMPRESSIONS or (ending == ".gz" and start and not found):
             return opened
         return io.BufferedReader(pa.input_stream(pa.PythonFile(opened, "r"), compression=_COMPRESSIONS[ending]))
 
     def stamp(self) -> str:
-        """What changes with the content of a file at a URL: its size, and its ETag, checksum or time."""
+        """A stamp that changes with the content of a file at a URL: its size, and its ETag, checksum or time."""
         return f"{self.filesystem.ukey(self.place)} {self.filesystem.size(self.place)}"
 
 
 def source_files(source: FileTexts, among: Collection[str] = ()) -> list[CorpusFile]:
-    """A source's files, sorted; named from the folder that all of them, or those `among` them, are in.
+    """A source's files, sorted; named relative to the common folder of all, or of those `among` them.
 
     Raises CorpusError if there are none.
     """
@@ -83,7 +83,7 @@ def source_files(source: FileTexts, among: Collection[str] = ()) -> list[CorpusF
 
 
 def relative_names(files: Sequence[Path], among: Iterable[Path] = ()) -> dict[Path, str]:
-    """Each file's path from the folder that they all are in (or those `among` them): the same wherever it is."""
+    """Each file's path relative to the common folder of all files (or of those `among` them)."""
     if not files:
         return {}
     root = os.path.commonpath([path.absolute().parent for path in list(among) or files])
@@ -102,7 +102,7 @@ def _remote_files(source: FileTexts, among: Collection[str]) -> list[CorpusFile]
             places = [each for each in filesystem.find(path) if _is_of(source, each)]
         else:
             places = [path] if filesystem.isfile(path) else []
-    except (ImportError, ValueError) as error:  # the package of this kind of URL, or no such kind
+    except (ImportError, ValueError) as error:  # missing package for this kind of URL, or unknown kind
         raise CorpusError(f"corpus source '{source.path}' cannot be opened: {error}") from None
     except Exception as error:  # noqa: BLE001 (each filesystem raises its own kinds)
         words = f"{type(error).__name__}: {' '.join(str(error).split())}"
@@ -115,7 +115,7 @@ def _remote_files(source: FileTexts, among: Collection[str]) -> list[CorpusFile]
 
 
 def is_appended_to(source: FileTexts, place: str) -> bool:
-    """Whether a file may grow, and be read on from where it ended: lines, local and not compressed."""
+    """Whether a file may grow, and can be read from where it ended: local, uncompressed lines."""
     return source.kind == "jsonl" and not source.is_remote and Path(place).suffix.lower() not in _COMPRESSIONS
 
 
@@ -126,7 +126,7 @@ def _nothing(source: FileTexts, is_folder: bool) -> CorpusError:
 
 
 def _is_of(source: FileTexts, place: str) -> bool:
-    """Whether a file's suffix is of its source's kind; that of a compression does not count."""
+    """Whether a file's suffix fits its source's kind, ignoring a compression suffix."""
     path = Path(place)
     if path.suffix.lower() in _COMPRESSIONS:
         path = path.with_suffix("")

@@ -1,8 +1,8 @@
-"""The embedded default corpus: English that every Python installation carries.
+"""The built-in default corpus: English text in every Python installation.
 
 The language reference by topic (`pydoc_data.topics`), the standard library's docstrings by module, and the
-READMEs in installed packages' metadata. Nothing is imported to get at it; sources are parsed. What is
-installed changes, so a lake keeps the texts that its first run found (see `sources`).
+READMEs in installed packages' metadata. Sources are parsed, not imported. As installed packages change, a lake
+keeps the texts that its first run found (see `sources`).
 """
 
 import ast
@@ -18,7 +18,7 @@ _NO_PROSE = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packa
 
 
 def python_texts() -> Iterator[Text]:
-    """All of it, in the order of the units' hashes, so that any beginning is a fair sample."""
+    """All texts, ordered by the hash of their unit, so that any prefix is a fair sample."""
     texts = [*_topics(), *_docstrings(), *_readmes()]
     yield from sorted(texts, key=lambda text: hashlib.sha256(text.unit.encode()).digest())
 
@@ -39,7 +39,7 @@ def _docstrings() -> Iterator[Text]:
         module = ".".join(place.with_suffix("").parts).removesuffix(".__init__")
         try:
             tree = ast.parse(path.read_bytes())
-        except (SyntaxError, ValueError):  # some installations carry templates that are no Python
+        except (SyntaxError, ValueError):  # some installations have templates that are not Python
             continue
         pieces = []
         for node in ast.walk(tree):

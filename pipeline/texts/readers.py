@@ -1,7 +1,7 @@
-"""Texts from every kind of source, streamed; nothing that grows with the corpus is held.
+"""Streaming texts from every kind of source; memory does not grow with the corpus.
 
-What cannot be read (a damaged file, a line that is no JSON, bytes that are no UTF-8) comes as a CorpusError among
-the texts, so that a reader can go on with the next.
+What cannot be read (a damaged file, a line that is not JSON, bytes that are not UTF-8) is yielded as a CorpusError
+among the texts, so that a reader can continue with the next.
 """
 
 import codecs
@@ -23,7 +23,7 @@ from pipeline.texts.text import Text, Turn
 
 _ROWS_AT_ONCE = 256
 _LEFT_OUT_AT_FIRST = 100
-"""This many unreadable texts before the first readable one are a mistake in the config."""
+"""If this many texts are unreadable before the first readable one, the config is wrong."""
 
 Item = Text | CorpusError
 
@@ -33,10 +33,10 @@ def read_texts(
     leave_out: Callable[[CorpusError], None] | None = None,
     files: Sequence[CorpusFile] | None = None,
 ) -> Iterator[Text]:
-    """The texts of a source in its own order; of some of its files, or of parts of these, where they are given.
+    """The texts of a source in order; only of some of its files, or parts of these, if given.
 
-    What is no text is left out, and `leave_out` is called with the reason. Without one it is raised, a CorpusError
-    that names file and row; so is the hundredth if there was no text before it.
+    Unreadable items are skipped, and `leave_out` is called with a CorpusError that names file and row. Without
+    `leave_out` it is raised; so is the hundredth, if no text came before it.
     """
     if isinstance(source, PythonTexts):
         yield from python_texts()
@@ -68,7 +68,7 @@ def _items(source: FileTexts | HubTexts, files: Sequence[CorpusFile] | None) -> 
 
 
 def source_name(source: TextSource) -> str:
-    """What a source is called in messages and tables."""
+    """A source's name in messages and tables."""
     match source:
         case PythonTexts():
             return "python"
@@ -79,7 +79,7 @@ def source_name(source: TextSource) -> str:
 
 
 def _decode(data: bytes) -> str:
-    """UTF-8, or UTF-16 where a byte order mark says so; no such mark is a part of the text."""
+    """UTF-8, or UTF-16 with a byte order mark, which is not part of the text."""
     is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     return data.decode("utf-16" if is_utf_16 else "utf-8-sig")
 
@@ -117,7 +117,7 @@ def _json_lines(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item
 
 
 def _no_lines(first: bytes) -> str | None:
-    """What a file is, by its first line, if it cannot be JSON lines; None if it may be."""
+    """A file's actual kind, by its first line, if it cannot be JSON lines; None if it may be."""
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "UTF-16"
     return "a JSON array" if first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[") else None
@@ -131,7 +131,7 @@ def _line_text(source: FileTexts, line: bytes, unit: str, place: str) -> Item:
     except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
         return CorpusError(f"{place} is not JSON: {error}")
     if not isinstance(row, dict):
-        return CorpusError(f"{place} is no JSON object")
+        return CorpusError(f"{place} is not a JSON object")
     return _row_text(source, row, source.path, unit, place)
 
 
@@ -157,11 +157,11 @@ def _parquet_rows(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[It
             yield error
         except (pa.ArrowException, OSError) as error:
             words = " ".join(str(error).split())
-            yield CorpusError(f"corpus file '{file.place}' is no readable Parquet file: {words}")
+            yield CorpusError(f"corpus file '{file.place}' is not a readable Parquet file: {words}")
 
 
 def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
-    """The rows of a batch; of one with a text that is no UTF-8, which no writer of Parquet checks, the error."""
+    """The rows of a batch; or the error, if a text is not UTF-8, which Parquet writers do not check."""
     try:
         yield from batch.to_pylist()
     except UnicodeDecodeError:
@@ -177,7 +177,7 @@ def _unreadable(file: CorpusFile, error: OSError) -> CorpusError:
 
 
 def _cached_rows(source: DelphiRows) -> Iterator[Text]:
-    """The rows of a cache; a row's unit is its content, so that equal ones share a role."""
+    """The rows of a cache; a row's unit is its content, so that equal rows share a role."""
     for number, token_ids in enumerate(read_rows(source.folder)):
         unit = hashlib.sha256(" ".join(map(str, token_ids)).encode()).hexdigest()[:32]
         yield Text(source.path, unit, "", token_ids=token_ids, row=number)
@@ -189,7 +189,7 @@ def _hub_texts(source: HubTexts) -> Iterator[Item]:
 
 
 def _hub_rows(source: HubTexts) -> Iterator[dict[str, Any]]:
-    """The rows of a dataset as they are streamed. Raises CorpusError where the stream breaks off."""
+    """The streamed rows of a dataset. Raises CorpusError if the stream breaks off."""
     n_read = 0
     try:
         for row in _open_dataset(source):
@@ -219,12 +219,12 @@ def _open_dataset(source: HubTexts) -> Any:
     except Exception as error:  # noqa: BLE001 (datasets raises many kinds for what is not there)
         raise CorpusError(
             f"dataset '{source.dataset}' cannot be opened ({type(error).__name__}: {error}); it needs the "
-            "Hugging Face hub, or a local folder in its place"
+            "Hugging Face Hub, or a local folder instead"
         ) from None
 
 
 def _row_text(source: FileTexts | HubTexts, row: dict[str, Any], name: str, unit: str, place: str) -> Item:
-    """A row's text, chat or tokens, and its unit; a CorpusError where a field is missing or of another kind."""
+    """A row's text, chat or tokens, and its unit; a CorpusError if a field is missing or has the wrong type."""
     field = source.read_field
     if field not in row:
         return CorpusError(f"{place} has no '{field}'; nearest: {nearest(field, row)}")
@@ -246,7 +246,7 @@ def _row_text(source: FileTexts | HubTexts, row: dict[str, Any], name: str, unit
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise ValueError(f"is {type(value).__name__}, not text")
-    # JSON can hold half a surrogate pair, which is no text; it becomes U+FFFD.
+    # JSON can hold half a surrogate pair, which is not text; it becomes U+FFFD.
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -263,11 +263,11 @@ def _token_id(value: Any) -> int:
 
 
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
-"""What others call the roles of a chat."""
+"""Other names for the roles of a chat."""
 
 
 def _turn(value: Any) -> Turn:
-    """A turn as `{role, content}`, its content a text or parts of one, or as ShareGPT's `{from, value}`."""
+    """A turn given as `{role, content}`, with a text or parts of one, or as ShareGPT's `{from, value}`."""
     if isinstance(value, dict):
         said = value.get("role", value.get("from"))
         content = value.get("content", value.get("value"))

@@ -1,6 +1,6 @@
-"""Parts of safetensors files: only what is wanted is read, from a local file or by ranges of bytes from a URL.
+"""Reading parts of safetensors files, from a local file or by byte ranges from a URL.
 
-A file is the header's length (8 bytes, little-endian), the header (JSON: each tensor's dtype, shape and place),
+A file has the header's length (8 bytes, little-endian), the header (JSON: each tensor's dtype, shape and offsets),
 and the tensors one after the other.
 """
 
@@ -32,14 +32,14 @@ class Stored(NamedTuple):
 
 
 class TensorFile:
-    """A file of safetensors. Its members raise OSError or ValueError where it is damaged or cannot be read."""
+    """A safetensors file. Its methods raise OSError or ValueError if it is damaged or cannot be read."""
 
     def __init__(self, path: Path | UPath) -> None:
         self._path = path
 
     @cached_property
     def tensors(self) -> Mapping[str, Stored]:
-        """What the header says, by names."""
+        """The header's entries by name."""
         size = self._path.stat().st_size
         if size < 8:
             raise ValueError("it is empty" if not size else f"it has {size} bytes")
@@ -63,7 +63,7 @@ class TensorFile:
         return found
 
     def some_rows(self, name: str, parts: Iterable[tuple[int, int]]) -> list[Array]:
-        """Several parts of a tensor, each from a row to below another; from a URL asked for at once."""
+        """Several row ranges of a tensor; from a URL, fetched together."""
         dtype, shape, start, end = self.tensors[name]
         kind = np.dtype(_DTYPES[dtype])
         width = prod(shape[1:]) * kind.itemsize
@@ -87,7 +87,7 @@ class TensorFile:
 
 
 class Written(NamedTuple):
-    """A tensor to be written: its dtype and shape, and its rows, some at a time."""
+    """A tensor to be written: its dtype and shape, and an iterator over its rows."""
 
     dtype: Any
     shape: Sequence[int]
@@ -95,7 +95,7 @@ class Written(NamedTuple):
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Written]) -> None:
-    """Write a file of safetensors, of which no more is in memory than one part."""
+    """Write a safetensors file with one part in memory at a time."""
     header: dict[str, Any] = {}
     end = 0
     for name, each in tensors.items():
@@ -103,7 +103,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Written]) -> None:
         start, end = end, end + prod(each.shape) * kind.itemsize
         header[name] = {"dtype": _NAMES[kind], "shape": [*each.shape], "data_offsets": [start, end]}
     said = json.dumps(header).encode()
-    said += b" " * (-len(said) % 8)  # so that the first tensor begins at a whole word
+    said += b" " * (-len(said) % 8)  # so that the first tensor is aligned
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(said)) + said)
         for each in tensors.values():

@@ -1,4 +1,4 @@
-"""What a source gives: a text, a chat, or tokens that were made elsewhere."""
+"""An item of a source: a text, a chat, or ready-made tokens."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,15 +12,15 @@ class Turn(NamedTuple):
 
 
 class Text(NamedTuple):
-    """A text as a source gives it; texts of one unit share a role.
+    """A text from a source; texts of one unit share a role.
 
     Attributes:
-        source: What the source is called.
-        unit: The unit that it is of.
-        text: Its words; of a chat what its turns say; nothing where it comes as tokens.
+        source: The source's name.
+        unit: Its unit.
+        text: Its text; for a chat, that of its turns; empty if given as tokens.
         turns: The turns, if it is a chat.
-        token_ids: Its tokens, if it comes tokenised.
-        row: Its number in a cache, whose firings refer to it by that; None elsewhere.
+        token_ids: Its tokens, if already tokenised.
+        row: Its number in a cache, which the cache's firings refer to; else None.
     """
 
     source: str
@@ -32,5 +32,5 @@ class Text(NamedTuple):
 
     @property
     def is_empty(self) -> bool:
-        """Whether it has neither words nor tokens."""
+        """Whether it has neither text nor tokens."""
         return not self.token_ids and not self.text.strip()

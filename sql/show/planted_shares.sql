@@ -1,8 +1,10 @@
 -- One row per scorer, kind of plant and fault: how often it scores the better of two explanations of a feature
--- higher, a tie one half. `planted_explanations` has what each explanation is.
--- A true explanation is better than any other; one that is too broad or too narrow is better than one that has
--- nothing to do with the feature. `fault`: the pairs of the true explanation with those of one fault; `all`: every
--- pair.
+-- higher, a tie one half. `planted_explanations` has what each explanation is; `planted_worths` has what an
+-- explanation with a fault is worth to a scorer, 2 for the right one, and no row for a kind that the scorer cannot
+-- judge. `fault`: the pairs of the right explanation with those of one fault; `all`: every pair of unequal worth.
+-- An explanation whose questions were answered but that has no score, for example because no window was found to
+-- fit it, says nothing about its feature: it counts as chance, if the scorer gives another explanation of the
+-- feature a score.
 -- A feature's share is one observation. The interval is Wilson's, which also holds for shares: they vary no more
 -- than 0s and 1s of the same mean.
 with judged as (
@@ -10,20 +12,27 @@ with judged as (
         headline_scores.scorer,
         headline_scores.metric,
         headline_scores.feature,
-        headline_scores.value,
         planted_explanations.kind,
         planted_explanations.fault,
-        case
-            when planted_explanations.fault = 'none' then 2
-            when planted_explanations.fault in ('too broad', 'too narrow') then 1
-            else 0
-        end as worth
+        planted_worths.worth,
+        bool_or(headline_scores.value is not null) over (
+            partition by headline_scores.scorer, headline_scores.feature
+        ) as is_judged,
+        if(
+            is_judged and headline_scores.coverage >= $scoring_min_coverage::double,
+            coalesce(
+                headline_scores.value,
+                headline_scores.chance,
+                max(headline_scores.chance) over (partition by headline_scores.scorer)
+            ),
+            headline_scores.value
+        ) as value
     from headline_scores
     join planted_explanations using (explanation_id)
-    where headline_scores.value is not null
-),
-worse as (
-    select scorer, feature, fault, worth, value from judged
+    join planted_worths
+        on planted_worths.scorer = headline_scores.scorer
+        and planted_worths.kind = planted_explanations.kind
+        and planted_worths.fault = planted_explanations.fault
 ),
 compared as (
     select
@@ -34,10 +43,11 @@ compared as (
         unnest(if(judged.worth = 2, [worse.fault, 'all'], ['all'])) as fault,
         if(judged.value = worse.value, 0.5, (judged.value > worse.value)::double) as is_right
     from judged
-    join worse
+    join judged as worse
         on worse.scorer = judged.scorer
         and worse.feature = judged.feature
         and worse.worth < judged.worth
+    where judged.value is not null and worse.value is not null
 ),
 by_feature as (
     select

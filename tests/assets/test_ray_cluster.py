@@ -231,7 +231,7 @@ def test_a_failure_is_a_sentence_and_what_a_killed_command_left_on_the_cluster_i
         process = start(path, cluster, "--job", "cache")
         said, _ = process.communicate()
     assert process.returncode == 1
-    assert f"another run is making 'contexts shard 0' in '{lake.root}'" in said.replace("\n", " ")
+    assert f"another run is already making 'contexts shard 0' in '{lake.root}'" in said.replace("\n", " ")
     assert "Traceback" not in said
 
     with dg.DagsterInstance.get() as instance:

@@ -55,14 +55,14 @@ def test_on_one_partition_one_is_refused_and_on_different_ones_both_go_on(experi
         same, other = (start_run(experiment, nth, tmp_path / f"dagster{nth}") for nth in (0, 1))
         said, _ = same.communicate()
         assert same.returncode == 1 and "Traceback" not in said
-        assert f"another run is making 'contexts shard 0' in '{lake.root}'; let it end or stop it" in said
+        assert f"another run is already making 'contexts shard 0' in '{lake.root}'; wait for it" in said
         said, _ = other.communicate()
         assert other.returncode == 0, said
     assert [lake.has("contexts", shard=shard) for shard in (0, 1)] == [False, True]
     pair = [start_run(experiment, 0, tmp_path / f"again{number}") for number in (0, 1)]
     outcomes = [(process.communicate()[0], process.returncode) for process in pair]
     assert 0 in {code for _, code in outcomes}
-    assert all(code == 0 or "another run is making '" in said for said, code in outcomes)
+    assert all(code == 0 or "another run is already making '" in said for said, code in outcomes)
     assert lake.is_complete("activation_shards")
 
 
@@ -71,7 +71,7 @@ def test_a_table_over_all_partitions_is_waited_for(experiment):
     with lake.alone("summary", waits=True):
         second = start("-c", WAITING, str(experiment))
         assert second.stdout is not None
-        assert "'summary' is being made by another run, which is waited for" in second.stdout.readline()
+        assert "waiting for another run that is making 'summary'" in second.stdout.readline()
         time.sleep(0.1)
         assert second.poll() is None
     said, _ = second.communicate()
@@ -83,7 +83,7 @@ def test_a_killed_run_holds_nothing_and_another_partition_is_free(experiment):
     holding = WAITING.replace("print", "import time; print").replace("flush=True)", "flush=True); time.sleep(60)")
     first = start("-c", holding, str(experiment))
     assert first.stdout is not None and first.stdout.readline() == "alone\n"
-    with pytest.raises(LakeError, match="another run is making 'summary'"), lake.alone("summary", waits=False):
+    with pytest.raises(LakeError, match="run is already making 'summary'"), lake.alone("summary", waits=False):
         pass
     with lake.alone("contexts", waits=False, shard=0):
         pass

@@ -13,15 +13,17 @@ from benchmarks.scale import (
     Run,
     Task,
     _gpu_rates,
+    _values,
     measured_costs,
     page,
     schedule,
     simulate,
 )  # fmt: skip
+from benchmarks.synthetic import SIZES
 
 COSTS = Costs(
-    write_s=1e-7, prepare_s=5e-7, example_s=0.01, asking_s=0.04, bytes_per_firing=3.0, bucket_bytes=300.0,
-    pass_rate=4e14, encode_rate=5e13, cached_share=0.8,
+    corpus_s=3e-6, write_s=1e-7, prepare_s=5e-7, example_s=0.01, asking_s=0.04, bytes_per_firing=3.0,
+    bucket_bytes=300.0, pass_rate=4e14, encode_rate=5e13, cached_share=0.8,
 )  # fmt: skip
 
 
@@ -49,7 +51,7 @@ def test_a_run_takes_no_less_than_its_work_shared_by_all_workers_and_no_more_tha
     outcome = simulate(run, COSTS, assumed)
     work = {
         kind: share * outcome.hours * n
-        for (kind, share), n in zip(outcome.busy.items(), (run.gpus, run.machines, run.endpoints), strict=True)
+        for (kind, share), n in zip(outcome.busy.items(), (1, run.gpus, run.machines, run.endpoints), strict=True)
     }
     assert max(work[kind] / n for kind, n in (("gpu", 4), ("machine", 2), ("endpoint", 2))) <= outcome.hours
     assert outcome.hours <= sum(work.values())
@@ -72,6 +74,17 @@ def test_the_speeds_of_pass_and_product_are_told_from_two_widths() -> None:
     }
     expected = (2 * PASS_PARAMETERS / pass_s, 2 * LARGE.hidden_size / feature_s)
     assert _gpu_rates(bare) == pytest.approx(expected)
+
+
+def test_costs_are_those_of_the_steps_that_take_most_and_of_several_saes_in_a_pass() -> None:
+    costs, store, gpu = measured_costs(), _values("store_large"), _values("gpu")
+    steps = ("statistics", "rules", "rule_scores", "index", "cofirings", "examples")
+    run = Run(SIZES["large"].n_tokens, saes=1, firings_per_token=30)
+    peak = max(store[f"{step}_peak_gib"] for step in steps)
+    assert simulate(run, costs, Assumed()).bucket_gib == pytest.approx(peak, rel=0.05), "as measured"
+    assert costs.cached_share == gpu["8b_all_six_ratio"]
+    assert costs.example_s == store["examples_ms_per_feature"] / 1000, "which holds its rendering"
+    assert costs.corpus_s * SIZES["large"].n_tokens == pytest.approx(store["slots_cpu_s"])
 
 
 def test_the_page_says_what_the_results_of_the_other_benchmarks_say():

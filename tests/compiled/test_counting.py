@@ -28,7 +28,7 @@ from pipeline.compiled.segments import order_segments
 from pipeline.config.features import RulesConfig
 from pipeline.features.cofirings import write_feature_cofirings
 from pipeline.features.selection import write_selected_features
-from pipeline.firings.buckets import Bucket, open_places
+from pipeline.firings.buckets import Bucket, open_corpus_tokens
 from pipeline.firings.layout import BUCKET_FEATURES
 from pipeline.firings.store import write_activations
 from pipeline.lake import Lake
@@ -68,23 +68,23 @@ def both(lake):
         for name in (*before, "feature_tokens", *FILES):
             lake.create_temporary(connection, name, **ALL)
         by_sql = {name: connection.sql(f"select * from {name}").to_arrow_table() for name in FILES}
-    with opened_places(lake) as (connection, places):
+    with opened_corpus(lake) as (connection, corpus):
         buckets = []
         for first in range(0, SIZE.n_features, BUCKET_FEATURES):
             features = range(first, first + BUCKET_FEATURES)
-            buckets.append(of_bucket(Inputs(lake, SAE, features, places, connection)))
+            buckets.append(of_bucket(Inputs(lake, SAE, features, corpus, connection)))
     by_arrays = {name: pa.concat_tables(bucket[name] for bucket in buckets) for name in BY_ARRAYS}
     return {name: (by_sql[name], rows) for name, rows in by_arrays.items()}
 
 
 @contextmanager
-def opened_places(lake):
-    """A connection and the places of the corpus."""
+def opened_corpus(lake):
+    """A connection and the tokens of the corpus."""
     with lake.connect(SAE) as connection:
         for name in ("candidate_slots", "slot_generations"):
             lake.create_temporary(connection, name, sae=SAE)
-        with open_places(lake, connection) as places:
-            yield connection, places
+        with open_corpus_tokens(lake, connection) as corpus:
+            yield connection, corpus
 
 
 def of_bucket(inputs):
@@ -151,9 +151,9 @@ def test_cofirings_are_those_of_all_pairs_on_the_tokens_that_are_counted(lake, n
 
 
 def test_bucket_in_which_nothing_fires_gives_tables_without_rows(lake):
-    with opened_places(lake) as (connection, places):
+    with opened_corpus(lake) as (connection, corpus):
         features = range(SIZE.n_features, SIZE.n_features + 3)
-        inputs = Inputs(lake, SAE, features, places, connection)
+        inputs = Inputs(lake, SAE, features, corpus, connection)
         inputs.firings = Bucket(
             np.array(features), np.zeros(4, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         )
@@ -320,8 +320,8 @@ def test_candidates_for_contexts_are_those_of_the_sql_file(lake):
         for name in before:
             lake.create_temporary(connection, name, **ALL)
         by_sql = lake.select(connection, last, **ALL).to_arrow_table()
-        with open_places(lake, connection) as places:
-            inputs = Inputs(lake, SAE, range(SIZE.n_features), places, connection)
+        with open_corpus_tokens(lake, connection) as corpus:
+            inputs = Inputs(lake, SAE, range(SIZE.n_features), corpus, connection)
             by_arrays = compiled_rows("context_candidates", inputs).select(by_sql.schema.names)
     order = ["feature", "token_class", "token_set", "n_before", "is_excluded", "token_id", "position_below"]
     rows = [pl.DataFrame(each).sort(order).to_dicts() for each in (by_sql, by_arrays.cast(by_sql.schema))]
@@ -342,8 +342,8 @@ def test_strata_and_examples_are_those_of_the_sql_files(lake):
             lake.create_temporary(connection, name, sae=SAE, batch=0)
         strata = lake.select(connection, "silent_strata").to_arrow_table()
         examples = lake.select(connection, last, sae=SAE, batch=0).to_arrow_table()
-        with open_places(lake, connection) as places:
-            inputs = Inputs(lake, SAE, range(SIZE.n_features), places, connection)
+        with open_corpus_tokens(lake, connection) as corpus:
+            inputs = Inputs(lake, SAE, range(SIZE.n_features), corpus, connection)
             strata_by_arrays = compiled_rows("silent_strata", inputs).cast(strata.schema)
     examples_by_arrays = read_rows(lake, "examples", sae=SAE, batch=0)
     order = [("feature", "ascending"), ("slot", "ascending")]

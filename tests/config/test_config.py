@@ -76,7 +76,7 @@ def test_a_file_that_extends_itself_or_none_is_refused_in_a_sentence(tmp_path):
     other.write_text("extends: one.yaml")
     assert "extends itself" in refusal(one)
     other.write_text("extends: nowhere.yaml")
-    assert "nowhere.yaml" in (message := refusal(other)) and "named by extends in" in message
+    assert "nowhere.yaml" in (message := refusal(other)) and "from extends in" in message
 
 
 ROUNDS = {"n_questions": 50, "target_half_width": 0.1}
@@ -109,7 +109,7 @@ def test_a_target_for_rounds_needs_questions_for_more_than_one(tmp_path):
         values["scoring"] = {"target_half_width": 0.1}
 
     said = refusal(write(tmp_path, change))
-    assert "the first round takes min_questions (20) of each answer, and n_questions is 20" in said
+    assert "the first round asks min_questions (20) per answer, and n_questions is 20" in said
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
@@ -171,7 +171,7 @@ def test_a_missing_key_is_named(tmp_path, change, key):
 
 def test_a_key_without_a_value_is_said_to_be_empty(tmp_path):
     message = refusal(write(tmp_path, lambda values: values["subject"].update(model=None)))
-    assert message.endswith("key 'subject.model' is empty; write its value behind the colon")
+    assert message.endswith("key 'subject.model' is empty; write a value after the colon")
 
 
 @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ def test_a_key_without_a_value_is_said_to_be_empty(tmp_path):
         (lambda values: values["subject"].update(dtype="int4"), ("'subject.dtype'", "'bfloat16'", "'int4'")),
         (lambda values: values["sampling"].update(copied_run_tokens=33), ("power of two",)),
         (lambda values: values.update(rules={"max_tokens": [5, 20], "chosen_max_tokens": 3}),
-         ("chosen_max_tokens is 3, and none of max_tokens (5, 20)",)),
-        (lambda values: values.update(rules={"chosen_max_tokens": 10}), ("is 10, and none", "(1, 5, 20, 50)")),
+         ("chosen_max_tokens is 3; it must be one of max_tokens (5, 20)",)),
+        (lambda values: values.update(rules={"chosen_max_tokens": 10}), ("is 10; it must be", "(1, 5, 20, 50)")),
         (lambda values: values.update(
             explaining={"sampling": "random", "n_examples": 41}, sampling={"draws_per_decile": 4}
-         ), ("41 windows", "draws_per_decile keeps 40; make it 5")),
+         ), ("41 windows", "draws_per_decile keeps 40; set it to 5")),
         (lambda values: values.update(
             explaining={"sampling": "mixture", "n_examples": 41}, sampling={"draws_per_decile": 2}
-         ), ("21 windows", "draws_per_decile keeps 20; make it 3")),
+         ), ("21 windows", "draws_per_decile keeps 20; set it to 3")),
         (lambda values: values.update(sampling=[1]), ("'sampling'",)),
         (lambda values: values.update(name="a/b"), ("'name'", "'a/b'")),
         (lambda values: values["saes"][0].update(name="a/b"), ("'saes.0.name'", "'a/b'")),
@@ -231,7 +231,7 @@ def test_a_lake_may_be_below_home_and_names_no_variables(tmp_path, monkeypatch):
         return write(tmp_path, lambda values: values.update(machine={"lake": lake}))
 
     assert load_config(at("~/lakes")).lake_folder == tmp_path / "home" / "lakes" / "tiny"
-    assert "'$HOME/lakes' holds a '$'" in refusal(at("$HOME/lakes"))
+    assert "'$HOME/lakes' contains a '$'" in refusal(at("$HOME/lakes"))
 
 
 def test_a_file_that_is_not_there_is_named_with_one_to_copy(tmp_path):
@@ -244,11 +244,11 @@ def test_a_file_that_is_not_there_is_named_with_one_to_copy(tmp_path):
     [
         (b"name: [1, 2", "is not YAML"),
         (b"name: tiny\n\tseed: 1", "is not YAML"),
-        (b"name: tiny\nseed: 1\nname: other", "key 'name' stands there twice (line 3)"),
+        (b"name: tiny\nseed: 1\nname: other", "key 'name' is there twice (line 3)"),
         (b"name: tiny\nsubject: {model: x, on: true}", "unknown key 'subject.on'"),
         (b"[" * 600, "nested too deeply"),
-        (b"", "holds no keys"),
-        (b"- name", "holds no keys"),
+        (b"", "has no keys"),
+        (b"- name", "has no keys"),
         (b"name: \xff\xfe", "cannot be read"),
     ],
 )

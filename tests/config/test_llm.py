@@ -53,7 +53,7 @@ def test_a_role_on_a_server_stays_there(demo):
     mixed = plain.model_copy(update={"explaining": on_server}).with_llm("other")
     assert (mixed.explaining, mixed.scoring.model) == (on_server, "other")
     scoring = plain.scoring.model_copy(update={"provider": "openai"})
-    with pytest.raises(ConfigError, match="LLM=other: neither explaining nor scoring"):
+    with pytest.raises(ConfigError, match="LLM=other replaces models with provider `local`"):
         plain.model_copy(update={"explaining": on_server, "scoring": scoring}).with_llm("other")
 
 

@@ -117,7 +117,7 @@ def test_blank_json_lines_are_passed_over(tmp_path):
     [
         ('{"text": "torn', "is not JSON"),
         ('{"text": "a number", "n": ' + "1" * 5000 + "}", "is not JSON"),
-        ('["text"]', "is no JSON object"),
+        ('["text"]', "is not a JSON object"),
         ('{"txt": "x"}', "has no 'text'; nearest: 'txt'"),
         ('{"text": 5}', "'text' is int, not text"),
         ('{"text": null}', "'text' is NoneType, not text"),
@@ -170,7 +170,7 @@ def test_a_parquet_row_that_is_no_utf_8_is_named_and_the_others_are_read(tmp_pat
 def test_a_torn_parquet_file_is_named(tmp_path):
     path = write_corpus(tmp_path, kind="parquet", texts=TEXTS)
     path.write_bytes(path.read_bytes()[:100])
-    assert f"'{path}' is no readable Parquet file" in refusal(files(path, "parquet"))
+    assert f"'{path}' is not a readable Parquet file" in refusal(files(path, "parquet"))
 
 
 @pytest.mark.parametrize("place", ["none", "none/*.txt", "empty"])
@@ -408,8 +408,8 @@ def test_a_gz_that_a_download_has_decompressed_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (compressed('{"text": "x"}\n', ".gz"), "it is compressed; give it a name that ends in .gz"),
-        (compressed('{"text": "x"}\n', ".zst"), "it is compressed; give it a name that ends in .zst"),
+        (compressed('{"text": "x"}\n', ".gz"), "it is compressed; rename it to end in .gz"),
+        (compressed('{"text": "x"}\n', ".zst"), "it is compressed; rename it to end in .zst"),
         ('{"text": "x"}\n'.encode("utf-16"), "is UTF-16; JSON lines are objects in UTF-8"),
         (b'\xef\xbb\xbf[\n {"text": "x"},\n {"text": "y"}\n]\n', "is a JSON array; JSON lines are objects"),
     ],
@@ -505,7 +505,7 @@ TEMPLATE = " ".join(["the cat and the dog said that it was for them"] * 8)
         ),
         (
             [f"{TEMPLATE} {word}" for word in ("red", "green", "blue", "fox", "wolf", "goat", "hen", "cow")],
-            ("role `test`", "slots, and each touches a run of 32 tokens", "corpus.sources"),
+            ("role `test`", "slots, but each overlaps a run of 32 tokens", "corpus.sources"),
         ),
         (corpus_texts(n_documents=1), ("it has no document", "corpus.sources", "corpus.test_share than 0.5")),
         (9 * corpus_texts(n_documents=1), ("it has no document; the corpus has 1 (equal texts count once)",)),
@@ -532,7 +532,7 @@ def test_first_texts_of_a_longer_corpus_without_slots_are_said_and_stop_nothing(
     lake = open_lake(make_experiment())
     with caplog.at_level(logging.WARNING):
         slots.check_first_texts(lake)
-    assert "tokens alone would not do: the corpus gives no slot" in caplog.text
+    assert "tokens alone are not enough: the corpus has no slot" in caplog.text
     assert not lake.has("documents") and not lake.has("slots")
 
 

@@ -125,9 +125,9 @@ def test_what_is_no_token_list_is_named(tmp_path, tokens):
 
 
 def test_a_row_is_read_as_one_thing(tmp_path):
-    with pytest.raises(ValidationError, match="one or the other"):
+    with pytest.raises(ValidationError, match="set only one of them"):
         FileTexts(kind="jsonl", path="x", messages_field="a", tokens_field="b")
-    with pytest.raises(ValidationError, match="of jsonl and parquet"):
+    with pytest.raises(ValidationError, match="for kinds jsonl and parquet"):
         FileTexts(kind="text", path="x", tokens_field="b")
 
 

@@ -11,8 +11,9 @@ from pipeline.corpus.documents import write_documents
 from pipeline.errors import LakeError
 from pipeline.estimate import times
 from pipeline.estimate.caching import caching_cost, check_disk, in_bytes, in_time
-from pipeline.firings.write import write_activation_shards, write_saes
+from pipeline.firings.write import write_activation_shards
 from pipeline.preflight import preflight
+from pipeline.sae.write import write_saes
 
 Experiment = Callable[..., Config]
 

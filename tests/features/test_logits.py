@@ -21,7 +21,7 @@ from pipeline.config import SubjectConfig
 from pipeline.corpus.tokens import write_tokens
 from pipeline.features import logits
 from pipeline.features.logits import extreme_logits, write_feature_logits
-from pipeline.firings.write import write_saes
+from pipeline.sae.write import write_saes
 from pipeline.subject import unembedding
 from pipeline.subject.hookpoints import written_hookpoint
 from pipeline.subject.unembedding import Unembedding, load_unembedding, path_to_logits

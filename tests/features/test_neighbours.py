@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pipeline.features import neighbours
-from pipeline.features.neighbours import Neighbours, nearest
+from pipeline.features.neighbours import LEAST_COSINE, Neighbours, nearest
 from pipeline.models.precision import faster_dtype
 
 DTYPES = (torch.float32, torch.bfloat16)
@@ -21,7 +21,8 @@ def brute_force(directions: torch.Tensor, n_neighbours: int = 10) -> Neighbours:
     values, order = values[:, :n_neighbours], order[:, :n_neighbours]
     features = present[:, None].expand(-1, n_neighbours)
     ranks = torch.arange(1, n_neighbours + 1).expand(len(present), -1)
-    return Neighbours(features.flatten(), present[order].flatten(), ranks.flatten(), values.flatten())
+    near = values >= LEAST_COSINE
+    return Neighbours(features[near], present[order][near], ranks[near], values[near])
 
 
 def random(n, width=48, seed=0):
@@ -53,6 +54,20 @@ def panel(request, monkeypatch):
 def test_the_nearest_are_those_of_brute_force(n, dtype):
     _, differs = assert_exact(random(n) * torch.rand(n, 1), dtype)
     assert not differs.any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("turned", [False, True], ids=["neurons", "another basis"])
+def test_of_orthogonal_directions_none_is_near_and_none_is_computed_again(dtype, turned):
+    directions = torch.linalg.qr(random(512, 512)).Q if turned else torch.eye(512)
+    search = neighbours._Search(directions, 10, dtype)
+    for first in range(0, 512, neighbours._PANEL):
+        for second in range(first, 512, neighbours._PANEL):
+            search.look_at(first, second)
+    assert search._n_pending == 0
+    assert len(search.result().feature) == 0
+    pair = torch.cat([directions, directions[:1]])
+    assert nearest(pair, 10, dtype).neighbour.tolist() == [512, 0]
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -91,13 +106,13 @@ def test_a_row_of_zeros_has_no_neighbours_and_is_nobodys(dtype):
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5, 11])
 def test_few_features_have_as_many_neighbours_as_there_are_others(n):
-    found, _ = assert_exact(random(n), torch.bfloat16)
+    found, _ = assert_exact(random(n).abs(), torch.bfloat16)
     assert len(found.feature) == n * min(10, max(n - 1, 0))
 
 
-def test_opposite_directions_are_the_last():
-    found, _ = assert_exact(torch.cat([random(6), -random(6)]), torch.bfloat16, n_neighbours=11)
-    assert found.neighbour[found.rank == 11].tolist() == [6, 7, 8, 9, 10, 11, 0, 1, 2, 3, 4, 5]
+def test_opposite_directions_are_no_neighbours():
+    found, _ = assert_exact(torch.cat([random(6).abs(), -random(6).abs()]), torch.bfloat16, n_neighbours=11)
+    assert ((found.feature < 6) == (found.neighbour < 6)).all() and len(found.feature) == 12 * 5
 
 
 def test_settling_early_changes_nothing(monkeypatch):

@@ -11,8 +11,9 @@ from pipeline.features import scrambled_contexts
 from pipeline.features.scrambled_contexts import write_scrambled_contexts
 from pipeline.firings.forward import encode_batch
 from pipeline.firings.store import write_activations
-from pipeline.firings.write import write_activation_shards, write_saes
+from pipeline.firings.write import write_activation_shards
 from pipeline.make_table import make_table
+from pipeline.sae.write import write_saes
 
 FEW_FIRINGS = {"min_firings": 5}
 

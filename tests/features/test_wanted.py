@@ -40,7 +40,7 @@ def test_rows_that_name_no_feature_are_named_with_their_lines_and_the_rest_is_ta
 
 
 @pytest.mark.parametrize("name, content, says", [
-    ("a.csv", "sae,feature,Feature\ndeep,3,4\n", "the column 'feature' stands there twice"),
+    ("a.csv", "sae,feature,Feature\ndeep,3,4\n", "the column 'feature' is there twice"),
     ("a.csv", "sae,feature,priority\ndeep,3,99999999999\n", "line 2 (priority 99999999999)"),
     ("a.json", '[{"sae": "deep", "feature": true}]', "row 1 (True)"),
     ("a.json", "[" * 3000, "cannot be read"),
@@ -153,7 +153,7 @@ def test_odd_rows_are_logged_once_before_the_run(listing, caplog):
 
 @pytest.mark.parametrize("where", ["random() < 0.1", "sae in (select sae from feature_stats where RANDOM() < 1)"])
 def test_a_condition_that_draws_anew_is_refused(make_experiment, where):
-    with pytest.raises(ConfigError, match=r"random\(\) gives something else .* hash\(feature\) % 10 = 0"):
+    with pytest.raises(ConfigError, match=r"random\(\) returns a different value .* hash\(feature\) % 10 = 0"):
         check_selection(make_experiment(selection={"where": where}))
     check_selection(make_experiment(selection={"where": "hash(feature) % 10 = 0"}))
 

@@ -35,12 +35,15 @@ from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SubjectError
+from pipeline.firings.buffers import FiringBuffer, rounded
+from pipeline.firings.files import Firings
 from pipeline.firings.layout import BUCKET_FEATURES, n_buckets_of
-from pipeline.firings.store import FiringBuffer, Firings, rounded, write_activations
-from pipeline.firings.write import write_activation_shards, write_saes
+from pipeline.firings.store import write_activations
+from pipeline.firings.write import write_activation_shards
 from pipeline.lake import Lake, Published
 from pipeline.make_table import make_table
 from pipeline.sae import load_sparse_coder
+from pipeline.sae.write import write_saes
 from pipeline.subject.forward import Hookpoint, load_subject
 
 Firing = tuple[int, int, int]
@@ -385,7 +388,7 @@ def test_a_flush_that_fails_beside_the_pass_stops_the_run(make_experiment, monke
     def fill_the_disk(self, pending, path):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("pipeline.firings.store.FiringBuffer._write", fill_the_disk)
+    monkeypatch.setattr("pipeline.firings.buffers.FiringBuffer._write", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
         write_activation_shards(lake, 0)
     assert not lake.has("activation_shards", sae="hand-set", shard=0)
@@ -422,7 +425,7 @@ def test_a_shard_without_contexts_is_named(make_experiment):
     lake = open_lake(make_experiment())
     write_saes(lake)
     with pytest.raises(
-        LakeError, match="shard 1 of 'contexts' is not there; materialise 'tiny/contexts' first"
+        LakeError, match="shard 1 of 'contexts' has not been made; materialise 'tiny/contexts' first"
     ):
         write_activation_shards(lake, 1)
 
@@ -458,7 +461,7 @@ def test_a_firing_of_no_feature_of_the_sae_is_refused(make_experiment):
     with lake.scratch("buffer") as folder:
         buffer = FiringBuffer(folder / "shard", "hand-set", n_features=8)
         buffer.add(Firings(np.array([8], np.int32), np.array([3]), np.ones(1, np.float32)))
-        with pytest.raises(LakeError, match="a feature outside 0 to 7"):
+        with pytest.raises(LakeError, match="feature index outside 0 to 7"):
             buffer.flush()
 
 

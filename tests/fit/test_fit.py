@@ -32,13 +32,14 @@ from pipeline.corpus.documents import write_documents
 from pipeline.corpus.tokens import write_tokens
 from pipeline.errors import LakeError, SaeError, SubjectError
 from pipeline.features import logits
-from pipeline.firings.write import write_activation_shards, write_saes
+from pipeline.firings.write import write_activation_shards
 from pipeline.fit import write
 from pipeline.fit.measure import Figures, is_massive, measure, with_weights
 from pipeline.fit.places import Place, places_around
 from pipeline.fit.verdict import check_fit, fit_sentence, is_misfit, judge
 from pipeline.lake import Lake
 from pipeline.sae import load_sparse_coder
+from pipeline.sae.write import write_saes
 from pipeline.subject.forward import Hookpoint
 from pipeline.subject.hookpoints import resolve_hookpoint
 from pipeline.tables import TABLES

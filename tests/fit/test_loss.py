@@ -14,13 +14,13 @@ from torch.nn.functional import log_softmax
 
 from pipeline.config import Config, SubjectConfig
 from pipeline.corpus.documents import write_documents
-from pipeline.firings.write import write_saes
 from pipeline.fit.loss import measure_loss, unmeasurable
 from pipeline.fit.places import Place
 from pipeline.fit.verdict import fit_sentence
 from pipeline.fit.write import write_sae_fit
 from pipeline.models.causal import load_causal
 from pipeline.sae import SparseCoder, load_sparse_coder
+from pipeline.sae.write import write_saes
 from pipeline.subject.forward import Hookpoint, load_subject
 
 CONTEXTS = [[5, 90, 31, 200, 7, 61], [12, 44, 3]]

@@ -86,7 +86,7 @@ def test_lakes_at_two_urls_share_no_local_folder(make_experiment, tmp_path, monk
     monkeypatch.setenv(LAKE_VARIABLE, "memory://one")
     assert Lake(config, SourceHashes()).root == tmp_path / "given" / "tiny"
     monkeypatch.setenv(LAKE_VARIABLE, "memory://other")
-    with pytest.raises(LakeError, match=f"what this machine has of lake 'memory://one/tiny'.*{CACHE_VARIABLE}"):
+    with pytest.raises(LakeError, match=f"this machine's copy of lake 'memory://one/tiny'.*{CACHE_VARIABLE}"):
         Lake(config, SourceHashes())
 
 
@@ -272,7 +272,7 @@ def test_a_journal_that_was_cut_is_told(machine):
             own.record(question(number), answer(question(number)))
     first, _, _ = own.path.read_bytes().partition(b"\n")
     own.path.write_bytes(first + b"\n")
-    with pytest.raises(LakeError, match="shorter than what lake"):
+    with pytest.raises(LakeError, match="shorter than its copy in lake"):
         lake.objects.seal_left_over()
 
 
@@ -318,7 +318,7 @@ def test_a_partition_is_made_on_one_machine_at_a_time(machine, monkeypatch):
     monkeypatch.setattr("pipeline.lake.leases._LOOK_SECONDS", 0.02)
     a, b = machine("a"), machine("b")
     with a.alone("scores", waits=False, sae="x", batch=1):
-        with pytest.raises(LakeError, match="another machine is making 'scores sae x batch 1'"):
+        with pytest.raises(LakeError, match="another machine is already making 'scores sae x batch 1'"):
             b.alone("scores", waits=False, sae="x", batch=1).__enter__()
         with b.alone("scores", waits=False, sae="x", batch=2):
             pass
@@ -362,7 +362,7 @@ def test_the_local_folder_is_named_after_the_url(make_experiment, monkeypatch, t
 
 
 @pytest.mark.parametrize(
-    ("url", "words"), [("nothing://bucket", "of no kind that fsspec knows"), ("abfs://bucket", "not installed")]
+    ("url", "words"), [("nothing://bucket", "URL scheme that fsspec"), ("abfs://bucket", "not installed")]
 )
 def test_a_url_that_cannot_be_opened_is_told(make_experiment, url, words):
     with pytest.raises(LakeError, match=words):

@@ -197,8 +197,8 @@ def test_it_is_read_in_place_by_a_notebook_and_the_prompt(machine, capsys):
     ("variable", "value", "words"),
     [
         ("AWS_ENDPOINT_URL", "http://127.0.0.1:9", "does not answer; is AWS_ENDPOINT_URL right?"),
-        ("AWS_SECRET_ACCESS_KEY", "wrong", "may not be used with these keys"),
-        (LAKE_VARIABLE, "s3://nowhere/lakes", "in a bucket that is not there"),
+        ("AWS_SECRET_ACCESS_KEY", "wrong", "refuses these keys"),
+        (LAKE_VARIABLE, "s3://nowhere/lakes", "in a bucket that does not exist"),
     ],
 )
 def test_what_is_wrong_with_the_store_is_told_in_a_sentence(

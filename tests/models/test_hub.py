@@ -23,7 +23,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_the_size_of_what_is_not_here_is_said(said):
     tell_download("some/model", ["one", "two", "three"], None)
-    assert said == ["model 'some/model': 3.0 GB to download from the hub, into its own cache"]
+    assert said == ["model 'some/model': 3.0 GB to download from the hub into its cache"]
 
 
 def test_nothing_is_said_where_nothing_is_downloaded(said, tmp_path, monkeypatch):

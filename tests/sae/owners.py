@@ -68,16 +68,23 @@ def saelens_hook_z(folder: Path) -> Any:
     yield sae(x.unflatten(1, (4, -1))).flatten(1)
 
 
-def saelens_average_norm(folder: Path) -> Any:
-    """The factor is in no file of SAELens's own; it is written into the config as the registry names it."""
+def saelens_average_norm(folder: Path, *, is_checkpoint: bool = False) -> Any:
+    """The factor is in no file of an SAE; it is written into the config as the registry names it.
+
+    A checkpoint of training has it beside.
+    """
     from sae_lens import SAE
+    from sae_lens.training.activation_scaler import ActivationScaler
 
     config = {"d_in": WIDTH, "d_sae": N_FEATURES, "normalize_activations": "expected_average_only_in"}
     sae = SAE.from_dict({"architecture": "jumprelu", **config})
     randomise(sae)
     sae.save_model(folder)
-    cfg = json.loads((folder / "cfg.json").read_text())
-    (folder / "cfg.json").write_text(json.dumps({**cfg, "norm_scaling_factor": 1.75}))
+    if is_checkpoint:
+        ActivationScaler(1.75).save(str(folder / "activation_scaler.json"))
+    else:
+        cfg = json.loads((folder / "cfg.json").read_text())
+        (folder / "cfg.json").write_text(json.dumps({**cfg, "norm_scaling_factor": 1.75}))
     sae.fold_activation_norm_scaling_factor(1.75)
     yield (x := inputs())
     yield sae.encode(x)
@@ -285,12 +292,12 @@ def sparsified(folder: Path, **config: Any) -> Any:
 # circuit-tracer ---------------------------------------------------------------------------------------
 
 
-def traced(folder: Path, *, jumps: bool, skips: bool) -> Any:
+def traced(folder: Path, *, jumps: bool = False, skips: bool = False, k: int | None = None) -> Any:
     import torch
-    from circuit_tracer.transcoder.activation_functions import JumpReLU
+    from circuit_tracer.transcoder.activation_functions import JumpReLU, TopK
     from circuit_tracer.transcoder.single_layer_transcoder import SingleLayerTranscoder
 
-    function = JumpReLU(torch.rand(N_FEATURES) / 2) if jumps else torch.nn.ReLU()
+    function = JumpReLU(torch.rand(N_FEATURES) / 2) if jumps else TopK(k) if k else torch.nn.ReLU()
     made = {"layer_idx": 1, "skip_connection": skips, "device": torch.device("cpu"), "dtype": torch.float32}
     coder = SingleLayerTranscoder(WIDTH, N_FEATURES, function, **made)
     randomise(coder, **{"activation_function.threshold": 1.0})
@@ -298,7 +305,7 @@ def traced(folder: Path, *, jumps: bool, skips: bool) -> Any:
         function.threshold.data = function.threshold.data.abs() + 0.1
     folder.mkdir(parents=True)
     coder.to_safetensors(str(folder / "layer_1.safetensors"))
-    out = "feature_output_hook: hook_mlp_out\n"
+    out = "feature_output_hook: hook_mlp_out\n" + (f"activation: topk\nk: {k}\n" if k else "")
     (folder / "config.yaml").write_text("model_name: tiny\nfeature_input_hook: mlp.hook_in\n" + out)
     yield (x := inputs())
     yield (firings := coder.encode(x))
@@ -321,6 +328,7 @@ CASES: dict[str, dict[str, Case]] = {
         "jumprelu_skip_transcoder": partial(saelens, "jumprelu_skip_transcoder"),
         "hook_z": saelens_hook_z,
         "average norm": saelens_average_norm,
+        "average norm of a checkpoint": partial(saelens_average_norm, is_checkpoint=True),
         "batchtopk": partial(saelens_trained, is_checkpoint=False),
         "batchtopk checkpoint": partial(saelens_trained, is_checkpoint=True),
         "matryoshka": partial(saelens_trained, is_checkpoint=False, matryoshka=True),
@@ -404,7 +412,8 @@ CASES: dict[str, dict[str, Case]] = {
         "transcoder": partial(sparsified, transcode=True),
         "skip transcoder": partial(sparsified, transcode=True, skip_connection=True),
     },
-    "circuit_tracer": {
+    "circuit_tracer": {"topk": partial(traced, k=K)}
+    | {
         f"{'jumprelu' if jumps else 'relu'}{' skip' if skips else ''}": partial(traced, jumps=jumps, skips=skips)
         for jumps in (False, True)
         for skips in (False, True)

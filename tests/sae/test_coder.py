@@ -150,3 +150,11 @@ def test_the_range_of_thresholds_and_k_are_told():
     assert (coder_of(activation=TopK(4)).k, coder_of(activation=TopK(4)).threshold_range) == (4, None)
     assert (coder_of().k, coder_of().threshold_range) == (None, (0.0, 0.0))
     assert coder_of(activation=JumpReLU(torch.tensor([0.5, 2.0]))).threshold_range == (0.5, 2.0)
+
+
+def test_without_its_decoder_a_coder_encodes_alike_and_is_half_as_large():
+    coder, x = coder_of(), random_inputs(20, WIDTH)
+    alone = coder.without_decoder()
+    for one, other in zip(alone.encode(x), coder.encode(x), strict=True):
+        assert torch.equal(one, other)
+    assert alone.decoder.numel() == 0 and alone.decoder.shape[1] == coder.decoder.shape[1]

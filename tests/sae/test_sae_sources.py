@@ -63,6 +63,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_of_hub: list[str]
     return asked
 
 
+def test_a_folder_whose_name_would_be_a_pattern_is_fetched_by_its_name(hub, files_of_hub):
+    names = ("cfg.json", "sae.safetensors")
+    files_of_hub[:] = [f"run[1]/layers.{layer}/{name}" for layer in "12" for name in names]
+    assert load_sparse_coder("hf://owner/name/run[1]/layers.1").hookpoint == "layers.1"
+
+
 def test_a_push_between_two_steps_of_a_process_changes_nothing(hub):
     for _ in range(2):
         load_sparse_coder("hf://owner/name/part/layers.1")
@@ -86,7 +92,6 @@ def test_a_path_that_a_repository_lacks_is_named_with_the_nearest(hub):
         ("/layer_9", ["layer_9/width_16k/l0_8/params.npz", "layer_9/width_1m/l0_9/params.npz"], "width_16k/, "),
         ("", ["README.md", "config.json", "layer0.sae.pt", "layer1.sae.pt"], "README.md, config.json, layer0"),
         ("", ["config.yaml", *(f"layer_{layer}.safetensors" for layer in range(9))], "config.yaml, .* and 4 more"),
-        ("/clt", ["clt/W_enc_0.safetensors", "clt/W_dec_0.safetensors"], "W_enc_0.safetensors"),
     ],
 )
 def test_of_a_folder_with_several_saes_or_none_nothing_large_is_fetched(hub, files_of_hub, path, files, inside):
@@ -96,6 +101,17 @@ def test_of_a_folder_with_several_saes_or_none_nothing_large_is_fetched(hub, fil
         load_sparse_coder(f"hf://owner/name{path}")
     [(_, _, fetched)] = hub
     assert fetched <= {"config.json", "config.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"), [("W_enc_0", "a cross-layer transcoder"), ("params_layer_3", "a crosscoder or a cross")]
+)
+def test_what_cannot_be_read_is_refused_by_its_name_before_it_is_fetched(hub, files_of_hub, file, kind):
+    files_of_hub[:] = ["config.yaml", f"clt/{file}.safetensors", "clt/W_dec_0.safetensors", "clt/config.json"]
+    for path in ("clt", f"clt/{file}.safetensors"):
+        with pytest.raises(SaeError, match=f"SAE 'hf://owner/name/{path}' is {kind}.*, whose features"):
+            load_sparse_coder(f"hf://owner/name/{path}")
+    assert [fetched for _, _, fetched in hub] == [{"clt/config.json"}]
 
 
 def test_a_file_alone_in_its_folder_is_fetched_by_the_folder_or_the_root(hub, files_of_hub, tmp_path):
@@ -180,6 +196,14 @@ def test_a_name_of_saelens_registry_is_a_repository_and_a_path(registry, hub):
 def test_a_name_that_the_registry_lacks_is_refused(registry, name, reason):
     with pytest.raises(SaeError, match=reason):
         load_sparse_coder(f"saelens://{name}")
+
+
+def test_a_layer_of_a_cross_layer_transcoder_is_refused_by_its_registry_entry(registry, hub, tmp_path):
+    file = tmp_path / "site" / "sae_lens" / "pretrained_saes.yaml"
+    file.write_text(file.read_text().replace("sparsify", "mntss_clt_layer_transcoder"))
+    with pytest.raises(SaeError, match="layer_1/k_4' is a layer of a cross-layer transcoder"):
+        load_sparse_coder("saelens://my-release/layer_1/k_4")
+    assert not hub
 
 
 def test_without_saelens_its_registry_is_an_error_that_says_what_to_do(monkeypatch):

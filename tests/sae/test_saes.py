@@ -7,8 +7,8 @@ from sae_layouts import LAYOUTS, LLAMA_SCALE, random_weights
 from tiny import WIDTH, open_lake, rows_of, write_experiment
 
 from pipeline.config import load_config
-from pipeline.firings.write import write_saes
 from pipeline.sae import sources
+from pipeline.sae.write import write_saes
 from pipeline.sources import fix_sources
 
 SAID = {

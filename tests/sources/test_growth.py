@@ -13,8 +13,9 @@ from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.errors import CorpusError
 from pipeline.firings.store import write_activations
-from pipeline.firings.write import write_activation_shards, write_saes
+from pipeline.firings.write import write_activation_shards
 from pipeline.lake import Lake
+from pipeline.sae.write import write_saes
 from pipeline.sources import corpus_texts, fix_sources, new_documents, open_sources
 
 Experiment = Callable[..., Config]

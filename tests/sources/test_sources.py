@@ -162,7 +162,7 @@ def test_a_torn_record_of_the_sources_is_named(make_experiment):
     with pytest.raises(LakeError, match=r"sources\.json' is not JSON"):
         open_sources(config)
     path.write_text("[]")
-    with pytest.raises(LakeError, match=r"sources\.json' does not say what the lake was made from"):
+    with pytest.raises(LakeError, match=r"sources\.json' does not record what the lake was made from"):
         open_sources(config)
 
 

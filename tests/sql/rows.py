@@ -69,6 +69,9 @@ OTHER_SCHEMAS = {
     "planted_explanations": pa.schema([
         ("explanation_id", pa.string()), ("feature", pa.int32()), ("kind", pa.string()), ("fault", pa.string()),
     ]),
+    "planted_worths": pa.schema([
+        ("scorer", pa.string()), ("kind", pa.string()), ("fault", pa.string()), ("worth", pa.int32()),
+    ]),
     "pilot_scorers": pa.schema([
         ("scorer", pa.string()), ("model", pa.string()), ("is_yes_no", pa.bool_()),
         ("form", pa.string()),

@@ -4,14 +4,15 @@ import re
 
 import pytest
 
-from pipeline.tables import TABLES, versions
+from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, sql_files, sql_text
+from pipeline.tables.stages import STAGES
 
 from .rows import CONFIG, Database, steps_before
 
 FILES = sorted(sql_files())
 GIVEN = {
-    *versions.GIVEN,
+    *(name for stage in STAGES.values() for name in stage.given_values),
     *("model", "n", "explainer", "neuronpedia_creator", "layer", "folder"),
     *("feature", "words", "tokens", "route", "least_score", "most_score", "least_density"),
     *("most_density", "is_explained", "sort", "page_rows", "first_row", "strongest", "of_a_decile", "of_a_way"),

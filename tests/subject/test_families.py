@@ -291,7 +291,7 @@ def test_every_place_of_every_family_is_what_the_residual_sum_says(
     for place, names in NAMES.items():
         for each in names:
             if right[place] is None:
-                with pytest.raises(SubjectError, match="side by side"):
+                with pytest.raises(SubjectError, match="run in parallel"):
                     resolve_hookpoint(config, each)
                 continue
             hookpoint = resolve_hookpoint(config, each)
@@ -527,7 +527,7 @@ def test_an_address_in_a_model_of_an_unknown_kind_asks_for_a_module_path(tmp_pat
     transformers.GraniteConfig(**{**GROUPED, "head_dim": 8}).save_pretrained(tmp_path)
     config = SubjectConfig(model=str(tmp_path))
     assert resolve_hookpoint(config, "layers.1.mlp") == Hookpoint("layers.1.mlp")
-    with pytest.raises(SubjectError, match="how models of type 'granite' are built; write a module path"):
+    with pytest.raises(SubjectError, match="the structure of models of type 'granite'; write a module path"):
         resolve_hookpoint(config, "mlp_out.1")
 
 

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,9 +11,11 @@ from transformers import AutoModelForCausalLM
 
 from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
+from pipeline.features import steered_texts
+from pipeline.features.steered_texts import Prompts, Steering
 from pipeline.sae import load_sparse_coder
 from pipeline.subject.forward import Hookpoint
-from pipeline.subject.steering import Divergence, Edit, find_strengths, load_steered
+from pipeline.subject.steering import Divergence, Edit, SteeredSubject, find_strengths, load_steered
 
 TEXTS = torch.randint(2, 400, (6, 12), generator=torch.Generator().manual_seed(0))
 TARGETS = (0.1, 0.33, 1.0)
@@ -113,11 +116,24 @@ def test_strengths_reach_their_targets_on_texts_that_had_no_part_in_it(steered):
         found = find_strengths(
             lambda strength, feature=feature: on_held_out(Edit(feature, "add", strength)),
             TARGETS,
-            steered.unit_strength(held_out, feature),
+            steered.unit_strength(steered.mean_norm(held_out), feature),
         )
         for target, strength in found.items():
             assert strength.is_reached and abs(strength.kl / target - 1) <= 0.01
             assert abs(on_unseen(Edit(feature, "add", strength.strength)) / target - 1) <= 0.1
+
+
+def test_what_stands_at_the_hookpoint_is_read_once_for_all_features(steered, monkeypatch):
+    read = SteeredSubject._read
+    texts = []
+    monkeypatch.setattr(SteeredSubject, "_read", lambda self, ids: texts.append(len(ids)) or read(self, ids))
+    settings = SimpleNamespace(modes=("steer",), target_kls=(0.1,))
+    monkeypatch.setattr(steered_texts, "_settings", lambda config: settings)
+    prompts = Prompts([0, 1], TEXTS[:2], torch.full((2, 3), 0.5, dtype=torch.float64))
+    steering = Steering(steered, TEXTS, prompts, {}, None, [b"a"] * 1000)
+    for feature in (0, 7, 21):
+        assert [*steering.rows(feature)]
+    assert texts == [len(TEXTS)]
 
 
 def test_a_divergence_is_that_of_the_definition(steered):
@@ -170,7 +186,7 @@ def test_the_same_draws_give_the_same_text_alone_and_among_others(steered):
     ("name", "place", "says"),
     [
         ("layers.1.input_layernorm", Hookpoint("layers.1.input_layernorm"), "neither the residual stream nor"),
-        ("resid_mid.1", Hookpoint("layers.1.post_attention_layernorm", "input"), "goes on past"),
+        ("resid_mid.1", Hookpoint("layers.1.post_attention_layernorm", "input"), "do not reach the residual"),
         ("attn_in.1", Hookpoint("layers.1.self_attn", "input"), "neither the residual stream nor what"),
     ],
 )
@@ -181,5 +197,5 @@ def test_a_place_that_the_model_does_not_go_on_from_is_refused(subject, coder, n
 
 
 def test_a_transcoder_is_refused(subject, coder):
-    with pytest.raises(SubjectError, match="a transcoder reads one place and writes another"):
+    with pytest.raises(SubjectError, match="a transcoder reads one hookpoint and writes another"):
         load_steered(subject, "cpu", replace(coder, transcodes=True), "layers.1.mlp", Hookpoint("layers.1.mlp"))

@@ -14,7 +14,7 @@ from pipeline.tables import sql
 from pipeline.tables.macros import Macro, create_macros, full_text, macros, macros_called, ready_text
 from pipeline.tables.sql import SQL_FOLDER, names_in, sql_files, sql_text
 from pipeline.tables.stages import STAGES, own_queries
-from pipeline.tables.versions import SourceHashes, inputs_of, is_made, plugin_versions, stage_hash
+from pipeline.tables.versions import SourceHashes, Versions, inputs_of, is_made, plugin_versions
 
 SOURCES = Path(module.__file__).parents[1]
 KINDS = ("explainers", "scorers")
@@ -73,13 +73,16 @@ def test_what_a_file_calls_is_found_with_what_its_macros_call_first(folder):
         macros__none="-- Nothing.\ncreate macro none(x) as x",
     )
     assert macros_called("picked") == ("inner_one", "outer_one")
-    assert full_text("picked").startswith("-- One more.") and full_text("picked").endswith(sql_text("picked"))
-    assert "none(x)" not in full_text("picked")
+    assert full_text("picked") == (
+        "create macro inner_one(x) as x + 1\n"
+        "create macro outer_one(x) as 2 * inner_one(x)\n"
+        "select outer_one(x) as y, ln(x) as z from tokens where not_one(x)\n"
+    )
 
 
 def test_a_file_that_calls_none_has_the_text_that_it_has(folder):
     folder(picked="select ln(x) from tokens", macros__none="-- Nothing.\ncreate macro none(x) as x")
-    assert full_text("picked") == sql_text("picked")
+    assert full_text("picked") == sql_text("picked") + "\n"
 
 
 def test_macros_are_there_when_a_file_runs_and_are_its_connections_own(folder):
@@ -134,8 +137,8 @@ def test_a_changed_macro_changes_the_versions_of_the_tables_that_use_it_and_of_w
     made = [table for table in STAGES if is_made(CONFIG, table)]
 
     def versions():
-        known = {}
-        tables = {table: stage_hash(CONFIG, table, SourceHashes(), known=known) for table in made}
+        known = Versions(CONFIG, SourceHashes())
+        tables = {table: known.of(table) for table in made}
         return tables, [plugin_versions(CONFIG, kind) for kind in KINDS]
 
     def uses(query):
@@ -147,7 +150,7 @@ def test_a_changed_macro_changes_the_versions_of_the_tables_that_use_it_and_of_w
         for kind in KINDS
     ]
     tables_before, plugins_before = versions()
-    changed = {**macros(), name: Macro(macros()[name].text + "-- changed\n", macros()[name].names)}
+    changed = {**macros(), name: Macro(macros()[name].text + " + 0\n", macros()[name].names)}
     monkeypatch.setattr(module, "macros", lambda: changed)
     tables_after, plugins_after = versions()
 

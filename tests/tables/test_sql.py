@@ -128,7 +128,7 @@ def test_what_is_given_needs_no_step(folder):
 
 def test_a_name_that_nobody_gives_is_an_error_that_names_both(folder):
     folder(chosen="from wanted_rows")
-    with pytest.raises(ValueError, match=r"'chosen.sql' reads 'wanted_rows', which is no table, no SQL file"):
+    with pytest.raises(ValueError, match=r"'chosen.sql' reads 'wanted_rows', which is not a table, a SQL file"):
         steps_of("chosen")
 
 

@@ -26,10 +26,11 @@ from pipeline.exports import Export, delphi_latents, exported_sae
 from pipeline.features.logits import write_feature_logits
 from pipeline.features.neighbours import write_feature_neighbours
 from pipeline.firings.store import write_activations
-from pipeline.firings.write import write_activation_shards, write_saes
+from pipeline.firings.write import write_activation_shards
 from pipeline.fit.write import write_sae_fit
 from pipeline.lake import Lake
 from pipeline.preflight import preflight
+from pipeline.sae.write import write_saes
 from pipeline.sources import fixing
 from pipeline.texts import delphi
 from pipeline.texts.tensors import TensorFile
@@ -140,7 +141,7 @@ def test_locations_in_another_order_are_all_found_or_the_run_stops(cached, tmp_p
         tensors[name][[1, -2]] = tensors[name][[-2, 1]]  # neither is looked at
     save_file(tensors, path)
     other = cached(name="other", corpus={**config.corpus.model_dump(mode="json"), "shards": 4})
-    with pytest.raises(CorpusError, match="were found: its locations are only in part in the order of rows"):
+    with pytest.raises(CorpusError, match="were found: its locations are not sorted by row throughout"):
         cache_all(other)
 
 
@@ -175,8 +176,8 @@ def test_what_the_weights_would_tell_is_empty_and_said_so(cached, caplog):
     lake = cache_all(cached())
     written = [write_feature_neighbours(lake, "hand-set"), write_feature_logits(lake, "hand-set")]
     for each in written:
-        assert (each.n_rows, each.figures) == (0, {"empty": "the SAE's weights are not here"})
-    assert "feature_logits of 'hand-set' is empty: the SAE's weights are not here" in caplog.text
+        assert (each.n_rows, each.figures) == (0, {"empty": "the SAE's weights are not available"})
+    assert "feature_logits of 'hand-set' is empty: the SAE's weights are not available" in caplog.text
     [row] = rows_of(lake, "from saes")
     assert (row["format"], row["n_features"], row["d_in"]) == ("delphi", 8, None)
     assert rows_of(lake, "from sae_fit") == []
@@ -240,11 +241,11 @@ def put(name: str, value: Any, *place: int) -> Change:
     (changed("locations", lambda each: each[:-1]), "do not go together"),
     (changed("tokens", lambda each: each[:-1]), "has other tokens than the first file of"),
     (put("locations", 60, 0, 0), "a location is in row 60, and there are tokens of 60 rows"),
-    (put("locations", 64, 0, 1), "a location is at position 64, behind the end of its row's tokens"),
+    (put("locations", 64, 0, 1), "a location is at position 64, past the end of its row's tokens"),
     (put("locations", 3, 0, 2), "a location is of feature 5, which is not among those of the file's name"),
     (put("activations", np.inf, 0), "too large for float16"),
     (put("activations", -1, 0), "an activation is -1; only features that fire above 0 are read"),
-    (put("tokens", -1, 0, 0), "token -1 is no token id"),
+    (put("tokens", -1, 0, 0), "token -1 is not a token id"),
     (changed("tokens", lambda each: each[:, ::-1].copy()), "has other tokens than the first file of"),
 ])  # fmt: skip
 def test_a_file_that_cannot_be_is_refused_in_words(cached, tmp_path, change, says):
@@ -308,10 +309,10 @@ def test_rows_that_do_not_fit_a_context_are_refused_with_the_right_length(cached
 
 
 @pytest.mark.parametrize("corpus, says", [
-    ({"max_tokens": 100}, "max_tokens does not go with a source of kind delphi"),
-    ({"prepend_bos": True}, "prepend_bos does not go with a source of kind delphi"),
+    ({"max_tokens": 100}, "max_tokens cannot be used with a source of kind delphi"),
+    ({"prepend_bos": True}, "prepend_bos cannot be used with a source of kind delphi"),
     ({"max_document_tokens": 32}, "max_document_tokens is below context_length"),
-    ({"sources": [{"kind": "python"}, {"kind": "delphi", "path": "latents"}]}, "is the whole corpus"),
+    ({"sources": [{"kind": "python"}, {"kind": "delphi", "path": "latents"}]}, "must be the only source"),
     ({"sources": [{"kind": "python"}]}, "the source of SAE 'hand-set' is missing"),
 ])  # fmt: skip
 def test_a_config_that_would_cut_the_rows_or_has_no_firings_is_refused(cached, tmp_path, corpus, says):

@@ -1,1 +1,1 @@
-"""Rules for every feature: mined from what stands at its firings, and proved on every token."""
+"""Rules for every feature: mined from the context of its firings, and proved on every token."""

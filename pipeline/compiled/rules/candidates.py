@@ -1,4 +1,4 @@
-"""What rules are mined from, and what they could be made of, as arrays."""
+"""The inputs of rule mining, and candidates, as arrays."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,16 @@ from pipeline.compiling import Bytes, Doubles, Int32s, Ints
 
 
 class Windows(NamedTuple):
-    """What stands before the tokens of the train documents.
+    """The tokens before each token of the train documents.
 
     Attributes:
-        sizes: [n_windows], tokens before that a window holds, ascending.
+        sizes: [n_windows], number of preceding tokens in each window, ascending.
         starts: [n_windows, n_tokens + 1], the first pair of each token, and the number of pairs.
         before: int32 [n], the other token of each pair of a window, ascending for each token.
-        n_tokens: int32 [n], on how many tokens it stands in the window.
+        n_tokens: int32 [n], number of tokens that have it in the window.
         class_bits: uint8 [n_tokens].
-        anywhere: [n_windows, n_classes + 1, n_tokens], on how many tokens each stands in the window: of any token,
-            and of the tokens of each class.
+        anywhere: [n_windows, n_classes + 1, n_tokens], number of tokens that have each token in the window: of all
+            tokens, and of those of each class.
         position_tokens: [context_length], tokens at each position.
     """
 
@@ -32,7 +32,7 @@ class Wanted(NamedTuple):
     """The features whose contexts are counted, by feature.
 
     Attributes:
-        floor: The F1 that a rule has to reach.
+        floor: The F1 that a rule must reach.
         starts: [n_features x N_SETS + 1], the first token of each of its sets.
         tokens: int32 [n].
     """
@@ -43,12 +43,12 @@ class Wanted(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What a candidate is.
+    """Limits on candidates.
 
     Attributes:
-        min_support: Firings with it before, at least.
-        discount: Taken off these.
-        max_tokens: Tokens of a rule's set at most; twice as many are candidates.
+        min_support: Minimum firings with it before.
+        discount: Subtracted from these.
+        max_tokens: Maximum tokens of a rule's set; twice as many are candidates.
     """
 
     min_support: int
@@ -60,7 +60,7 @@ class Sets(NamedTuple):
     """Chosen sets.
 
     Attributes:
-        purpose, limit: [n_sets], numbers of what it is for and of its size limit.
+        purpose, limit: [n_sets], indices of its purpose and its size limit.
         starts: [n_sets + 1], the first token of each.
         token_ids: int32 [n], best token first.
         sums: [n_sets, 2], hits and tokens, with those of the base.
@@ -75,7 +75,7 @@ class Sets(NamedTuple):
 
 class Candidates(NamedTuple):
     """Candidates as columns, [n]: feature as its number in the bucket; condition 0: any token, then the classes,
-    then the sets; window -1: not a token but a position; is_excluded: it must not stand before."""
+    then the sets; window -1: a position instead of a token; is_excluded: it must not precede."""
 
     codes: Ints
     sums: Doubles

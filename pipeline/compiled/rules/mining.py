@@ -1,9 +1,9 @@
-"""What rules are made of: which tokens before a feature's firings say that it fires, and the best sets of tokens.
+"""The parts of rules: tokens before a feature's firings that predict them, and the best sets of tokens.
 
 A firing has as many tokens before it as the widest window, and each may be counted under several conditions on the
-firing's own token: none, a class, one of two sets. Kept is what a rule could be made of that beats the feature's
-best tokens; of most features nothing is. DuckDB would hash every firing and token before it, and order
-the candidates of every set anew in each round. A test compares the rows with those of the SQL files.
+firing's own token: none, a class, one of two sets. Candidates are kept if a rule with them could beat the
+feature's best tokens, which most features have none of. DuckDB would hash every firing and token before it, and
+sort the candidates of every set in each round. A test compares the rows with those of the SQL files.
 """
 
 import numpy as np
@@ -33,7 +33,7 @@ def context_candidates(inputs: Inputs) -> pa.Table:
         found = count_contexts(
             bucket.starts,
             bucket.token_index,
-            inputs.places.at,
+            inputs.corpus.tokens,
             Wanted(floor[low:high], *_interleaved(lists, low, high)),
             windows,
             limits,
@@ -77,11 +77,11 @@ def rule_sets(inputs: Inputs) -> pa.Table:
 
 
 _PURPOSE = ("feature", "target", "token_class", "token_set", "n_before", "is_excluded", "position_below")
-"""What a set is for: the columns that tell it from the other sets."""
+"""The purpose of a set: the columns that distinguish it from other sets."""
 
 
 def _casts(rows: pl.DataFrame) -> list[pl.Expr]:
-    """Names as texts, numbers as one kind, so that rows of two queries are of one kind."""
+    """Casts that give the rows of two queries the same types."""
     kinds: dict[str, type[pl.DataType]] = {
         **dict.fromkeys(("target", "token_class"), pl.String),
         **dict.fromkeys(("feature", "token_id", "token_set", "n_before", "position_below"), pl.Int32),
@@ -118,7 +118,7 @@ def _interleaved(lists: list[tuple[Ints, Int32s]], low: int, high: int) -> tuple
 
 
 def _windows(inputs: Inputs) -> Windows:
-    """What `train_windows` and `train_positions` say, as arrays."""
+    """`train_windows` and `train_positions` as arrays."""
     sizes = np.array(sorted(inputs.lake.config.rules.windows), np.int64)
     bits = token_class_bits(inputs)
     n_tokens, n_classes = len(bits), int(bits.max(initial=0)).bit_length()
@@ -138,7 +138,7 @@ def _windows(inputs: Inputs) -> Windows:
     firsts = np.concatenate([[0], np.cumsum(counts)])
     starts = np.stack([firsts[first * n_tokens : (first + 1) * n_tokens + 1] for first in range(len(sizes))])
     positions = inputs.table("train_positions")
-    position_tokens = np.zeros(inputs.places.context_length, np.int64)
+    position_tokens = np.zeros(inputs.corpus.context_length, np.int64)
     position_tokens[positions["position"].to_numpy()] = positions["n_tokens"].to_numpy()
     position_tokens[0] = 0
     return Windows(sizes, starts, before, n, bits, anywhere, position_tokens)

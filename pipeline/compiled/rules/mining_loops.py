@@ -1,4 +1,4 @@
-"""Compiled loops that find what rules could be made of; `mining` makes rows of it.
+"""Compiled loops that find candidates for rules; `mining` turns them into rows.
 
 Conditions on a firing's own token have numbers: 0 is none, then come the classes of tokens, then its sets.
 """
@@ -8,17 +8,17 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.compiled.passes import Placed
+from pipeline.compiled.passes import Tokens
 from pipeline.compiled.rules.candidates import Candidates, Limits, Sets, Wanted, Windows
 from pipeline.compiling import Bytes, Doubles, Int32s, Ints, compiled, inlined
 
 N_SETS = 2
-"""Sets of tokens a feature, as columns of `rule_bases`."""
+"""Token sets per feature: columns of `rule_bases`."""
 
 
 @compiled
 def add_pairs(window: Ints, token: Int32s, other: Int32s, n: Ints, class_bits: Bytes, anywhere: Ints) -> None:
-    """Add each pair's tokens to those that the other token stands before: of any kind, and of each class."""
+    """Add the counts of each pair to its preceding token: over all tokens, and over each class."""
     for pair in range(len(token)):
         anywhere[window[pair], 0, other[pair]] += n[pair]
         for number in range(anywhere.shape[1] - 1):
@@ -27,13 +27,13 @@ def add_pairs(window: Ints, token: Int32s, other: Int32s, n: Ints, class_bits: B
 
 
 class Counted(NamedTuple):
-    """What is counted before some firings, and the best tokens of it; cleared and used again for each condition.
+    """Counts of tokens before some firings, and the best of them; cleared and reused for each condition.
 
     Attributes:
         hits: [n_windows, n_tokens], firings with the token in that window and in no smaller one.
         touched: [n_tokens], the tokens with a hit.
-        behind, seen: [n_tokens], on how many tokens of a set each stands right before, and those with a count.
-        best: [n_kept, 2], the tokens of the largest gains, and on how many tokens each stands before.
+        behind, seen: [n_tokens], number of tokens of a set that directly follow each, and the tokens with a count.
+        best: [n_kept, 2], the tokens with the largest gains, and the number of tokens that each precedes.
         gains: [n_kept], descending.
     """
 
@@ -47,12 +47,12 @@ class Counted(NamedTuple):
 
 @compiled
 def count_contexts(
-    starts: Ints, token_index: Ints, at: Placed, wanted: Wanted, windows: Windows, limits: Limits
+    starts: Ints, token_index: Ints, at: Tokens, wanted: Wanted, windows: Windows, limits: Limits
 ) -> Candidates:
     """The candidates of the features of a bucket; starts, token_index: their firings."""
     n_sizes, n_conditions, n_tokens = windows.anywhere.shape
     n_features, n_kept = len(wanted.floor), 2 * limits.max_tokens
-    # What is never written takes no memory.
+    # Pages that are never written take no memory.
     most = n_features * (n_kept * ((n_conditions + N_SETS) * n_sizes + N_SETS) + 64)
     rows, n_rows = Candidates(np.empty((most, 5), np.int64), np.empty((most, 5))), 0
     longest = 0
@@ -74,28 +74,28 @@ def count_contexts(
             if at[place].is_counted:
                 places[n_targets] = place
                 n_targets += 1
-        n_rows = add_positions(rows, n_rows, feature, floor, at, places[:n_targets], windows, limits)
+        n_rows = _add_positions(rows, n_rows, feature, floor, at, places[:n_targets], windows, limits)
         for condition in range(n_conditions + N_SETS):
             tokens = wanted.tokens[:0]
             if condition >= n_conditions:
                 of_set = feature * N_SETS + condition - n_conditions
                 tokens = wanted.tokens[wanted.starts[of_set] : wanted.starts[of_set + 1]]
-            n_members = list_members(condition, tokens, at, places[:n_targets], windows, is_in_set, members)
-            # No rule that says so on some of them alone has a higher F1 than one that does on all of them.
+            n_members = _list_members(condition, tokens, at, places[:n_targets], windows, is_in_set, members)
+            # A rule that matches only some of them cannot have a higher F1 than one that matches all of them.
             if 2 * n_members <= floor * (n_members + n_targets):
                 continue
             n_touched = 0
             for place in members[:n_members]:
-                n_touched = count_before(at, place, windows.sizes, counted, n_touched)
+                n_touched = _count_before(at, place, windows.sizes, counted, n_touched)
             is_of = (feature, condition, n_targets)
-            if len(tokens):  # what must not stand before
-                n_best, n_set = find_excluded(tokens, windows, limits, floor, counted)
-                if adds_up(counted.gains, n_best, floor * (n_targets + n_set) - 2 * n_members):
-                    n_rows = add_best(rows, n_rows, is_of, 0, counted, n_best, n_members, n_set)
-            for size in range(n_sizes):  # what has to
-                n_best = find_needed(size, condition, tokens, windows, limits, floor, counted, n_touched)
-                if adds_up(counted.gains, n_best, floor * n_targets):
-                    n_rows = add_best(rows, n_rows, is_of, size, counted, n_best, 0, 0)
+            if len(tokens):  # what must not precede
+                n_best, n_set = _find_excluded(tokens, windows, limits, floor, counted)
+                if _adds_up(counted.gains, n_best, floor * (n_targets + n_set) - 2 * n_members):
+                    n_rows = _add_best(rows, n_rows, is_of, 0, counted, n_best, n_members, n_set)
+            for size in range(n_sizes):  # what must precede
+                n_best = _find_needed(size, condition, tokens, windows, limits, floor, counted, n_touched)
+                if _adds_up(counted.gains, n_best, floor * n_targets):
+                    n_rows = _add_best(rows, n_rows, is_of, size, counted, n_best, 0, 0)
             for other in counted.touched[:n_touched]:
                 for size in range(n_sizes):
                     counted.hits[size, other] = 0
@@ -103,16 +103,16 @@ def count_contexts(
 
 
 @inlined
-def list_members(
+def _list_members(
     condition: int,
     tokens: Int32s,
-    at: Placed,
+    at: Tokens,
     places: Ints,
     windows: Windows,
     is_in_set: npt.NDArray[np.bool_],
     members: Ints,
 ) -> int:
-    """List the places whose token is under a condition, of a set: these tokens; how many they are.
+    """List the token indices whose token meets a condition (for a set, these tokens); returns their number.
 
     is_in_set: [n_tokens], false before and after.
     """
@@ -133,7 +133,7 @@ def list_members(
 
 
 @inlined
-def find_needed(
+def _find_needed(
     size: int,
     condition: int,
     tokens: Int32s,
@@ -153,7 +153,7 @@ def find_needed(
         if hits[size, other] < limits.min_support:
             continue
         if len(tokens):
-            n_there = count_pairs_of(windows, size, tokens, other)
+            n_there = _count_pairs_of(windows, size, tokens, other)
         else:
             n_there = windows.anywhere[size, condition, other]
         gain = 2 * (hits[size, other] - limits.discount) - floor * n_there
@@ -162,17 +162,18 @@ def find_needed(
 
 
 @compiled
-def add_positions(
+def _add_positions(
     rows: Candidates,
     n_rows: int,
     feature: int,
     floor: float,
-    at: Placed,
+    at: Tokens,
     places: Ints,
     windows: Windows,
     limits: Limits,
 ) -> int:
-    """Add the positions 1, 2, 4, … below which a feature may fire; places: of its train firings. How many rows."""
+    """Add the positions 1, 2, 4, … below which a feature may fire; places: token indices of its train firings.
+    Returns the number of rows."""
     fired_at = np.zeros(len(windows.position_tokens), np.int64)
     for place in places:
         fired_at[at[place].position] += 1
@@ -189,7 +190,7 @@ def add_positions(
 
 
 @compiled
-def add_best(
+def _add_best(
     rows: Candidates,
     n_rows: int,
     is_of: tuple[int, int, int],
@@ -199,7 +200,7 @@ def add_best(
     n_base_hits: int,
     n_base_tokens: int,
 ) -> int:
-    """Add the best tokens for a window; with a base, these must not stand there. How many rows there are."""
+    """Add the best tokens for a window; with a base, these must not be in it. Returns the number of rows."""
     feature, condition, n_targets = is_of
     sign = 1 if n_base_tokens == 0 else -1
     for row in range(n_best):
@@ -221,10 +222,10 @@ def write(
 
 
 @compiled
-def find_excluded(
+def _find_excluded(
     tokens: Int32s, windows: Windows, limits: Limits, floor: float, counted: Counted
 ) -> tuple[int, int]:
-    """The tokens behind which those of a set seldom fire: how many are among the best, and the set's tokens."""
+    """The tokens after which those of a set seldom fire: the number kept as best, and the set's tokens."""
     behind, seen = counted.behind, counted.seen
     n_seen, n_set, n_best = 0, 0, 0
     for token in tokens:
@@ -245,8 +246,8 @@ def find_excluded(
 
 
 @compiled
-def count_before(at: Placed, place: int, sizes: Ints, counted: Counted, n_touched: int) -> int:
-    """Count the tokens before a place, each once, in the smallest window that holds it; the number of touched."""
+def _count_before(at: Tokens, place: int, sizes: Ints, counted: Counted, n_touched: int) -> int:
+    """Count each token before a token index once, in the smallest window that has it; the number of touched."""
     hits, size = counted.hits, 0
     for back in range(1, min(sizes[-1], np.int64(at[place].position)) + 1):
         if back > sizes[size]:
@@ -268,8 +269,8 @@ def count_before(at: Placed, place: int, sizes: Ints, counted: Counted, n_touche
 
 
 @compiled
-def count_pairs_of(windows: Windows, size: int, tokens: Int32s, other: int) -> int:
-    """On how many tokens of a set another one stands in a window."""
+def _count_pairs_of(windows: Windows, size: int, tokens: Int32s, other: int) -> int:
+    """The number of tokens of a set that have another one in a window."""
     n = 0
     for token in tokens:
         first, end = windows.starts[size, token], windows.starts[size, token + 1]
@@ -287,7 +288,7 @@ def count_pairs_of(windows: Windows, size: int, tokens: Int32s, other: int) -> i
 
 @compiled
 def keep(best: Ints, gains: Doubles, n_best: int, token: int, n: int, gain: float) -> int:
-    """Take a token with its number in where its gain is among the largest, ties by token; how many are in.
+    """Insert a token with its number if its gain is among the largest, ties by token; returns how many are kept.
 
     best: [n_rows, 2], tokens and numbers; gains: [n_rows], descending.
     """
@@ -304,8 +305,8 @@ def keep(best: Ints, gains: Doubles, n_best: int, token: int, n: int, gain: floa
 
 
 @compiled
-def adds_up(gains: Doubles, n_best: int, needed: float) -> bool:
-    """Whether the gains of a rule's tokens, half of those kept at most, exceed what the floor needs."""
+def _adds_up(gains: Doubles, n_best: int, needed: float) -> bool:
+    """Whether the gains of a rule's tokens, at most half of those kept, exceed what the floor requires."""
     total = 0.0
     for row in range(min(n_best, len(gains) // 2)):
         total += gains[row]

@@ -1,8 +1,8 @@
-"""What rules say of every token, against what their features do: the rows of two SQL files from arrays.
+"""The tokens that rules match, compared with those their features fire on: the rows of two SQL files from arrays.
 
-A rule that names no token at all, but a class or a position, is of few forms, which many features share: where a
-form says so in the whole corpus is counted once. In SQL, rules and places would be joined, and each pair tested. A
-test compares the two.
+Rules that name no token, only a class or a position, have few forms, which many features share: the matches of a
+form in the whole corpus are counted once. SQL would join rules with tokens and test each pair. A test compares the
+two.
 """
 
 import numpy as np
@@ -13,21 +13,23 @@ from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.rules.arrays import NO_TOKEN, class_bits, flattened, token_class_bits
 from pipeline.compiled.rules.proving_loops import (
     SUMS,
+    Corpus,
+    Firings,
     Forms,
+    InvertedIndex,
     Rules,
-    Standing,
     count_runs,
-    first_places,
+    first_indices,
     first_runs,
-    place_tokens,
+    list_indices,
     predicted_by_document,
     sum_predictions,
 )
 from pipeline.compiling import Int32s
 from pipeline.firings.buckets import mapped, read_features
 
-ANYWHERE = 1 << 30
-"""A position that none reaches: of a rule without a clause on the position."""
+_ANYWHERE = 1 << 30
+"""A position that no token reaches, for a rule without a clause on the position."""
 
 
 def rule_sums(inputs: Inputs) -> pa.Table:
@@ -52,25 +54,26 @@ def window_counts(inputs: Inputs) -> pa.Table:
 
 
 def _sum(inputs: Inputs, rows: pa.Table) -> tuple[list[str], npt.NDArray[np.void]]:
-    """The roles of the documents, and what came of rules, by feature: SUMS [n_rules, n_roles]."""
-    roles, standing = inputs.kept("standing", lambda: _standing(inputs))
+    """The roles of the documents, and the sums of rules sorted by feature: SUMS [n_rules, n_roles]."""
+    roles, index = inputs.kept("inverted_index", lambda: _invert(inputs))
+    corpus = Corpus(inputs.corpus.tokens, inputs.corpus.context_length, index)
     sums = np.zeros((len(rows), len(roles)), SUMS)
     if not len(rows):
         return roles, sums
     rules = _rules(rows, class_bits(inputs))
-    forms = _forms(inputs, rules, standing)
+    forms = _forms(inputs, rules, corpus)
     features = np.unique(rules.feature)
     for bucket in read_features(inputs.lake, inputs.sae, features):
         low, high = np.searchsorted(rules.feature, [bucket.features[0], bucket.features[-1] + 1])
-        which = np.searchsorted(bucket.features, rules.feature[low:high])
-        of_bucket = low, high, which, bucket.starts, bucket.token_index
-        sum_predictions(*of_bucket, rules, forms, standing, inputs.places.at, inputs.places.context_length, sums)
+        feature_of = np.searchsorted(bucket.features, rules.feature[low:high])
+        firings = Firings(bucket.starts, bucket.token_index)
+        sum_predictions(low, high, feature_of, firings, rules, forms, corpus, sums)
     return roles, sums
 
 
-def _forms(inputs: Inputs, rules: Rules, standing: Standing) -> Forms:
-    """The forms of the rules that name no token; each is counted once in a run."""
-    at, length, n_documents = inputs.places.at, inputs.places.context_length, len(standing.document_role)
+def _forms(inputs: Inputs, rules: Rules, corpus: Corpus) -> Forms:
+    """The forms of the rules that name no token; each is counted once per run."""
+    n_documents = len(corpus.by_token.document_role)
     known: dict[tuple[int, ...], Int32s] = inputs.kept("forms", dict)
     names_none = (np.diff(rules.token_starts) == 0) & (np.diff(rules.before_starts) == 0)
     clauses = (rules.token_bits, rules.before_bits, rules.n_before, rules.is_excluded, rules.position_below)
@@ -80,7 +83,7 @@ def _forms(inputs: Inputs, rules: Rules, standing: Standing) -> Forms:
         form = tuple(int(clause[rule]) for clause in clauses)
         if form not in known:
             known[form] = mapped(inputs.lake, n_documents, np.dtype(np.int32))
-            predicted_by_document(rule, rules, standing, at, length, known[form])
+            predicted_by_document(rule, rules, corpus, known[form])
         of_rule[rule] = numbers.setdefault(form, len(numbers))
     n_predicted = mapped(inputs.lake, len(numbers) * n_documents, np.dtype(np.int32)).reshape(-1, n_documents)
     for form, number in numbers.items():
@@ -89,7 +92,7 @@ def _forms(inputs: Inputs, rules: Rules, standing: Standing) -> Forms:
 
 
 def _rules(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
-    """Rows of rules, by feature, as arrays."""
+    """Rows of rules, sorted by feature, as arrays."""
     token_starts, token_ids = flattened(rows["token_ids"])
     before_starts, before_ids = flattened(rows["previous_token_ids"])
     token_bits, before_bits = (
@@ -106,30 +109,28 @@ def _rules(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
         before_bits=before_bits,
         n_before=rows["n_before"].fill_null(0).to_numpy().astype(np.int64),
         is_excluded=rows["is_excluded"].to_numpy().astype(bool),
-        position_below=rows["position_below"].fill_null(ANYWHERE).to_numpy().astype(np.int64),
+        position_below=rows["position_below"].fill_null(_ANYWHERE).to_numpy().astype(np.int64),
     )
 
 
-def _standing(inputs: Inputs) -> tuple[list[str], Standing]:
+def _invert(inputs: Inputs) -> tuple[list[str], InvertedIndex]:
     """The roles of the documents, and the corpus by token."""
-    places, documents = inputs.places, inputs.table("corpus_documents")  # by their first context
+    tokens, length = inputs.corpus.tokens, inputs.corpus.context_length
+    documents = inputs.table("corpus_documents")  # sorted by their first context
     encoded = documents["role"].combine_chunks().cast(pa.string()).dictionary_encode()
     roles = sorted(encoded.dictionary.to_pylist())
     order = np.array([roles.index(role) for role in encoded.dictionary.to_pylist()], np.int64)
-    n_contexts = len(places.at) // places.context_length
     first_context = documents["document_number"].to_numpy()
-    context_document = np.searchsorted(first_context, np.arange(n_contexts), side="right").astype(np.int32) - 1
+    contexts = np.arange(len(tokens) // length)
+    context_document = np.searchsorted(first_context, contexts, side="right").astype(np.int32) - 1
     bits = token_class_bits(inputs)
-    starts = first_places(places.at, places.context_length, len(bits))
-    number = np.dtype(np.int32 if len(places.at) < 1 << 31 else np.int64)
-    place = mapped(inputs.lake, int(starts[-1]), number)
-    place_tokens(places.at, places.context_length, starts, place)
-    by_place = places.at, places.context_length, starts, place, context_document
-    run_starts = first_runs(*by_place)
+    starts = first_indices(tokens, length, len(bits))
+    number = np.dtype(np.int32 if len(tokens) < 1 << 31 else np.int64)
+    indices = mapped(inputs.lake, int(starts[-1]), number)
+    list_indices(tokens, length, starts, indices)
+    run_starts = first_runs(tokens, length, starts, indices, context_document)
     runs = mapped(inputs.lake, 2 * int(run_starts[-1]), np.dtype(np.int32)).reshape(-1, 2)
-    count_runs(*by_place, runs)
+    count_runs(tokens, length, starts, indices, context_document, runs)
     role = order[encoded.indices.to_numpy()]
     n_tokens = documents["n_tokens"].to_numpy().astype(np.int64)
-    return roles, Standing(starts, place, run_starts, runs, context_document, role, n_tokens, bits)
-
-
+    return roles, InvertedIndex(starts, indices, run_starts, runs, context_document, role, n_tokens, bits)

@@ -9,13 +9,17 @@ from pipeline.sae.coder import RELU, SparseCoder
 from pipeline.sae.files import SaeFiles
 
 FILES = ("*.pt*",)
+_LAYER = r"-SAE-l(\d+)\.pth?$"
 
 
 def is_format(files: SaeFiles) -> bool:
-    """Whether the file has an encoder of that name, or nothing but two linear layers."""
+    """Whether the file has an encoder of that name, or two linear layers alone and is named as qresearch's.
+
+    By another name these may be of any function.
+    """
     names = files.tensors("*.pt*").names()
     linear = {f"{layer}.{kind}" for layer in ("encoder", "decoder") for kind in ("weight", "bias")}
-    return "encoder_linear.weight" in names or names == linear
+    return "encoder_linear.weight" in names or (names == linear and files.find_in_path(_LAYER) is not None)
 
 
 def load(files: SaeFiles) -> SparseCoder:
@@ -23,7 +27,7 @@ def load(files: SaeFiles) -> SparseCoder:
     tensors = files.tensors("*.pt*")
     encoder = tensors.take("encoder_linear.weight", None, None, others=("encoder.weight",))
     n_features, d_in = encoder.shape
-    layer = files.find_in_path(r"-SAE-l(\d+)\.pth?$")
+    layer = files.find_in_path(_LAYER)
     return SparseCoder(
         hookpoint=f"blocks.{layer[1]}.hook_resid_post" if layer else None,
         encoder=encoder,

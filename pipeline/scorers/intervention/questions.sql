@@ -4,7 +4,18 @@
 -- batch. Each continuation is shown beside the unchanged model's. sets: in the order in which they are shown; own:
 -- the number of the right one. Both are null where a set is missing.
 -- cluster: a trial shows the same texts and the same features at every target, so its answers are not independent.
-with written as (
+-- For a control, the feature whose explanation it borrows is among the others only where too few are left without
+-- it: the explanation would be right about that feature's set, which counts as wrong, and the control would score
+-- below chance.
+with lenders as (
+    select distinct scored_explanations.explanation_id, explanations.feature as other
+    from scored_explanations
+    join explanations
+        on explanations.explanation = scored_explanations.explanation
+        and explanations.feature <> scored_explanations.feature
+    where scored_explanations.explainer = 'other_feature' and explanations.explainer <> 'other_feature'
+),
+written as (
     select
         feature,
         mode,
@@ -20,7 +31,13 @@ ways as (
     select distinct feature, mode, target_kl from steered_texts
 ),
 trials as (
-    select *, unnest(range($scoring_intervention_n_trials)) as trial from ways
+    select
+        scored_explanations.explanation_id,
+        scored_explanations.explanation,
+        ways.*,
+        unnest(range($scoring_intervention_n_trials)) as trial
+    from ways
+    join scored_explanations using (feature)
 ),
 others as (
     select trials.*, written.feature as other
@@ -31,13 +48,17 @@ others as (
         and written.trial = trials.trial
         and written.feature <> trials.feature
     join batch_features on batch_features.feature = written.feature
+    left join lenders on lenders.explanation_id = trials.explanation_id and lenders.other = written.feature
     where batch_features.place <= $scoring_intervention_pool
     qualify
         row_number() over (
-            partition by trials.feature, trials.mode, trials.target_kl, trials.trial
+            partition by trials.explanation_id, trials.mode, trials.target_kl, trials.trial
             order by
-                hash($seed::bigint, $sae, trials.feature::int, trials.mode, trials.trial::int, other::int),
-                other
+                lenders.other is not null,
+                hash(
+                    $seed::bigint, $sae, trials.feature::int, trials.mode, trials.trial::int, written.feature::int
+                ),
+                written.feature
         ) <= 2
 ),
 members as (
@@ -47,6 +68,7 @@ members as (
 ),
 placed as (
     select
+        members.explanation_id,
         members.feature,
         members.mode,
         members.target_kl,
@@ -54,7 +76,7 @@ placed as (
         members.member,
         written.texts,
         row_number() over (
-            partition by members.feature, members.mode, members.target_kl, members.trial
+            partition by members.explanation_id, members.mode, members.target_kl, members.trial
             order by
                 hash(
                     $seed::bigint, $sae, members.feature::int, members.mode, members.target_kl::varchar,
@@ -71,14 +93,14 @@ placed as (
 ),
 sets as (
     select
-        feature,
+        explanation_id,
         mode,
         target_kl,
         trial,
         list(texts order by place) as sets,
         any_value(place) filter (member = feature) as own
     from placed
-    group by feature, mode, target_kl, trial
+    group by explanation_id, mode, target_kl, trial
     having count(*) = 3 and own is not null
 ),
 asked as (
@@ -89,25 +111,23 @@ asked as (
         sets.own
     from trials
     left join sets
-        on sets.feature = trials.feature
+        on sets.explanation_id = trials.explanation_id
         and sets.mode = trials.mode
         and sets.target_kl is not distinct from trials.target_kl
         and sets.trial = trials.trial
 )
 select
-    scored_explanations.explanation_id,
-    scored_explanations.feature,
-    md5(concat_ws(' ', scored_explanations.explanation_id, 'intervention', asked.stratum, asked.trial))
-        as question_id,
+    explanation_id,
+    feature,
+    md5(concat_ws(' ', explanation_id, 'intervention', stratum, trial)) as question_id,
     null::varchar as example_id,
     null::int[] as marked,
     true as label,
-    asked.trial + 1 as draw,
-    scored_explanations.explanation,
-    [asked.stratum] as strata,
-    concat_ws(' ', asked.mode, asked.trial) as cluster,
-    asked.sets,
-    asked.own
-from scored_explanations
-join asked using (feature)
-order by scored_explanations.feature, scored_explanations.explanation_id, question_id
+    trial + 1 as draw,
+    explanation,
+    [stratum] as strata,
+    concat_ws(' ', mode, trial) as cluster,
+    sets,
+    own
+from asked
+order by feature, explanation_id, question_id

@@ -1,6 +1,6 @@
 """`scoring.intervention`: how features are changed, and the continuations that are shown."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,7 @@ class Settings(BaseModel):
     """Which of three sets of continuations fits the explanation? (after Paulo et al. 2024)"""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    judges: ClassVar[str] = "effect"
 
     modes: tuple[Mode, ...] = Field(
         ("steer",),

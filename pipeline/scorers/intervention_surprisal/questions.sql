@@ -1,56 +1,71 @@
 -- One row per question: a continuation written with the explanation's feature changed, or with another feature,
 -- chosen by hash among the first of the batch; each beside the unchanged model's. cluster: all targets continue
 -- the same text.
-with written as (
+-- For a control, the other feature is the one whose explanation it borrows only where there is no other.
+with lenders as (
+    select distinct scored_explanations.explanation_id, explanations.feature as other
+    from scored_explanations
+    join explanations
+        on explanations.explanation = scored_explanations.explanation
+        and explanations.feature <> scored_explanations.feature
+    where scored_explanations.explainer = 'other_feature' and explanations.explainer <> 'other_feature'
+),
+written as (
     select feature, mode, target_kl, prompt_id, continuation, unsteered
     from steered_texts
     where status = 'ok'
 ),
+own as (
+    select scored_explanations.explanation_id, scored_explanations.explanation, written.*
+    from scored_explanations
+    join written using (feature)
+),
 others as (
     select
-        written.feature,
-        written.mode,
-        written.target_kl,
-        written.prompt_id,
-        other.continuation,
-        other.unsteered
-    from written
-    join written as other
-        on other.mode = written.mode
-        and other.target_kl is not distinct from written.target_kl
-        and other.prompt_id = written.prompt_id
-        and other.feature <> written.feature
-    join batch_features on batch_features.feature = other.feature
+        own.explanation_id,
+        own.explanation,
+        own.feature,
+        own.mode,
+        own.target_kl,
+        own.prompt_id,
+        written.continuation,
+        written.unsteered
+    from own
+    join written
+        on written.mode = own.mode
+        and written.target_kl is not distinct from own.target_kl
+        and written.prompt_id = own.prompt_id
+        and written.feature <> own.feature
+    join batch_features on batch_features.feature = written.feature
+    left join lenders on lenders.explanation_id = own.explanation_id and lenders.other = written.feature
     where batch_features.place <= $scoring_intervention_pool
     qualify
         row_number() over (
-            partition by written.feature, written.mode, written.target_kl, written.prompt_id
+            partition by own.explanation_id, own.mode, own.target_kl, own.prompt_id
             order by
-                hash($seed::bigint, $sae, written.feature::int, written.prompt_id::int, other.feature::int),
-                other.feature
+                lenders.other is not null,
+                hash($seed::bigint, $sae, own.feature::int, own.prompt_id::int, written.feature::int),
+                written.feature
         ) = 1
 ),
 asked as (
-    select *, true as label from written
+    select *, true as label from own
     union all by name
     select *, false as label from others
 )
 select
-    scored_explanations.explanation_id,
-    scored_explanations.feature,
-    md5(concat_ws(
-        ' ', scored_explanations.explanation_id, 'intervention_surprisal', asked.mode, asked.target_kl,
-        asked.prompt_id, asked.label
-    )) as question_id,
+    explanation_id,
+    feature,
+    md5(concat_ws(' ', explanation_id, 'intervention_surprisal', mode, target_kl, prompt_id, label))
+        as question_id,
     null::varchar as example_id,
     null::int[] as marked,
-    asked.label,
-    asked.prompt_id + 1 as draw,
-    scored_explanations.explanation,
-    [if(asked.mode = 'steer', 'kl ' || asked.target_kl, asked.mode)] as strata,
-    concat_ws(' ', asked.mode, asked.prompt_id) as cluster,
-    asked.continuation,
-    asked.unsteered
-from scored_explanations
-join asked using (feature)
-order by scored_explanations.feature, scored_explanations.explanation_id, question_id
+    label,
+    prompt_id + 1 as draw,
+    explanation,
+    [if(mode = 'steer', 'kl ' || target_kl, mode)] as strata,
+    concat_ws(' ', mode, prompt_id) as cluster,
+    continuation,
+    unsteered
+from asked
+order by feature, explanation_id, question_id

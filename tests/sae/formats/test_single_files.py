@@ -95,7 +95,7 @@ def test_any_float_dtype_is_encoded_in_float32(tmp_path, weights, dtype):
     assert torch.equal(load_sparse_coder(path).encoder, weights.encoder.to(dtype).float())
 
 
-def test_two_linear_layers_alone_are_read_as_goodfires_whatever_these_call_them(tmp_path, weights):
+def test_two_linear_layers_alone_are_read_as_goodfires_where_the_files_name_says_so(tmp_path, weights):
     path = tmp_path / "DeepSeek-R1-Distill-Llama-8B-SAE-l19.pt"
     state = {
         "encoder.weight": weights.encoder,
@@ -108,8 +108,10 @@ def test_two_linear_layers_alone_are_read_as_goodfires_whatever_these_call_them(
     assert (coder.format, coder.hookpoint) == ("goodfire", "blocks.19.hook_resid_post")
     same_firings(fired(coder, x), pre_activations(weights, x, subtract=False).relu())
     torch.save({**state, "log_threshold": weights.threshold}, path)  # it is another function then
-    with pytest.raises(SaeError, match=r"other tensors: decoder\.bias, decoder\.weight, encoder\.bias"):
-        load_sparse_coder(path)
+    torch.save(state, tmp_path / "mine.pt")  # which may as well keep the k largest
+    for other in (path, tmp_path / "mine.pt"):
+        with pytest.raises(SaeError, match=r"other tensors: decoder\.bias, decoder\.weight, encoder\.bias"):
+            load_sparse_coder(other)
 
 
 # dictionary_learning ----------------------------------------------------------------------------------

