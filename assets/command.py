@@ -1,8 +1,10 @@
 """`latentlake COMMAND`: what the Makefile calls, and the command that the package installs."""
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 import click
@@ -22,12 +24,23 @@ _CLOSED = 141
 
 def main() -> NoReturn:
     """Run the command line of this process, and exit."""
+    _ready_streams()
     exit_code = run_command(sys.argv[1:])
     sys.stdout.flush()
     sys.stderr.flush()
     # Everything is published and closed. duckdb 2.0's bindings print pages of "leaked instance" when they are
     # torn down after Dagster, so skip the interpreter's shutdown.
     os._exit(exit_code)
+
+
+def _ready_streams() -> None:
+    """Give the process the streams that its caller has closed, and have them spell what a terminal cannot show."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 (open until the end)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run_command(arguments: Sequence[str]) -> int:
@@ -45,7 +58,7 @@ def run_command(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("\nstopped; run again to continue", file=sys.stderr)
         return STOPPED
-    except BrokenPipeError:  # the reader of our output, such as head, has ended
+    except (BrokenPipeError, SystemExit):  # the reader of our output, such as head, has ended; rich then exits
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _CLOSED
     except faults() as error:
@@ -54,9 +67,11 @@ def run_command(arguments: Sequence[str]) -> int:
             raise
         from rich.console import Console
 
+        from pipeline.show.terminal import printable
+
         console = Console(stderr=True)
         console.print("[bold red]error:[/]", end=" ")
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(sentence), markup=False, highlight=False, soft_wrap=True)
         return 2
 
 

@@ -91,7 +91,9 @@ def _counted(config: Config) -> tuple[list[Counted], TokenCounter]:
     """The requests about features of route `llm` and their own explanations, and how their tokens are counted."""
     lake, sae = recorded_lake(config), config.sae_names[0]
     lake.require(*STAGES["estimate"].inputs, sae=sae)
-    counted = [each for each in count_requests(lake, sae, 0, select_features(lake, sae)).requests if each.is_plain]
+    selected = select_features(lake, sae)
+    needs = count_requests(lake, sae, 0, selected, pilot=selected.slice(0, 0))
+    counted = [each for each in needs.requests if each.is_plain]
     return counted, own_counter(load_tokenizer(config.in_process(config.scoring)))
 
 

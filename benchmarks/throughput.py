@@ -20,8 +20,10 @@ from openai import AsyncOpenAI, DefaultAioHttpClient
 
 from benchmarks.figures import Figure, measured, publish
 from benchmarks.lean_server import response, serving
+from pipeline.config import EndpointConfig
 from pipeline.llm import Ledger, Message, Request, ask
 from pipeline.llm.server.client import OpenAIClient
+from pipeline.llm.server.endpoint import Endpoint
 
 LATENCY_SECONDS = 1.0
 IN_FLIGHT = 100
@@ -114,7 +116,7 @@ def _client(url: str, n: int) -> tuple[float, float]:
         tempfile.TemporaryDirectory(dir=Path.cwd()) as folder,
         Ledger(Path(folder), "predictions", "sae", 0, 0) as ledger,
     ):
-        client = OpenAIClient(url, None, max_concurrent=IN_FLIGHT)
+        client = OpenAIClient(Endpoint(EndpointConfig(base_url=url, max_concurrent=IN_FLIGHT)))
         answered: list[float] = []
         start = time.monotonic()
         answers = ask(ledger, client, requests, on_answer=lambda answer: answered.append(time.monotonic() - start))

@@ -48,6 +48,7 @@ class RuleError(LatentlakeError):
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE, errno.EMFILE, errno.ENFILE}
+    | {errno.ENAMETOOLONG, errno.ELOOP}
 )
 _TORN = re.compile(r"magic bytes|too small to be a Parquet file|not a valid DuckDB database file")
 _ROOM = (
@@ -88,6 +89,8 @@ def sentence_of(error: BaseException) -> str | None:
             return f"DuckDB: {words}"
         case RuntimeError() if words.startswith("cannot cache function"):
             return "numba has nowhere to cache compiled code; set NUMBA_CACHE_DIR to a writable folder"
+        case RuntimeError() if words == "Could not determine home directory.":
+            return "a path begins with ~ and a user name that this machine does not have; write the path in full"
         case RuntimeError() if words == "Query interrupted":  # how DuckDB ends at Ctrl-C
             return "stopped; run again to continue"
         case _:

@@ -360,6 +360,25 @@ def test_a_rerun_asks_again_only_what_failed_on_its_way(make: Make, tmp_path: Pa
     assert [row for row in after if row["question_id"] in kept] == others
 
 
+@pytest.mark.parametrize("made", [("scores",), ()])
+def test_a_batch_that_was_stopped_while_it_was_made_again_is_unfinished(make: Make, made: tuple[str, ...]) -> None:
+    """Its first scores are there, of the answers before."""
+    with Oracle(TRUTH) as oracle:
+        config = make(oracle.base_url)
+        lake = explain_and_score(config)
+        assert not unfinished_batches(config)
+        before = tables(lake)
+        write_explanations(lake, SAE, 0)
+        write_predictions(lake, SAE, 0)
+        for table in made:
+            make_table(lake, table, sae=SAE, batch=0)
+        assert unfinished_batches(config)
+        make_table(lake, "scores", sae=SAE, batch=0)
+        make_table(lake, "score_details", sae=SAE, batch=0)
+        assert not unfinished_batches(config)
+    assert_same_tables(before, tables(lake))
+
+
 @pytest.mark.parametrize("explaining", [{"max_features": 1}, {"max_features": 0}])
 def test_a_batch_is_done_with_features_that_no_explainer_explains(make: Make, explaining: Any) -> None:
     with Oracle(TRUTH) as oracle:

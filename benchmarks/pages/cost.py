@@ -63,6 +63,10 @@ per batch.
   answer as long as `max_tokens` and `reasoning_tokens` allow. When the answer is recorded, the excess is released.
   So a run gets within one such reservation of `max_usd`, and uses `max_requests` to the last request. Several
   processes share the budget; the reservation of a process that died is void.
+- A provider's batch takes up to a day, and `max_usd` may cut what is asked into several, one after another. After
+  20
+  answers, a further batch therefore reserves the largest share of that bound that an answer took, and a quarter
+  more. So two or three are needed, and one where `max_usd` is some six times the expected cost.
 - A request that does not fit has status `budget` in the tables and is not in the ledger. The run ends cleanly,
   keeps what is done and says what to raise; the schedule waits. Once the budget is raised, the next run asks for
   the rest.

@@ -97,24 +97,18 @@ class Role:
             return self._oracle_client(read_truth)
         from pipeline.llm.server.client import OpenAIClient
         from pipeline.llm.server.embeddings import EmbeddingsClient
+        from pipeline.llm.server.endpoint import open_endpoint
 
-        endpoint = self.endpoint
-        kind = EmbeddingsClient if self.name == "embedder" else OpenAIClient
-        client = kind(
-            endpoint.base_url,
-            endpoint.api_key_env,
-            endpoint.max_concurrent,
-            endpoint.timeout_seconds,
-            endpoint.max_attempts,
-            ledger,
-            endpoint.api_key_header,
-        )
+        endpoint = open_endpoint(self.endpoint)
+        if self.name == "embedder":
+            return EmbeddingsClient(endpoint)
+        client = OpenAIClient(endpoint, ledger)
         if not (batches := self.batches):
             return client
         from pipeline.llm.provider_batches.client import BatchClient
         from pipeline.llm.provider_batches.journal import Journal
 
-        journal = Journal(ledger.path, ledger.features) if ledger else None
+        journal = Journal(ledger) if ledger else None
         return BatchClient(client, journal, batches.batch_poll_seconds, batches.batch_unfinished)
 
     def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:

@@ -1,4 +1,4 @@
-"""What an experiment pays: the prices of its models, and its budget, as the config says."""
+"""An experiment's prices and budget, from its config."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,10 +13,10 @@ from pipeline.shipped import find
 
 BUDGET_FOLDER = "budget"
 _WANTED = f"{BUDGET_FOLDER}/wanted.json"
-"""The least request that the last run which stopped for want of budget had still to ask."""
+"""The cheapest request that the last run could not send because the budget was spent."""
 
 _LOOK_SECONDS = 30.0
-"""How often the spending of other machines is looked up, where the lake is in an object store."""
+"""How often other machines' spending is fetched if the lake is in an object store."""
 
 
 def prices_of(role: Role) -> Prices:
@@ -94,10 +94,11 @@ def budget_sentence(config: Config) -> str:
 
 
 def _spent(config: Config) -> Amount:
-    """What the ledger holds."""
+    """The sum of the ledger, over all roles."""
     if (objects := open_objects(config)) is not None:
         objects.fetch_lines(config.lake_folder / LEDGER_FOLDER)
-    with open_budget(config, role_of(config, "scorer")) as budget:
+    folder, ledger = config.lake_folder / BUDGET_FOLDER, config.lake_folder / LEDGER_FOLDER
+    with Budget(folder, ledger, limits_of(config), prices_of_paid(config)) as budget:
         return budget.spent()
 
 

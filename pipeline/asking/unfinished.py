@@ -86,7 +86,7 @@ def _states(lake: Lake, batches: Iterable[_Batch]) -> dict[_Batch, _State]:
 
     def written(path: Path) -> tuple[str, int | None]:
         name = path.relative_to(lake.root).as_posix()
-        return name, path.stat().st_mtime_ns if path.exists() else None
+        return name, path.stat().st_mtime_ns if lake.is_there(path) else None
 
     def hashed(*values: object) -> str:
         return hashlib.sha256(repr(values).encode()).hexdigest()

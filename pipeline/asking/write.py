@@ -13,6 +13,9 @@ from pipeline.lake import Lake, Published
 from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import CONTROLS, inputs_of
 
+_LAST = "score_details"
+"""The table of a batch that is made last: without it the batch is unfinished."""
+
 
 def write_batch(
     lake: Lake, table: str, ledgers: Ledgers, sae: str, batch: int, rows: Callable[[Batch, Asks], pa.Table]
@@ -43,6 +46,8 @@ def write_batch(
         made = rows(Batch(lake, connection, sae, batch), asks_of(askers))
     parts = {str(part): made.filter(pc.equal(made[column], part)) for part in lake.parts(table)}
     parts[CONTROLS] = made.filter(pc.invert(pc.is_in(made[column], pa.array(list(parts)))))
+    # Of a batch that is made again the tables behind are there, of the rows before: no kill may leave them so.
+    lake.withdraw(_LAST, sae=sae, batch=batch)
     published = lake.write_parts(table, parts, sae=sae, batch=batch)
     by_status = dict(pl.DataFrame(made)["status"].value_counts().iter_rows())
     figures = {

@@ -46,7 +46,7 @@ class Config(Section):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+$", max_length=100)] = Field(
         description="Name of its folder in the lake, and first part of its Dagster asset keys"
     )
-    seed: int = Field(0, description="Seed for all random draws")
+    seed: int = Field(0, ge=-(2**63), lt=2**63, description="Seed for all random draws")
     subject: SubjectConfig = Field(description=SubjectConfig.__doc__)
     saes: Annotated[tuple[SaeConfig, ...], Field(min_length=1)] = Field(
         description="The SAEs, all encoded in one pass",

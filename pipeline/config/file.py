@@ -64,6 +64,8 @@ _WANTED = {
     "model_type": "it must be a section; write its keys below it",
     "model_attributes_type": "it must be a section; write its keys below it",
     "union_tag_not_found": "key 'kind' is missing",
+    "string_type": "it is text; a number, a date, yes or no needs quotes to be one",
+    "too_short": "it is an empty list; write at least 1 entry",
 }
 """Messages for errors that pydantic words in terms of Python, by error type."""
 

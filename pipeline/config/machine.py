@@ -38,7 +38,11 @@ class MachineConfig(Section):
         None, description="Tokens per forward pass; by default 2,048 on a CPU and 16,384 on a GPU"
     )
     flush_tokens: Positive = Field(262_144, description="Tokens whose firings are sorted and written together")
-    memory_limit: str = Field("4GB", description="DuckDB's memory limit; larger queries spill to disk")
+    memory_limit: str = Field(
+        "4GB",
+        pattern=r"(?i)^\d+(\.\d+)? ?([KMGT]i?B|%)$",
+        description="DuckDB's memory limit (`500MB`, `4GB`, `80%`); larger queries spill to disk",
+    )
 
     @model_validator(mode="after")
     def _lake_is_written_out(self) -> Self:

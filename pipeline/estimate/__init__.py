@@ -1,12 +1,15 @@
 """The estimate of the next run: its requests, tokens, cost and time, before anything is sent."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+import duckdb
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pipeline.asking.roles import Role, RoleName, role_of, roles_of
 from pipeline.asking.spending import prices_of
@@ -14,16 +17,23 @@ from pipeline.asking.unfinished import is_whole
 from pipeline.estimate.counting import Counted, Needs, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.features.selection import select_features
-from pipeline.lake import Lake, Published
+from pipeline.lake import LEDGER_FOLDER, Lake, Published
+from pipeline.lake.catalog import create_requests_view
+from pipeline.lake.publishing import temporary_path
 from pipeline.llm import Message
+from pipeline.llm.ledger.answers import last_lines
 from pipeline.llm.ledger.prices import Prices
 from pipeline.llm.local.client import LocalClient
 from pipeline.make_table import read_rows
 from pipeline.models.load import load_tokenizer
+from pipeline.pilot.write import features_to_ask
 from pipeline.tables import TABLES
 from pipeline.tables.versions import inputs_of
 
 Row = dict[str, object]
+
+RECORDED_BYTES = 1 << 24
+"""Of each table's ledger, for averages over recorded answers: some 4,000 requests."""
 
 _COUNTS = ("n_features", "n_llm_features", "requests", "least_requests", "known_requests", "subject_tokens")
 _TOKENS = ("prompt_tokens", "completion_tokens", "max_completion_tokens")
@@ -49,16 +59,18 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
     It counts everything that is selected now and that the ledger does not contain. Raises as `write_estimate`.
     """
     lake.require(*inputs_of(lake.config, "estimate"), sae=sae)
-    askers = {name: _asker(lake, role_of(lake.config, name)) for name in roles_of(lake.config)}
+    with _recorded(lake) as recorded:
+        askers = {name: _asker(lake, role_of(lake.config, name), recorded) for name in roles_of(lake.config)}
     # As at the start of a run: the selection may have changed since the table was made.
     selected = select_features(lake, sae)
     batches = read_rows(lake, "selected_batches", sae=sae, given={"selected_features": selected})["batch"]
-    # In batches that are done, scorers that send no requests are done as well.
     unfinished = lake.query("unfinished_batches", given={"selected_features": selected}).filter(sae=sae)["batch"]
+    pilot = features_to_ask(lake, sae, selected)
     rows: list[Row] = []
     for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:
         is_unfinished = batch in unfinished or not is_whole(lake, sae, batch)
-        needs = count_requests(lake, sae, batch, selected, is_unfinished=is_unfinished)
+        own_pilot = pilot.filter(pc.equal(pilot["batch"], batch))
+        needs = count_requests(lake, sae, batch, selected, own_pilot, is_unfinished=is_unfinished)
         if "steered_texts" in needs.subject_tokens:
             tokens = needs.subject_tokens["steered_texts"]
             rows.append(_row_of_process(lake, sae, batch, "steered_texts", tokens))
@@ -88,20 +100,33 @@ class _Asker(NamedTuple):
     is_batched: bool = False
 
 
-def _asker(lake: Lake, role: Role) -> _Asker:
+@contextmanager
+def _recorded(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection whose `llm_requests` are the latest: averages need no more, and all may be gigabytes."""
+    path = temporary_path(lake.root, "recorded.jsonl").absolute()
+    with lake.connect(tables=["llm_requests"]) as connection:
+        with path.open("wb") as file:
+            file.writelines(last_lines(lake.root / LEDGER_FOLDER, RECORDED_BYTES))
+        try:
+            create_requests_view(connection, [path])
+            yield connection
+        finally:
+            path.unlink()
+
+
+def _asker(lake: Lake, role: Role, recorded: duckdb.DuckDBPyConnection) -> _Asker:
     config, model = lake.config, role.model
     local = role.local_client() if role.is_local else None
     if local:
         counter = own_counter(load_tokenizer(local.subject))
     else:
-        recorded = lake.query("recorded_prompts", model=model).iter_rows()
-        prompts = [([Message(**each) for each in messages], tokens) for messages, tokens in recorded]
+        found = lake.select(recorded, "recorded_prompts", model=model).fetchall()
+        prompts = [([Message(**each) for each in messages], tokens) for messages, tokens in found]
         counter = foreign_counter(
             load_tokenizer(config.subject), prompts, is_of_texts=role.name == "embedder"
         )
-    rates = {
-        purpose: _Rate(*figures) for purpose, *figures in lake.query("recorded_rates", model=model).iter_rows()
-    }
+    found = lake.select(recorded, "recorded_rates", model=model).fetchall()
+    rates = {purpose: _Rate(*figures) for purpose, *figures in found}
     at_once = 1 if local else role.endpoint.max_concurrent
     return _Asker(model, counter, prices_of(role), rates, at_once, local, role.batches is not None)
 

@@ -18,7 +18,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.asking.batches import Asks, ToAsk
-from pipeline.asking.draws import ask_draws
+from pipeline.asking.draws import is_final, next_draw
 from pipeline.asking.roles import RoleName, role_of, scorer_roles
 from pipeline.estimate.own_models import asks_nobody, own_seconds
 from pipeline.explainers.write import explaining_ledgers, explanations_table
@@ -73,24 +73,27 @@ class Needs(NamedTuple):
 
 
 def count_requests(
-    lake: Lake, sae: str, batch: int, selected: pa.Table, *, is_unfinished: bool = True
+    lake: Lake, sae: str, batch: int, selected: pa.Table, pilot: pa.Table, *, is_unfinished: bool = True
 ) -> Needs:
     """What a run would need for a batch.
+
+    A finished batch is not made again, even if the selection or the corpus has changed: it sends nothing that the
+    ledger lacks, reads nothing, and leaves nothing to do for scorers that send no requests.
 
     Args:
         lake: The lake.
         sae, batch: The batch.
         selected: The rows of `selected_features`; the tables that follow from them are made here.
-        is_unfinished: False if the batch is done, so that scorers without requests have nothing left to do.
+        is_unfinished: False if the batch is finished.
+        pilot: The features of the batch that a pilot asks about first, rows of `selected_features`.
     """
-    run = _run_through(lake, sae, batch, selected)
+    run = _run_through(lake, sae, batch, selected, pilot)
     plain = _plain_requests(lake, sae, batch, run.made)
+    own = [name for name in lake.config.scoring.scorers if asks_nobody(lake.config, name)]
     requests = [each for stand_ins in run.stand_ins for each in stand_ins.counted(plain)]
-    seconds = {
-        name: own_seconds(lake, sae, batch, run.made, name) if is_unfinished else 0.0
-        for name in lake.config.scoring.scorers
-        if asks_nobody(lake.config, name)
-    }
+    if not is_unfinished:
+        return Needs([each for each in requests if each.is_known], {}, dict.fromkeys(own, 0.0), Counter())
+    seconds = {name: own_seconds(lake, sae, batch, run.made, name) for name in own}
     rounds = sum((each.rounds for each in run.stand_ins), Counter[str]())
     return Needs(requests, run.subject_tokens, seconds, rounds)
 
@@ -109,14 +112,9 @@ class _RunThrough(NamedTuple):
     subject_tokens: dict[str, int]
 
 
-def _run_through(lake: Lake, sae: str, batch: int, selected: pa.Table) -> _RunThrough:
-    """Make a batch's tables as a run would, with stand-ins for the models."""
-    config, subject_tokens = lake.config, {}
-    made = unwritten_windows(lake, sae, batch, selected)
-    if is_made(config, "steered_texts"):
-        made["steered_texts"], subject_tokens["steered_texts"] = stand_in_texts(lake, sae, batch, selected)
-    if is_made(config, "token_changes"):
-        made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
+def _run_through(lake: Lake, sae: str, batch: int, selected: pa.Table, pilot: pa.Table) -> _RunThrough:
+    """Make a batch's tables as a run would, those of the pilot's features first, with stand-ins for the models."""
+    config = lake.config
     explaining, thresholds, scoring = (
         [
             _StandIns(_known(lake, ledger, sae, batch), {name: role_of(config, name).max_draws for name in names})
@@ -124,20 +122,42 @@ def _run_through(lake: Lake, sae: str, batch: int, selected: pa.Table) -> _RunTh
         ]
         for ledgers in (explaining_ledgers(config), {"thresholds": scorer_roles(config)}, scoring_ledgers(config))
     )
+    if pilot.num_rows:  # whose answers the batch's own requests then find in the ledger
+        made, _ = _make(lake, sae, batch, pilot, explaining, scoring)
+        if config.scoring.threshold == "controls":
+            with unwritten_batch(lake, sae, batch, made) as own:
+                pairs, n_pairs = control_pairs(own), config.scoring.pilot_features
+                control_answers(own, _asks(thresholds), config.scoring.scorers, pairs, n_pairs, is_certain=False)
+    made, subject_tokens = _make(lake, sae, batch, selected, explaining, scoring)
+    return _RunThrough(made, (*explaining, *thresholds, *scoring), subject_tokens)
+
+
+def _make(
+    lake: Lake,
+    sae: str,
+    batch: int,
+    selected: pa.Table,
+    explaining: Sequence["_StandIns"],
+    scoring: Sequence["_StandIns"],
+) -> tuple[Tables, dict[str, int]]:
+    """The tables of some features of a batch, up to `predictions`; and the tokens that the subject model reads."""
+    config, subject_tokens = lake.config, {}
+    made = unwritten_windows(lake, sae, batch, selected)
+    if is_made(config, "steered_texts"):
+        made["steered_texts"], subject_tokens["steered_texts"] = stand_in_texts(lake, sae, batch, selected)
+    if is_made(config, "token_changes"):
+        made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
     with unwritten_batch(lake, sae, batch, made) as own:
         made["explanations"] = explanations_table(own, _asks(explaining))
-    scorers, parts = config.scoring.scorers, [TABLES["predictions"].schema.empty_table()]
+    parts = [TABLES["predictions"].schema.empty_table()]
     with unwritten_batch(lake, sae, batch, made) as own:
-        if config.scoring.threshold == "controls":  # of the pilot's features, which may be in another batch
-            pairs, n_pairs = control_pairs(own), config.scoring.pilot_features
-            control_answers(own, _asks(thresholds), scorers, pairs, n_pairs, is_certain=False)
-        for name in scorers:
+        for name in config.scoring.scorers:
             if not asks_nobody(config, name):
                 reads = _Reads()
                 parts.append(predictions_table(own, _asks(scoring), [name], reads.read))
                 subject_tokens[name] = reads.n_tokens
     made["predictions"] = pa.concat_tables(parts)
-    return _RunThrough(made, (*explaining, *thresholds, *scoring), subject_tokens)
+    return made, subject_tokens
 
 
 def _plain_requests(lake: Lake, sae: str, batch: int, made: Tables) -> set[str]:
@@ -182,23 +202,31 @@ class _StandIns:
     rounds: Counter[str] = field(default_factory=Counter)
 
     def ask(self, name: RoleName, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
-        """The answers that count; after a recorded answer that cannot be used, the next draw, as in a run."""
-        by_id = {each.request.request_id: each for each in to_ask}
-
-        def ask_draw(requests: Sequence[Request]) -> dict[str, Answer]:
-            draws = [by_id[_first_id(request)]._replace(request=request) for request in requests]
-            self.rounds.update({each.request.purpose for each in draws if self._is_new(each)})
-            return {each.request.request_id: self._answer(name, each) for each in draws}
-
-        def is_usable(first_id: str, answer: Answer) -> bool:
-            return not self.asked[answer.request_id].is_known or by_id[first_id].is_usable(answer)
-
-        return ask_draws(ask_draw, [each.request for each in to_ask], self.max_draws[name], is_usable)
+        """An answer for each request; after a known answer that cannot be used, the next draw, as in a run."""
+        counting: dict[str, Answer] = {}
+        drawn = {each.request.request_id: each for each in to_ask}
+        for _ in range(self.max_draws[name]):
+            self.rounds.update({each.request.purpose for each in drawn.values() if self._is_new(each)})
+            useless = {}
+            for first_id, each in drawn.items():
+                answer = self._answer(name, each)
+                if self._counts(each, answer):
+                    counting[first_id] = answer
+                else:
+                    counting.setdefault(first_id, answer)
+                    useless[first_id] = each._replace(request=next_draw(each.request, first_id))
+            drawn = useless
+        return counting
 
     def counted(self, plain: Collection[str]) -> list[Counted]:
         """What was asked; all draws of a request are plain if `plain` has the id of one of them."""
         plain = {_first_id(each.request) for request_id, each in self.asked.items() if request_id in plain}
         return [each._replace(is_plain=_first_id(each.request) in plain) for each in self.asked.values()]
+
+    def _counts(self, to_ask: ToAsk, answer: Answer) -> bool:
+        """Whether a run would use an answer, and so ask for no further draw."""
+        is_known = self.asked[answer.request_id].is_known
+        return not is_known or is_final(answer) or (answer.status == "ok" and to_ask.is_usable(answer))
 
     def _is_new(self, to_ask: ToAsk) -> bool:
         return self._replayed(to_ask) is None and to_ask.request.request_id not in self.asked

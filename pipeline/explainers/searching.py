@@ -22,26 +22,36 @@ def load_prompted(explainer: str, name: str) -> Prompted:
     return found
 
 
-def judged(draft: Explanation, verdicts: Sequence[Verdict], scoring: ScoringConfig) -> Explanation:
+def judged(
+    draft: Explanation, verdicts: Sequence[Verdict], scoring: ScoringConfig, trying: Sequence[Verdict] = ()
+) -> Explanation:
     """A draft with its score on train windows.
 
-    Where too few questions were answered, because requests failed or the budget was spent, it has that status, so
-    that the next run asks again.
+    Where a request failed or the budget was spent, it has that status, and the next run asks again. A score from
+    the other answers would change with the missing one, and perhaps the choice, once its predictions are bought.
+
+    Args:
+        draft: The draft.
+        verdicts: What makes its score.
+        scoring: The section scoring of the config.
+        trying: Verdicts that were asked for beside these, and make no score.
     """
-    request_ids = sorted({verdict.request_id for verdict in verdicts if verdict.request_id})
-    score = balanced_accuracy(verdicts, scoring.min_coverage)
-    failed = [verdict.status for verdict in verdicts if verdict.status in FAILED]
-    if score is None and failed:
+    asked = (*verdicts, *trying)
+    request_ids = sorted({verdict.request_id for verdict in asked if verdict.request_id})
+    failed = [verdict.status for verdict in asked if verdict.status in FAILED]
+    if failed:
         return draft._replace(words=None, status=failed[0], judge_request_ids=request_ids)
+    score = balanced_accuracy(verdicts, scoring.min_coverage)
     return draft._replace(train_score=score, judge_request_ids=request_ids)
 
 
 def chosen(drafts: Sequence[Explanation]) -> list[Explanation]:
     """The drafts of a feature in their order: which is the best of them, and which say what an earlier one says.
 
-    The best by train score; of equals the first, of those without a score the first that can be used.
+    The best by train score; of equals the first, of those without a score the first that can be used. While the
+    request of any has failed it is not known which is best: that one stands for all, and nothing is scored.
     """
-    best = max(drafts, key=lambda draft: (draft.status == "ok", draft.train_score or 0.0))
+    best = max(drafts, key=lambda each: (each.status in FAILED, each.status == "ok", each.train_score or 0.0))
     first: dict[str | None, int] = {}
     marked = []
     for draft in drafts:

@@ -29,9 +29,9 @@ from pipeline.sae import load_sae
 _N_NEIGHBOURS = 10
 
 LEAST_COSINE = 0.01
-"""The least cosine of a neighbour. Features of real SAEs have nearer ones; in a dictionary of orthogonal directions
-(a model's neurons) all pairs tie at 0, and their ids would decide which of them count. It is twice the rounding
-error of the first products in bfloat16, so such pairs are not computed again."""
+"""The least cosine of a neighbour. Features of real SAEs have nearer ones; in a dictionary of orthogonal
+directions (a model's neurons) all pairs tie at 0, and their ids would decide which of them count. It is twice the
+rounding error of the first products in bfloat16, so such pairs are not computed again."""
 
 _PANEL = 4096
 """Features a side of a block of products."""
@@ -84,9 +84,9 @@ def write_feature_neighbours(lake: Lake, sae: str) -> Published:
 def nearest(directions: Tensor, n_neighbours: int = _N_NEIGHBOURS, dtype: torch.dtype | None = None) -> Neighbours:
     """The nearest others of each row of directions [n, d] by cosine in float64; ties go to the smaller index.
 
-    Only rows with a cosine of LEAST_COSINE or more count, so a row may have fewer. A row of zeros has no direction:
-    it has no neighbours, and is not one. `dtype`, that of the first products, affects the time and never the
-    result; if left out, it is the faster one on this machine.
+    Only rows with a cosine of LEAST_COSINE or more count, so a row may have fewer. A row of zeros has no
+    direction: it has no neighbours, and is not one. `dtype`, that of the first products, affects the time and
+    never the result; if left out, it is the faster one on this machine.
     """
     search = _Search(directions, n_neighbours, dtype or faster_dtype(directions.shape[1]))
     starts = range(0, search.n_rows, _PANEL)

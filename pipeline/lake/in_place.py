@@ -54,4 +54,5 @@ class InPlace:
                 is_file = name.endswith((".parquet", ".jsonl"))
                 yield f"data/{name}/{version}/{name.rpartition('/')[2] if is_file else files}"
         if folder:
-            yield from (key for key in self._lines if key.startswith(f"lines/{folder}/"))
+            own = (key for key in self._lines if key.startswith(f"lines/{folder}/"))
+            yield from (key for key in own if key.endswith(".jsonl"))  # a ledger's, not the notes beside it

@@ -4,7 +4,7 @@ An object is put whole or not at all, but cannot be renamed or appended to. So n
 
     data/<path>/<version>/<file>                        the files of one version of a file or folder of the lake
     versions/<path>/<version>.json                      put after them, with their sizes; publishes them
-    lines/<path>@<journal>-<first byte>.jsonl           lines of a journal, sealed after the earlier ones
+    lines/<path>@<journal>-<first byte>.<ending>        lines of a journal, sealed after the earlier ones
     leases/<partition>/<number>                         which machine makes a partition (`leases.py`)
 
 A version's name begins with its number, and the last one counts. A kill leaves only data that no version names.
@@ -160,6 +160,11 @@ class Objects:
             if unit := self._listed.get(_unit(name)):
                 self._listed[_unit(name)] = unit[0], {**unit[1], name: version}
 
+    def withdraw(self, path: Path) -> None:
+        """Have nothing published at a path; what other machines have fetched of it stays with them."""
+        self.remove(self._list(f"versions/{self._name(path)}"))
+        self.look_again()
+
     def fetch(self, path: Path) -> None:
         """Fetch the last version of everything published at or below a path into the local folder.
 
@@ -210,25 +215,28 @@ class Objects:
 
     def seal_left_over(self) -> None:
         """Put the lines that a kill left in local journals, except journals that a process is writing."""
-        journals = [path for folder in _LINES for path in (self.folder / folder).rglob("*.jsonl")]
+        patterns = ("*.jsonl", "*.batches")
+        journals = [path for folder in _LINES for each in patterns for path in (self.folder / folder).rglob(each)]
         sealed = self._list("lines")
         for path in journals:
             if "@" not in path.name:
-                with contextlib.suppress(BlockingIOError), path.open("rb") as journal:
-                    fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # A ledger's lock holds for the provider's batches noted beside it.
+                locked = path.with_suffix(".jsonl")
+                with contextlib.suppress(BlockingIOError), locked.open("ab") as lock, path.open("rb") as journal:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     self._seal(path, journal, sealed)
 
     def _seal(self, path: Path, journal: BinaryIO, sealed: Mapping[str, int]) -> None:
         if (mark := _mark_of(journal)) is None:
             return
-        stem = f"lines/{self._name(path).removesuffix('.jsonl')}@{mark}-"
-        end = sum(size for key, size in sealed.items() if key.startswith(stem))
+        stem = f"lines/{self._name(path.with_suffix(''))}@{mark}-"
+        end = sum(size for key, size in sealed.items() if key.startswith(stem) and key.endswith(path.suffix))
         if journal.seek(0, os.SEEK_END) < end:
             raise LakeError(f"'{path}' is shorter than its copy in lake '{self.url}'; move it elsewhere")
         journal.seek(end)
         data = journal.read()
         if data := data[: data.rfind(b"\n") + 1]:
-            self.put(f"{stem}{end:012d}.jsonl", data)
+            self.put(f"{stem}{end:012d}{path.suffix}", data)
 
     def fetch_lines(self, below: Path, held_seconds: float = 0.0) -> None:
         """Fetch the lines that others have sealed below a folder, unless done in the last `held_seconds`."""
@@ -238,7 +246,7 @@ class Objects:
         for key in self._list(f"lines/{self._name(below)}"):
             local = self.folder / key.removeprefix("lines/")
             stem, _, mark = local.name.partition("@")
-            own = local.with_name(f"{stem}.jsonl")
+            own = local.with_name(f"{stem}{local.suffix}")
             if own not in marks:
                 marks[own] = _mark_of_file(own)
             if marks[own] != mark.partition("-")[0] and not local.exists():
@@ -355,7 +363,7 @@ def _mark_of(journal: BinaryIO) -> str | None:
     while b"\n" not in line:
         if not (some := journal.read(1 << 16)):
             return None
-        line += some
+        line = (line + some).lstrip(b"\n")  # blank lines are in all
     return hashlib.sha256(line.partition(b"\n")[0]).hexdigest()[:16]
 
 

@@ -1,7 +1,7 @@
-"""Asking language models: requests, answers, the ledger that remembers them, and the clients that ask.
+"""Asking language models: requests, answers, the ledger that records them, and the clients that send them.
 
-Nothing here knows what a feature is. A stage makes requests, opens a ledger and a client, and calls `ask`;
-clients are imported from their own modules, because they load heavy packages.
+Nothing here depends on what a feature is. A stage makes requests, opens a ledger and a client, and calls `ask`.
+Clients are imported from their own modules because they load heavy packages.
 """
 
 from pipeline.llm.ask import ask

@@ -1,4 +1,4 @@
-"""Asking through the ledger: what was answered before is not asked again."""
+"""Asking through the ledger: requests that were answered before are not sent again."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -19,18 +19,20 @@ def ask(
     renew: bool = False,
     on_answer: Callable[[Answer], None] | None = None,
 ) -> dict[str, Answer]:
-    """An answer by request_id, in the order of the requests, from the ledger or else from the client.
+    """Answers by request_id, in the order of the requests, from the ledger or else from the client.
 
-    Equal requests are asked once. Each answer is in the ledger before anybody sees it, so that whatever
-    ends this call, a second one asks only for what is missing. `on_answer` is called once for each answer,
-    replayed or new, in this thread.
+    Equal requests are sent once. Each answer is in the ledger before it is returned, so that however this call
+    ends, a second one asks only for what is missing.
 
-    With a budget only what fits into it is sent, again and again, as answers turn out cheaper than what was
-    reserved for them. What does not fit has status `budget`, and is not in the ledger.
-
-    `prices` are what the client's answers cost; left out, the ledger's.
-
-    With `renew` the client is asked again for what its server could not be asked when the ledger was written.
+    Args:
+        ledger: The answers so far, and where new ones are recorded.
+        client: Answers what the ledger does not hold.
+        requests: What to ask.
+        budget: Only requests that fit into it are sent, repeatedly, as answers turn out cheaper than reserved. The
+            rest get the status `budget` and are not recorded.
+        prices: The prices of the client's answers; by default the ledger's.
+        renew: Whether to ask again what an earlier server could not be asked.
+        on_answer: Called once for each answer, replayed or new, in this thread.
     """
     wanted = {request.request_id: request for request in requests}
     known: dict[str, Answer] = {}
@@ -49,14 +51,14 @@ def ask(
         for answers in client.answer(fitting):
             ledger.record_all([(wanted[answer.request_id], answer) for answer in answers], prices)
             if budget:
-                budget.settle(answer.request_id for answer in answers)
+                budget.settle(answers)
             for answer in answers:
                 use(answer)
         sent = {request.request_id for request in fitting}
         if n_missing := len(sent - known.keys()):
             raise RuntimeError(
-                f"{type(client).__name__} has ended without an answer to {n_missing:,} of {len(sent):,} requests; "
-                "what it answered is kept: run again to ask for the rest"
+                f"{type(client).__name__} stopped before answering {n_missing:,} of {len(sent):,} requests; the "
+                "answers received are kept: run again to ask for the rest"
             )
         waiting = [request for request in waiting if request.request_id not in sent]
     for request in waiting:

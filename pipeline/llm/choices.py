@@ -1,58 +1,59 @@
-"""From tokens to choices: how probable each short answer is, read from the first generated token.
+"""The probability of each of several short answers (choices), from the first generated token.
 
-A token counts for a choice if, stripped and in lower case, it begins the first word of that choice and of
-no other: of (`Yes`, `No`) the tokens "Yes", " yes", "YES" and "Y" count for `Yes`.
+A token counts for a choice if, stripped and in lower case, it begins the first word of that choice and of no
+other. Of (`Yes`, `No`), the tokens "Yes", " yes", "YES" and "Y" count for `Yes`.
 """
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
 LEAST_MASS = 0.01
-"""Probability that the choices must have together for their shares to count."""
+"""The minimum total probability of the choices; below it their shares are not used."""
 
-MOST_UNTOLD = 0.05
-"""Share that a choice of which nothing came back may have at most, for the others' to count."""
+MOST_UNLISTED = 0.05
+"""The maximum share that a choice missing from the alternatives may have; above it the others are not used."""
 
 _WORD_STARTS = " \t\r\n\u0120\u2581"
-"""Whitespace, and the marks for it that some servers leave in tokens (Ġ of byte-level BPE, ▁ of SentencePiece)."""
+"""White space, and its markers that some servers leave in tokens (Ġ in byte-level BPE, ▁ in SentencePiece)."""
 
 
 def choice_of(token: str, choices: Sequence[str]) -> str | None:
-    """The one choice that a token's text begins, if there is exactly one."""
+    """The choice that a token's text begins; None unless there is exactly one."""
     text = token.strip(_WORD_STARTS).lower()
     begun = [choice for choice in choices if first_word(choice).startswith(text)] if text else []
     return begun[0] if len(begun) == 1 else None
 
 
 def first_word(choice: str) -> str:
-    """The first word of a choice in lower case, empty if it has none."""
+    """The first word of a choice in lower case; empty if there is none."""
     return (choice.lower().split() or [""])[0]
 
 
 def choice_masses(tokens: Iterable[tuple[str, float]], choices: Sequence[str]) -> dict[str, float]:
-    """How probably the first token begins each choice, by the (token, log-probability) pairs that came back.
+    """The probability that the first token begins each choice, from (token, log-probability) pairs.
 
-    A choice that is not among them has at most what the least probable of them has, and what all of them leave. It
-    gets 0 where that is little beside the others; where it is not, nothing is known, and all get 0.
+    The probability of a choice that is not listed is at most that of the least probable token listed, and at most
+    what the listed tokens leave. It gets 0 if that bound is small compared to the others; otherwise nothing is
+    known, and all get 0.
     """
     mass = dict.fromkeys(choices, 0.0)
-    told = [(token, math.exp(min(logprob, 0.0))) for token, logprob in tokens if not math.isnan(logprob)]
-    for token, probability in told:
+    listed = [(token, math.exp(min(logprob, 0.0))) for token, logprob in tokens if not math.isnan(logprob)]
+    for token, probability in listed:
         choice = choice_of(token, choices)
         if choice is not None:
             mass[choice] += probability
-    if told and not all(mass.values()):
-        listed = [probability for _, probability in told]
-        untold = max(0.0, min(*listed, 1 - sum(listed)))
-        if untold > MOST_UNTOLD * (untold + sum(mass.values())):
+    if listed and not all(mass.values()):
+        probabilities = [probability for _, probability in listed]
+        most = max(0.0, min(*probabilities, 1 - sum(probabilities)))
+        if most > MOST_UNLISTED * (most + sum(mass.values())):
             return dict.fromkeys(choices, 0.0)
     return mass
 
 
 def choice_probabilities(masses: Mapping[str, float]) -> dict[str, float] | None:
-    """The probability of each choice among the choices; None if all of them together have under LEAST_MASS.
+    """The probability of each choice relative to their total; None if the total is under LEAST_MASS.
 
-    Of a model that is about to write something else, the ratio of two rare tokens says nothing.
+    If a model is about to write something else, the ratio of two rare tokens is meaningless.
     """
     total = sum(masses.values())
     return {choice: mass / total for choice, mass in masses.items()} if total >= LEAST_MASS else None
@@ -61,10 +62,10 @@ def choice_probabilities(masses: Mapping[str, float]) -> dict[str, float] | None
 def key_probabilities(
     masses: Mapping[str, Mapping[str, float]], choices: Sequence[str]
 ) -> tuple[dict[str, float] | None, float | None]:
-    """The probability of the first choice by key, and the least mass of all keys; None where no key has any.
+    """The probability of the first choice by key, and the smallest total of any key; None if no key has any.
 
-    A key whose choices have under LEAST_MASS together is left out.
+    Keys whose choices have a total under LEAST_MASS are left out.
     """
-    told = {key: probabilities for key, each in masses.items() if (probabilities := choice_probabilities(each))}
+    found = {key: probabilities for key, each in masses.items() if (probabilities := choice_probabilities(each))}
     least = min((sum(each.values()) for each in masses.values()), default=None)
-    return {key: each[choices[0]] for key, each in told.items()} or None, least
+    return {key: each[choices[0]] for key, each in found.items()} or None, least

@@ -1,7 +1,7 @@
-"""Where values stand in a text that a model has written or was given: in which of its tokens each begins.
+"""The positions of values in a text that a model has written or was given: the token in which each begins.
 
-A token can reach over the place where a value begins (a tab, or a colon and a space, may be one with what
-follows), and a tokenizer can cut a value in two: the place says what of the token stands before the value.
+A token can extend across the start of a value (a tab, or a colon and a space, may be merged with what follows),
+and a tokenizer can split a value. A position therefore includes the part of the token that precedes the value.
 """
 
 import math
@@ -15,20 +15,20 @@ from pipeline.llm.choices import choice_masses
 
 _VALUE = re.compile(r'"(\w+)"\s*:\s*"?')
 _AROUND = " \t\r\n\"'\u0120\u2581"
-"""What may stand around a value in its token: white space, the marks for it, and quotes."""
+"""Characters that may surround a value within its token: white space, its markers, and quotes."""
 
 
 class Place(NamedTuple):
-    """The token in which a value begins, and what of it stands before the value."""
+    """The token in which a value begins, and the part of that token before the value."""
 
     token: int
     lead: str
 
 
 def value_places(pieces: Sequence[str]) -> dict[str, Place]:
-    """Where the values of a JSON object begin, by key; of a key that stands there twice, or last, none.
+    """Where the values of a JSON object begin, by key, without keys that occur twice or end the text.
 
-    `pieces` are the texts of the tokens one after another.
+    `pieces` are the texts of the tokens in order.
     """
     found: dict[str, list[int]] = {}
     for match in _VALUE.finditer("".join(pieces)):
@@ -39,7 +39,7 @@ def value_places(pieces: Sequence[str]) -> dict[str, Place]:
 
 
 def blank_places(pieces: Sequence[str], blank: str, n: int) -> list[Place] | None:
-    """Where the last n blanks are: each after the white space that begins the blank; None if there are fewer."""
+    """The positions of the last n blanks, after each blank's leading white space; None if there are fewer."""
     begins = [match.start() for match in re.finditer(re.escape(blank), "".join(pieces))][-n:]
     ends = list(accumulate(map(len, pieces)))
     n_white = len(blank) - len(blank.lstrip())
@@ -49,9 +49,9 @@ def blank_places(pieces: Sequence[str], blank: str, n: int) -> list[Place] | Non
 def number_masses(
     tokens: Iterable[tuple[str, float]], choices: Sequence[str], lead: str = ""
 ) -> dict[str, float]:
-    """How probable each choice is in a place, by the (token, log-probability) pairs that came back for its token.
+    """The probability of each choice at a position, from the (token, log-probability) pairs of its token.
 
-    Only a token that is a choice whole, behind the lead, counts: of "10" the token "1" is none.
+    Only tokens that are an entire choice after the lead count: the token "1" does not count for "10".
     """
     masses: dict[str, float] = {}
     for token, logprob in tokens:
@@ -62,7 +62,7 @@ def number_masses(
 
 
 def word_masses(tokens: Iterable[tuple[str, float]], choices: Sequence[str], lead: str = "") -> dict[str, float]:
-    """The same where choices are words, of which a token may be the beginning."""
+    """As `number_masses`, for choices that are words: a token may be the beginning of one."""
     behind = [
         (token.removeprefix(lead).strip(_AROUND), logprob)
         for token, logprob in tokens
@@ -72,12 +72,12 @@ def word_masses(tokens: Iterable[tuple[str, float]], choices: Sequence[str], lea
 
 
 def expected_value(masses: Mapping[str, float]) -> float | None:
-    """The mean of choices that are numbers, over those that were found; None where none was."""
+    """The mean of choices that are numbers, over those found; None if none was found."""
     total = sum(masses.values())
     return sum(int(choice) * mass for choice, mass in masses.items()) / total if total > 0 else None
 
 
 def _place(pieces: Sequence[str], ends: Sequence[int], at: int) -> Place:
-    """The place of a value that begins at this character; after the last token if there is none."""
+    """The position of a value that begins at this character; after the last token if it is past the end."""
     token = bisect_right(ends, at)
     return Place(token, pieces[token][: at - ends[token] + len(pieces[token])] if token < len(pieces) else "")

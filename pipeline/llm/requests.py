@@ -1,7 +1,7 @@
-"""What is asked of a language model, and what comes back: values only, no transport.
+"""Requests to a language model and their answers: values only, no transport.
 
-A request is known by its content. Two stages that ask the same model the same thing share one answer,
-whatever they ask it for.
+A request is identified by its content. Two stages that ask the same model the same question share one answer,
+whatever its purpose.
 """
 
 import hashlib
@@ -16,13 +16,17 @@ _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 Role = Literal["system", "user", "assistant"]
 
 Status = Literal["ok", "refused", "truncated", "too_long", "http_error", "budget"]
-"""What the transport knows. `unparsed` is decided by whoever reads the text."""
+"""As seen by the transport. Whether a text is `unparsed` is decided where it is read."""
+
+Wanted = Literal["choice", "keys", "values", "text"]
+"""What is read from an answer: probabilities at the first token or at each key, values of blanks, or the text."""
 
 FAILED: tuple[Status, ...] = ("http_error", "budget")
-"""Nothing came back, so the next run asks again; every other status is final."""
+"""No answer came back, so the next run asks again; every other status is final."""
 
 UNANSWERED: tuple[Status, ...] = (*FAILED, "too_long")
-"""Not of the model: no other draw brings more, and nothing is paid unless tokens were counted."""
+"""Statuses not caused by the model: another draw would not help, and nothing is charged unless tokens were
+counted."""
 
 
 class Message(NamedTuple):
@@ -37,25 +41,24 @@ class Request:
     """One question to one model.
 
     Attributes:
-        purpose: What the answer is for (`explain`, `detection`, …); like sae and feature, only written down.
+        purpose: What the answer is for (`explain`, `detection`, …); like sae and feature, it is only recorded.
         sae: The SAE's name in the config.
         feature: Index of the feature in its SAE.
         model: The model's name as the endpoint knows it.
         messages: The chat so far; the model writes the next turn.
-        max_tokens: Tokens of that turn at most.
-        temperature: 0 takes the most probable token each time.
-        choices: Short answers (`Yes`, `No`) whose probabilities at the first token are wanted.
-        keys: The answer is a JSON object with these keys, the value of each one of the choices: the probability of
-            the first choice is wanted for each, at its own token.
-        repeats: The request whose answer could not be used, so that this draw of it is asked for; only written
-            down.
-        blank: The last message is the model's own, and nothing is written behind it: where this text stands in it,
-            the expected value of the choices, which are numbers, is wanted in its place (behind its white space).
-        stop: Texts at which the model's turn ends; they are not part of the answer.
-        draw: Number of the draw, where the same question is put several times.
-        schema: JSON schema of the answer, for servers that hold a model to one; the prompt asks for it as well.
-        reasoning_tokens: Room for thinking before the answer, beside `max_tokens`.
-        reasoning_effort: How much the model is to think, in the server's words (`low`); None says nothing of it.
+        max_tokens: Maximum length of that turn.
+        temperature: Sampling temperature; 0 takes the most probable token.
+        choices: Short answers (`Yes`, `No`) whose probabilities at the first token are requested.
+        keys: Keys of the JSON object that is the answer. Each value is one of the choices, and the probability of
+            the first choice is requested at each value's token.
+        repeats: The request whose answer could not be used, if this is another draw of it; only recorded.
+        blank: A text in the last message, which is the model's own and complete. At each of its occurrences (after
+            its leading white space) the expected value of the choices, which are numbers, is requested.
+        stop: Stop sequences; they are not part of the answer.
+        draw: Number of the draw if the same question is asked several times.
+        schema: JSON schema of the answer, for servers that enforce one; the prompt asks for it as well.
+        reasoning_tokens: Tokens allowed for reasoning before the answer, in addition to `max_tokens`.
+        reasoning_effort: How much the model should reason, in the server's words (`low`); None does not set it.
     """
 
     purpose: str
@@ -77,37 +80,47 @@ class Request:
 
     @property
     def n_blanks(self) -> int:
-        """Places of the last message in which a value is wanted."""
+        """Number of blanks in the last message."""
         return self.messages[-1].content.count(self.blank) if self.blank else 0
 
     @property
+    def wanted(self) -> Wanted:
+        """What is read from the answer: only the text if the model reasons first, as its first tokens are then
+        not the answer."""
+        if self.blank is not None:
+            return "values"
+        if self.thinks or not self.choices:
+            return "text"
+        return "keys" if self.keys else "choice"
+
+    @property
     def is_choice(self) -> bool:
-        """Whether the first token is the whole answer, one of the choices."""
+        """Whether the answer should be one of the choices and nothing else."""
         return bool(self.choices) and not (self.keys or self.blank)
 
     @property
     def most_written(self) -> int:
-        """Tokens that a model in this process writes at most: none where it only reads."""
-        return 0 if self.is_choice or self.blank else self.most_tokens
+        """Maximum tokens that a model in this process writes: 0 if it only reads."""
+        return 0 if self.wanted in {"choice", "values"} else self.most_tokens
 
     @property
     def most_tokens(self) -> int:
-        """Tokens that the model may write, thinking included."""
+        """Maximum tokens that the model may write, reasoning included."""
         return self.max_tokens + self.reasoning_tokens
 
     @property
     def thinks(self) -> bool:
-        """Whether the model is meant to think: its first token and its first line are no answer then."""
+        """Whether the model is set to reason: then neither its first token nor its first line is the answer."""
         return self.reasoning_tokens > 0 or self.reasoning_effort not in {None, "none"}
 
     @property
     def sent_stop(self) -> tuple[str, ...]:
-        """The stops; none for a model that thinks, whose thoughts would end at them."""
+        """The stop sequences; none for a model that reasons, because they would cut its reasoning."""
         return () if self.thinks else self.stop
 
     @cached_property
     def request_id(self) -> str:
-        """SHA-256 of what the model is asked, 32 hex digits; what the answer is for does not count."""
+        """SHA-256 of what the model is asked, 32 hex digits; the purpose is not included."""
         schema = None if self.schema is None else _canonical(self.schema)
         before, after = _around_messages(
             self.model,
@@ -142,7 +155,8 @@ def _around_messages(
     keys: tuple[str, ...],
     blank: str | None,
 ) -> "tuple[hashlib._Hash, bytes]":
-    """The hash of a request's canonical JSON up to its messages, and the JSON after: many requests share both."""
+    """The hash of a request's canonical JSON up to its messages, and the JSON after them; many requests share
+    both."""
     content: dict[str, Any] = {
         "model": model,
         "messages": None,
@@ -152,7 +166,7 @@ def _around_messages(
         "stop": stop,
         "draw": draw,
     }
-    # What is not set does not count, so that ids are what they were before there was such a thing.
+    # Unset fields are not included, so that adding a field does not change existing ids.
     if schema is not None:
         content["schema"] = json.loads(schema)
     if reasoning_tokens:
@@ -172,25 +186,25 @@ class Answer:
     """The outcome of a request.
 
     Attributes:
-        request_id: The request's.
-        status: What the transport says of it.
-        text: What the model wrote, raw; null where nothing came.
-        probabilities: By choice, summing to 1; of a request with keys by key that of the first choice, without the
-            keys for which there is none; null where the server gave nothing that they could be read from.
-        choice_mass: Probability that the first token begins any of the choices, of which they are shares; of a
-            request with keys or blanks the least of its places.
-        values: For each blank of the request the expected value of its choices; null where one of them has none.
-        resolved_model: The model that the server says it ran.
-        finish_reason: The server's word for why the model stopped.
-        attempts: Requests sent, the successful one included.
-        prompt_tokens: Tokens of the whole prompt, of all attempts that the server counted together.
-        cached_tokens: Those of them that were not computed anew.
-        completion_tokens: Tokens written, thinking included.
-        reasoning_tokens: Those of them that were thinking.
-        duration_ms: From the first attempt to the answer, waiting included.
-        requested_at: When it was first sent, ISO 8601 in UTC.
-        error: What went wrong, in a few words; never a key.
-        batch_id: The provider's batch that it came in, which is cheaper; None where it was asked for by itself.
+        request_id: The request's id.
+        status: The outcome as seen by the transport.
+        text: The model's raw text; null if there is none.
+        probabilities: Probability of each choice, summing to 1. For a request with keys: by key, the probability
+            of the first choice, without keys that have none. Null if the server gave no usable log-probabilities.
+        choice_mass: Total probability that the first token begins any choice; `probabilities` are relative to it.
+            For a request with keys or blanks, the smallest over all of them.
+        values: The expected value of the choices at each blank; null if any blank has none.
+        resolved_model: The model that the server reports.
+        finish_reason: Why the model stopped, in the server's words.
+        attempts: Requests sent, including the successful one.
+        prompt_tokens: Tokens of the prompt, summed over all attempts that reported them.
+        cached_tokens: Prompt tokens read from a cache.
+        completion_tokens: Tokens written, reasoning included.
+        reasoning_tokens: Completion tokens that were reasoning.
+        duration_ms: Time from the first attempt to the answer, waiting included.
+        requested_at: Time of the first attempt, ISO 8601 in UTC.
+        error: What went wrong, in a few words; never contains a key.
+        batch_id: The provider's batch that it came in, at a lower price; None for an ordinary request.
     """
 
     request_id: str
@@ -213,18 +227,19 @@ class Answer:
 
     @property
     def is_unsent(self) -> bool:
-        """Whether the server of that day could not be asked this: it costs nothing, and no model has refused."""
+        """Whether it was not sent because the server could not answer it: nothing was charged, and no model
+        refused."""
         return self.status == "refused" and self.attempts == 0
 
 
 class Client(Protocol):
-    """Whatever can answer requests: an endpoint, a model in this process, a fake in a test."""
+    """Answers requests: an endpoint, a model in this process, or a fake in a test."""
 
     def answer(self, requests: Sequence[Request]) -> Iterator[Sequence[Answer]]:
-        """One answer a request, as they arrive: those that have come together at a time.
+        """One answer per request, in groups as they arrive.
 
-        Whoever asks for the next has recorded the last, and until then its requests count as in flight: a process
-        that is killed has no more answers to lose than it may have requests in flight.
+        By asking for the next group, the caller confirms that it has recorded the last one. Until then its
+        requests count as in flight, so a killed process loses no more answers than it may have requests in flight.
 
         Raises:
             ConfigError: No request can succeed as things are configured (key, model name, address).

@@ -1,25 +1,27 @@
-"""What a model says in the end: its text without its thoughts and without the marks of Markdown around them.
+"""A model's final text: without its reasoning and without Markdown markup.
 
-Explanations and answers are read from this, never searched for in the whole: what stands in a thought is a draft.
+Explanations and answers are read from this text alone, because what occurs in the reasoning is a draft.
 """
 
 import re
+from collections.abc import Sequence
 
 THOUGHT = "(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection)"
-"""Tags of thoughts: of Qwen and DeepSeek (think), Claude-like prompts (thinking), Gemini, Seed-OSS and others."""
+"""Tag names around reasoning: Qwen and DeepSeek (think), Claude-like prompts (thinking), Gemini, Seed-OSS, …"""
 
-# And Magistral's and Kimi's. Behind a quote or a backtick it is spoken of: features fire on such tokens too.
+# And those of Magistral and Kimi. After a quote or a backtick a tag is only mentioned: features fire on such
+# tokens.
 _TAG = re.compile(rf"(?<![\"'`“])(?:<(/?){THOUGHT}>|\[(/?)THINK\]|◁(/?)think▷)")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)(?:[a-z]*|JSON)[ \t]*$", re.MULTILINE)
 _FENCED_LINE = re.compile(r"^[ \t]*```([^`\n]+)```[ \t]*$", re.MULTILINE)
-# As in Markdown not within a word (2**3**4), and not next to a quote ("__init__"), which is a token's text.
+# As in Markdown, not within a word (2**3**4); and not next to a quote ("__init__"), where it is a token's text.
 _EMPHASIS = re.compile(r"(?<![\w*\"'`])(\*{1,3}|_{1,3})(?=[^\s*_])(.+?)(?<=[^\s*_])\1(?![\w*\"'`])")
 
 
 def final_text(text: str) -> str | None:
-    """The text without closed thoughts, code fences and emphasis; None if it ends in a thought.
+    """The text without closed reasoning, code fences and emphasis; None if it ends within reasoning.
 
-    Thoughts may hold others. Where only the end of one stands, its beginning was in the model's chat template.
+    Tags may be nested. If only a closing tag occurs, the opening one was in the model's chat template.
     """
     kept: list[str] = []
     depth = place = 0
@@ -41,6 +43,12 @@ def final_text(text: str) -> str | None:
     return plain.strip()
 
 
+def before_stop(text: str | None, stops: Sequence[str]) -> str:
+    """A text up to its first stop sequence, after leading white space is removed."""
+    rest = (text or "").lstrip()
+    return rest[: min((end for stop in stops if (end := rest.find(stop)) >= 0), default=len(rest))]
+
+
 def has_thoughts(text: str) -> bool:
-    """Whether a thought begins or ends in a text."""
+    """Whether a text contains an opening or closing tag of reasoning."""
     return _TAG.search(text) is not None

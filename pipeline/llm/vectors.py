@@ -1,6 +1,6 @@
-"""Embeddings of texts: how a request asks for one, and how an answer holds it.
+"""Embeddings of texts: their requests, and how an answer stores a vector.
 
-A vector is kept as text: of length 1, in float16, 2 bytes a number, base64.
+A vector is stored as text: normalised to length 1, float16, base64.
 """
 
 import base64
@@ -13,14 +13,14 @@ from pipeline.llm.requests import Message, Request
 
 
 def embedding_request(sae: str, feature: int, model: str, text: str) -> Request:
-    """The request for a text's vector. No server takes an empty text: a space stands for it."""
+    """The request for a text's vector. An empty text becomes a space, because no server accepts it."""
     return Request("embedding", sae, feature, model, (Message("user", text or " "),), max_tokens=0)
 
 
 def packed(values: Sequence[float]) -> str:
-    """A vector's direction; a cosine of two that were packed is off by less than 0.001.
+    """A vector's direction; cosines of packed vectors are off by less than 0.001.
 
-    Raises ValueError for what has none: a vector that is empty, all zero, or not of finite numbers.
+    Raises ValueError if it has no direction: an empty or all-zero vector, or one with values that are not finite.
     """
     vector = np.asarray(values, np.float64)
     length = np.linalg.norm(vector) if vector.ndim == 1 and vector.size else 0.0
@@ -30,7 +30,7 @@ def packed(values: Sequence[float]) -> str:
 
 
 def unpacked(text: str) -> NDArray[np.float32] | None:
-    """The vector, float32 [width], of length 1; None where the text is none."""
+    """The vector, float32 [width], of length 1; None if the text is not a vector."""
     try:
         vector = np.frombuffer(base64.b64decode(text, validate=True), "<f2").astype(np.float32)
     except ValueError:

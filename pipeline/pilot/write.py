@@ -114,12 +114,21 @@ def _open_scorers(lake: Lake, sae: str) -> set[str]:
     return {*rows["scorer"]}
 
 
+def features_to_ask(lake: Lake, sae: str, selected: pa.Table) -> pa.Table:
+    """The pilot's features among `selected`, rows of `selected_features`; none once the pilot is done."""
+    if lake.has("scorer_rhos", sae=sae) and not is_pilot_open(lake, sae):
+        return selected.slice(0, 0)
+    return read_rows(lake, "pilot_features", sae=sae, given=_before_pilot(selected))
+
+
+def _before_pilot(selected: pa.Table) -> Tables:
+    """The tables that a pilot does not read from the lake: those that its own result is about to change."""
+    return {"selected_features": selected, "scorer_rhos": TABLES["scorer_rhos"].schema.empty_table()}
+
+
 def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:
     """The tables of the pilot's features up to their explanations, by batch."""
-    given = {
-        "selected_features": select_features(lake, sae),  # the current one: versions do not include it
-        "scorer_rhos": TABLES["scorer_rhos"].schema.empty_table(),
-    }
+    given = _before_pilot(select_features(lake, sae))  # the current selection: versions do not include it
     drawn = read_rows(lake, "pilot_features", sae=sae, given=given)
     batches = {}
     for batch in dict.fromkeys(drawn["batch"].to_pylist()):

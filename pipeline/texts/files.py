@@ -83,11 +83,15 @@ def source_files(source: FileTexts, among: Collection[str] = ()) -> list[CorpusF
 
 
 def relative_names(files: Sequence[Path], among: Iterable[Path] = ()) -> dict[Path, str]:
-    """Each file's path relative to the common folder of all files (or of those `among` them)."""
+    """Each file's path relative to the common folder of all files (or of those `among` them).
+
+    Bytes of a name that are not UTF-8 are escaped, because tables hold text.
+    """
     if not files:
         return {}
     root = os.path.commonpath([path.absolute().parent for path in list(among) or files])
-    return {path: Path(os.path.relpath(path.absolute(), root)).as_posix() for path in files}
+    named = {path: Path(os.path.relpath(path.absolute(), root)).as_posix() for path in files}
+    return {path: name.encode(errors="backslashreplace").decode() for path, name in named.items()}
 
 
 def _remote_files(source: FileTexts, among: Collection[str]) -> list[CorpusFile]:

@@ -245,14 +245,18 @@ def _row_text(source: FileTexts | HubTexts, row: dict[str, Any], name: str, unit
 
 def _text(value: Any) -> str:
     if not isinstance(value, str):
-        raise ValueError(f"is {type(value).__name__}, not text")
+        raise ValueError(f"is {_kind(value)}, not text")
     # JSON can hold half a surrogate pair, which is not text; it becomes U+FFFD.
     return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+def _kind(value: Any) -> str:
+    return "null" if value is None else type(value).__name__
+
+
 def _list(value: Any) -> list[Any]:
     if not isinstance(value, list):
-        raise ValueError(f"is {type(value).__name__}, not a list")
+        raise ValueError(f"is {_kind(value)}, not a list")
     return value
 
 

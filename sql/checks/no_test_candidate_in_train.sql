@@ -1,58 +1,72 @@
 -- One row per test candidate slot that contains a whole run of tokens found in a train document or, if it is
 -- shorter than a run, that occurs there whole.
--- This compares the token lists themselves, not the hashes that make `slots`; but only where four of their tokens
--- match, so that no list is made for every position of the corpus.
-with slot_tokens as (
+-- This compares the tokens themselves, not the hashes that make `slots`; but only where four of them match, so that
+-- no list is made for every position of the corpus. No list is cut from a document: that copies the document.
+with test_runs as (
+    -- The four are among a run's first p tokens, p the largest power of two up to its length.
     select
         slots.context_id,
         slots.start,
-        slots.n_tokens,
+        documents.first_context_id,
         (slots.context_id - documents.first_context_id) * ($corpus_context_length - $corpus_prepend_bos::int)
-        + slots.start - $corpus_prepend_bos::int as place,
-        documents.token_ids
+        + slots.start - $corpus_prepend_bos::int
+        + unnest(range(greatest(slots.n_tokens - $sampling_copied_run_tokens, 0) + 1)) as place,
+        least(slots.n_tokens, $sampling_copied_run_tokens) as n_tokens,
+        1 << (length(bin(least(slots.n_tokens, $sampling_copied_run_tokens))) - 1) as n_first
     from slots
     join documents using (doc_id)
     where slots.role = 'test' and slots.is_candidate
 ),
-test_runs as (
+four_tokens as (
     select
-        context_id,
-        start,
-        unnest(range(greatest(n_tokens - $sampling_copied_run_tokens, 0) + 1)) as skipped,
-        token_ids[
-            place + skipped + 1 : place + skipped + least(n_tokens, $sampling_copied_run_tokens)
-        ] as run
-    from slot_tokens
-),
-sized as (
-    -- The four are taken from the first p tokens, p the largest power of two up to the slot's length.
-    select *, 1 << (length(bin(len(run))) - 1) as n_first from test_runs
-),
-test_keys as (
-    select
-        *,
-        hash(run[1], run[n_first // 3 + 1], run[2 * n_first // 3 + 1], run[n_first]) as four
-    from sized
-),
-train_places as (
-    select
+        documents.first_context_id,
+        documents.role,
         sizes.n_first,
-        documents.token_ids,
-        generate_subscripts(documents.token_ids, 1) as place,
+        unnest(range(len(documents.token_ids))) as place,
         unnest(documents.token_ids) as one,
         unnest(documents.token_ids[sizes.n_first // 3 + 1 :]) as two,
         unnest(documents.token_ids[2 * sizes.n_first // 3 + 1 :]) as three,
         unnest(documents.token_ids[sizes.n_first :]) as four
     from documents
-    cross join (select distinct n_first from test_keys) as sizes
-    where documents.role = 'train'
+    cross join (select distinct n_first from test_runs) as sizes
 ),
-train_keys as (
-    select n_first, token_ids, place, hash(one, two, three, four) as four
-    from train_places
+keys as (
+    select first_context_id, role, n_first, place, hash(one, two, three, four) as four
+    from four_tokens
     where four is not null
+),
+test_keys as (
+    select test_runs.*, keys.four
+    from test_runs
+    join keys using (first_context_id, place, n_first)
+),
+met as (
+    select
+        test_keys.context_id,
+        test_keys.start,
+        test_keys.n_tokens,
+        [test_keys.first_context_id, test_keys.place] as test_place,
+        [keys.first_context_id, keys.place] as train_place
+    from keys
+    join test_keys using (n_first, four)
+    where keys.role = 'train'
+),
+places as (
+    select distinct n_tokens, unnest([test_place, train_place]) as begins from met
+),
+runs as (
+    -- A run that would pass its document's end is shorter than the others.
+    select places.begins, places.n_tokens, list(placed_tokens.token_id order by placed_tokens.place) as run
+    from (select *, unnest(range(begins[2], begins[2] + n_tokens)) as place from places) as places
+    join (
+        select first_context_id, unnest(token_ids) as token_id, unnest(range(len(token_ids))) as place
+        from documents
+    ) as placed_tokens
+        on placed_tokens.first_context_id = places.begins[1] and placed_tokens.place = places.place
+    group by places.begins, places.n_tokens
 )
-select distinct test_keys.context_id, test_keys.start
-from train_keys
-join test_keys using (n_first, four)
-where train_keys.token_ids[train_keys.place : train_keys.place + len(test_keys.run) - 1] = test_keys.run
+select distinct met.context_id, met.start
+from met
+join runs as test_side on test_side.begins = met.test_place and test_side.n_tokens = met.n_tokens
+join runs as train_side on train_side.begins = met.train_place and train_side.n_tokens = met.n_tokens
+where test_side.run = train_side.run

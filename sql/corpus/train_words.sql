@@ -5,25 +5,32 @@ with widths as (
     select $corpus_context_length - $corpus_prepend_bos::int as width, $corpus_prepend_bos::int as n_before
 ),
 placed_tokens as (
-    -- Without position 0 of each context.
-    select token_id
+    select
+        first_context_id + place // width as context_id,
+        place % width + n_before as position,
+        token_id
     from (
-        select unnest(token_ids) as token_id, unnest(range(len(token_ids))) as place
+        select first_context_id, unnest(token_ids) as token_id, unnest(range(n_tokens)) as place
         from documents
         where role = 'train'
     )
     cross join widths
-    where place % width + n_before > 0
+),
+context_tokens as (
+    -- A slot is cut from its context: from its document, that would copy the document for each slot.
+    select context_id, list(token_id order by position) as token_ids
+    from placed_tokens
+    group by context_id
 ),
 slot_tokens as (
     select
         slots.context_id,
         slots.start,
-        (slots.context_id - documents.first_context_id) * width + slots.start - n_before as first,
-        unnest(documents.token_ids[first + 1 : first + slots.n_tokens]) as token_id,
+        unnest(context_tokens.token_ids[slots.start - n_before + 1 : slots.start - n_before + slots.n_tokens])
+            as token_id,
         unnest(range(slots.n_tokens)) as place
     from slots
-    join documents using (doc_id)
+    join context_tokens using (context_id)
     cross join widths
     where slots.role = 'train' and slots.is_candidate
 ),
@@ -43,6 +50,7 @@ slot_words as (
 select 'token' as kind, token_pieces.token as word, count(*) as n
 from placed_tokens
 join token_pieces using (token_id)
+where placed_tokens.position > 0
 group by token_pieces.token
 union all
 select 'word' as kind, word, count(*) as n

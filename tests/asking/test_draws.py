@@ -4,11 +4,12 @@ import json
 import threading
 from collections import Counter
 
+from llm import client_of
 from llm.oracle import Oracle, Reply, last_message
 
 from pipeline.asking.draws import ask_draws
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.server.client import OpenAIClient, not_given
+from pipeline.llm.server.client import not_given
 
 USELESS = [Reply(fault="refuse"), Reply("cut", fault="truncate"), Reply("nonsense")]
 
@@ -32,7 +33,7 @@ def useless_at_first():
 
 def drawn(folder, oracle, max_draws):
     with Ledger(folder, "predictions", "s", 0, 0) as ledger:
-        client = OpenAIClient(oracle.base_url, None, max_attempts=1)
+        client = client_of(oracle.base_url, None, max_attempts=1)
         counting = ask_draws(
             lambda some: ask(ledger, client, some), questions(), max_draws, lambda _, answer: "draw" in answer.text
         )
@@ -79,7 +80,7 @@ def test_a_draw_that_failed_on_its_way_is_asked_again_before_the_next(tmp_path):
         request = questions(1)
         for expected in ("http_error", "ok"):
             with Ledger(tmp_path, "predictions", "s", 0, 0) as ledger:
-                client = OpenAIClient(oracle.base_url, None, max_attempts=1)
+                client = client_of(oracle.base_url, None, max_attempts=1)
                 [answer] = ask_draws(
                     lambda some: ask(ledger, client, some), request, 5, lambda _, answer: "draw" in answer.text  # noqa: B023
                 ).values()

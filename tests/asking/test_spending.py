@@ -8,7 +8,7 @@ from tiny import open_lake, rows_of
 
 from pipeline.asking.batches import BatchAsker, ToAsk
 from pipeline.asking.roles import Role, role_of
-from pipeline.asking.spending import budget_sentence, open_budget, prices_of_paid
+from pipeline.asking.spending import budget_sentence, check_prices, open_budget, prices_of_paid, spent_budget
 from pipeline.config import Config
 from pipeline.llm import Answer, Ledger, Message, Request
 from pipeline.llm.ledger.budget import most_usd
@@ -61,3 +61,14 @@ def test_of_two_models_of_one_name_the_one_in_this_process_costs_nothing(
             asker.ask(name, [ToAsk(request, lambda answer: True, "Yes")])
     costs = {row["purpose"]: row["cost_usd"] for row in rows_of(lake, "from llm_requests")}
     assert costs == {"detection": 0.0, "detection@paid": 12.0}
+
+
+def test_what_is_spent_needs_no_price_of_a_model_that_nothing_asks(
+    make_experiment: Make, budget: dict[str, object]
+) -> None:
+    """The scorer has no model of its own: detection asks one of `scoring.models`."""
+    scoring = {"provider": "openai", "scorers": ["detection@paid"], "models": {"paid": {"model": "dear"}}}
+    config = make_experiment(scoring=scoring, budget=budget)
+    check_prices(config)
+    assert budget_sentence(config) == "Budget: 0.0000 of 1,000 USD are spent (budget.max_usd)."
+    assert spent_budget(config) is None

@@ -147,6 +147,39 @@ def test_output_that_is_cut_by_head_ends_quietly() -> None:
     assert (done.stdout, done.stderr) == ("row", "")
 
 
+def shell(prints: str, line: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run `sql` in a shell's line ({}: it), with a function in its place."""
+    code = f"from assets.command import commands, main; commands.commands['sql'].callback = {prints}; main()"
+    command = line.replace("{}", f'"{sys.executable}" -c "{code}" sql')
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
+    )
+
+
+def test_tables_that_are_cut_by_head_end_quietly() -> None:
+    prints = "lambda **given: [__import__('rich.console').console.Console().print('row') for _ in range(100000)]"
+    done = shell(prints, "{} | head -n 1")
+    assert (done.returncode, done.stdout, done.stderr) == (141, "row\n", "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_no_harm(closed: str) -> None:
+    prints = "lambda **given: print(len(__import__('sys').stdin.read()), 'read')"
+    done = shell(prints, f"{{}} {closed} || echo failed")
+    assert (done.stdout, done.stderr) == ("" if ">&-" in closed.replace("2>&-", "") else "0 read\n", "")
+
+
+def test_what_a_terminal_cannot_show_is_spelled() -> None:
+    done = shell("lambda **given: print('\u65e5 \u00e9')", "{}", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\u65e5 \\xe9\n", "")
+
+
+def test_control_characters_in_what_is_wrong_are_spelled(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["estimate", "\x1b[2Jno\udcff.yaml"]) == 2
+    assert capsys.readouterr().err.startswith("error: no config file '\\x1b[2Jno\\udcff.yaml'")
+
+
 def test_a_text_is_asked_for_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["fires", "config/demo.yaml", "  "]) == 2
     assert 'make fires TEXT="…"' in capsys.readouterr().err

@@ -101,6 +101,8 @@ def test_a_mapped_file_takes_its_room_before_it_is_written(small_disk: Path) -> 
         (duckdb.IOException("IO Error: Cannot open file: Input/output error"), "DuckDB: IO Error"),
         (OSError("IO Error: Could not write file: No space left on device"), "the disk is full"),
         (OSError(errno.EFBIG, "File too large", "/lake"), "cannot be read or written"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/lake"), "cannot be read or written"),
+        (RuntimeError("Could not determine home directory."), "begins with ~"),
         (RuntimeError("Query interrupted"), "stopped"),
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate"), "machine.memory_limit"),
         (RuntimeError("cannot cache function 'f': no locator available"), "NUMBA_CACHE_DIR"),

@@ -195,6 +195,9 @@ def test_a_key_without_a_value_is_said_to_be_empty(tmp_path):
          ), ("21 windows", "draws_per_decile keeps 20; set it to 3")),
         (lambda values: values.update(sampling=[1]), ("'sampling'",)),
         (lambda values: values.update(name="a/b"), ("'name'", "'a/b'")),
+        (lambda values: values.update(name=2024), ("'name': it is text", "needs quotes", "2024")),
+        (lambda values: values.update(seed=2**63), ("'seed'", "less than")),
+        (lambda values: values.update(machine={"memory_limit": "lots"}), ("'machine.memory_limit'", "'lots'")),
         (lambda values: values["saes"][0].update(name="a/b"), ("'saes.0.name'", "'a/b'")),
         (
             lambda values: values["corpus"]["sources"][0].update(kind="csv"),

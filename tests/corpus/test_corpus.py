@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -120,7 +121,7 @@ def test_blank_json_lines_are_passed_over(tmp_path):
         ('["text"]', "is not a JSON object"),
         ('{"txt": "x"}', "has no 'text'; nearest: 'txt'"),
         ('{"text": 5}', "'text' is int, not text"),
-        ('{"text": null}', "'text' is NoneType, not text"),
+        ('{"text": null}', "'text' is null, not text"),
     ],
 )
 def test_a_bad_json_line_is_named_by_file_and_line(tmp_path, line, reason):
@@ -154,7 +155,7 @@ def test_a_parquet_file_that_lacks_the_column_is_named_with_the_nearest(tmp_path
 def test_a_null_in_a_parquet_row_is_named_by_its_row(tmp_path):
     path = tmp_path / "a.parquet"
     pq.write_table(pa.table({"text": ["x", None]}), path)
-    assert f"'{path}', row 2: 'text' is NoneType" in refusal(files(path, "parquet"))
+    assert f"'{path}', row 2: 'text' is null" in refusal(files(path, "parquet"))
 
 
 def test_a_parquet_row_that_is_no_utf_8_is_named_and_the_others_are_read(tmp_path):
@@ -456,6 +457,14 @@ def test_bad_files_are_left_out_named_and_counted(make_experiment, tmp_path, cap
         assert name in record.getMessage()
 
 
+def test_a_file_whose_name_is_no_utf_8_is_read_and_its_name_is_spelled(make_experiment, tmp_path):
+    folder = write_corpus(tmp_path / "texts")
+    (folder / "0000.txt").rename(folder / os.fsdecode(b"\xff.txt"))
+    lake = open_lake(make_experiment(corpus={"sources": [{"kind": "text", "path": str(folder)}]}))
+    write_documents(lake)
+    assert "\\udcff.txt" in {row["unit"] for row in rows_of(lake, "from documents")}
+
+
 def test_a_bad_file_stops_the_run_where_the_config_says_so(make_experiment, tmp_path):
     source = {"kind": "text", "path": str(bad_files(tmp_path / "texts"))}
     lake = open_lake(make_experiment(corpus={"sources": [source], "unreadable": "stop"}))
@@ -479,7 +488,7 @@ def test_bad_rows_are_left_out_named_and_counted(make_experiment, tmp_path, capl
         published = write_documents(lake)
     assert published.n_rows == 20
     assert (published.figures["unreadable"], published.figures["empty"]) == (5, 1)
-    assert ("line 4 is not JSON" if kind == "jsonl" else "row 21: 'text' is NoneType") in caplog.text
+    assert ("line 4 is not JSON" if kind == "jsonl" else "row 21: 'text' is null") in caplog.text
 
 
 def test_a_corpus_that_begins_with_a_hundred_bad_rows_is_a_slip(tmp_path):

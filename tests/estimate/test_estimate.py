@@ -36,6 +36,7 @@ from pipeline.lake import Lake
 from pipeline.llm import Message
 from pipeline.llm.oracle.judges import literal
 from pipeline.make_table import make_table
+from pipeline.pilot.write import write_scorer_rhos
 from pipeline.preflight import preflight
 from pipeline.scorers.write import write_predictions
 from pipeline.summary import write_summary
@@ -134,6 +135,21 @@ def test_a_changed_selection_counts_before_the_table_is_made_again(make: Make) -
     assert set(estimated(one)["n_features"]) == {1}
 
 
+@pytest.mark.parametrize("left", [0, 1, 4])
+def test_of_a_batch_that_is_done_nothing_is_counted_that_a_run_would_not_ask(
+    make: Make, tmp_path: Path, left: int
+) -> None:
+    """As fewer features are selected, others would be controls of each other."""
+    with Oracle(TRUTH) as oracle:
+        explain_and_score(make(oracle.base_url, explaining={"controls": 2}))
+    selection = {"where": f"feature <> {left}"}
+    config = make("http://127.0.0.1:9", "fewer", tmp_path / "one", selection=selection, explaining={"controls": 2})
+    write_selected_features(open_lake(config), SAE)
+    assert not unfinished_batches(config)
+    rows = estimated(open_lake(config))
+    assert requests(rows) == {} and rows["known_requests"].sum() > 0
+
+
 def test_every_batch_of_a_run_is_counted_by_itself(make: Make) -> None:
     with Oracle(TRUTH) as oracle:
         config = make(oracle.base_url, selection={"batch_size": 1, "batches_per_run": 2})
@@ -186,6 +202,24 @@ def test_in_batches_it_costs_half_and_the_waits_are_said(make: Make, tmp_path: P
     for row in rows_of(lake, "from llm_requests where purpose <> 'probe'"):
         paid = 0.5 * (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
         assert row["cost_usd"] == pytest.approx(paid) and row["batch_id"] is not None
+
+
+@pytest.mark.parametrize("threshold", ["half", "controls"])
+def test_a_pilot_has_waits_of_its_own_and_asks_about_controls_once(make: Make, threshold: str) -> None:
+    with BatchOracle(TRUTH, ends=[End(n_looks=0)]) as oracle:
+        scoring = {"scorers": ["detection"], "pilot_features": 2, "threshold": threshold}
+        config = make(oracle.base_url, endpoint={"batch": True, "batch_poll_seconds": 0.01}, scoring=scoring)
+        before = estimated(open_lake(config))
+        write_scorer_rhos(open_lake(config), SAE)
+        amid = estimated(open_lake(config))
+        n_piloted = len(oracle.batches)
+        explain_and_score(config)
+        assert sum(requests(before).values()) == len(oracle.asked()) == len(set(oracle.asked()))
+    waits = {purpose: n for purpose, n in before.select("purpose", "batch_waits").iter_rows() if n}
+    thresholds = {"thresholds": 1} if threshold == "controls" else {}
+    assert waits == {"explain": 1, "detection": 2, **thresholds}  # of one explained feature, and rules
+    assert len(oracle.batches) == sum(waits.values()) == n_piloted + amid["batch_waits"].sum()
+    assert "thresholds" not in requests(amid)
 
 
 def test_without_a_price_dollars_are_unknown_and_the_rest_is_told(make: Make, tmp_path: Path) -> None:

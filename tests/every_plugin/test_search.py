@@ -177,6 +177,23 @@ def test_where_judging_failed_the_next_run_asks_again(searching: Lake) -> None:
             assert sum(row["is_chosen"] for row in rows) == 1
 
 
+@pytest.mark.parametrize("name", ["best_of_k", "refinement"])
+def test_one_judging_request_that_failed_leaves_the_choice_to_the_next_run(searching: Lake, name: str) -> None:
+    answering = model(drawn(PLANTS, ANIMALS_TOLD))
+
+    def failing_once(request: Request) -> Answer:
+        is_one = request.purpose == f"{name}_judging" and request.request_id < "1"
+        return Answer(request.request_id, "http_error") if is_one else answering(request)
+
+    rows, asked = explain(searching, name, failing_once)
+    assert 1 <= sum(each.request.request_id < "1" for each in asked.asked) < 20
+    [best] = [row for row in rows if row["is_chosen"]]
+    assert (best["status"], best["explanation"]) == ("http_error", None)
+    rows, _ = explain(searching, name, answering)
+    [best] = [row for row in rows if row["is_chosen"]]
+    assert best["status"] == "ok"
+
+
 def verdict(draw: int, fires: bool, said: bool | None, status: str = "ok") -> Verdict:
     return Verdict(f"x{draw}{fires}", [], [], draw, fires, said, status, None)
 
@@ -199,6 +216,8 @@ def test_what_cannot_be_used_is_chosen_only_where_nothing_can() -> None:
     failed, said = Explanation(0, None, "unparsed"), Explanation(0, "words", draw=1)
     assert [each.is_chosen for each in chosen([failed, said])] == [False, True]
     assert [each.is_chosen for each in chosen([failed, failed._replace(draw=1)])] == [True, False]
+    unanswered = Explanation(0, None, "budget", draw=2)
+    assert [each.is_chosen for each in chosen([failed, said, unanswered])] == [False, False, True]
     assert judged(said, (), Config.model_fields["scoring"].default).train_score is None
 
 

@@ -20,6 +20,7 @@ from pipeline.lake import LEDGER_FOLDER, Lake, objects, open_catalog
 from pipeline.lake.carrying import carry_over
 from pipeline.lake.leases import _take
 from pipeline.llm.ledger.answers import Ledger
+from pipeline.llm.provider_batches.journal import Journal
 from pipeline.llm.requests import Answer, Message, Request
 from pipeline.sources import SOURCES_FILE, fix_sources, fixing, open_sources
 from pipeline.tables import TABLES
@@ -69,6 +70,18 @@ def ledger(lake: Lake, first: int = 0, last: int = 9) -> Ledger:
     lake.fetched_lines(folder / "predictions" / "hand-set")
     assert lake.objects is not None
     return Ledger(folder, "predictions", "hand-set", first, last, seal=lake.objects.seal)
+
+
+def test_what_one_machine_withdraws_is_there_for_none_until_it_is_written_again(machine: Any) -> None:
+    one, other = machine("one"), machine("other")
+    rows, batch = TABLES["score_details"].schema.empty_table(), {"sae": "hand-set", "batch": 0}
+    one.write("score_details", rows, **batch)
+    assert other.path("score_details", **batch).exists() and other.has("score_details", **batch)
+    one.withdraw("score_details", **batch)
+    assert not one.has("score_details", **batch) and not other.has("score_details", **batch)
+    assert not one.path("score_details", **batch).exists()
+    other.write("score_details", rows, **batch)
+    assert one.has("score_details", **batch) and one.path("score_details", **batch).exists()
 
 
 def test_lakes_at_two_urls_share_no_local_folder(make_experiment, tmp_path, monkeypatch):
@@ -263,6 +276,36 @@ def test_lines_that_a_kill_has_left_are_sealed_by_the_next_run(machine):
     assert sum("/lines/" in key for key in keys()) == 1
     with ledger(b) as other:
         assert other.replay(question(1))
+
+
+def test_a_providers_batch_that_one_machine_sent_is_waited_for_on_another(machine):
+    a, b = machine("a"), machine("b")
+    with ledger(a) as own:
+        journal = Journal(own)
+        sent, begun = journal.end(journal.begin(["one", "two"]), "batch_7"), journal.begin(["three"])
+        # And then the machine is lost: its ledger is not closed.
+        with ledger(b, 0, 99) as other:
+            assert Journal(other).holding(["one", "two"]) == [sent]
+            assert Journal(other).holding(["three"]) == [begun]
+            Journal(other).end(begun, "batch_8")
+            own_of_b = Journal(other).begin(["four"])
+        with ledger(b) as other:
+            found = Journal(other).holding(["one", "two", "three", "four"])
+    assert {each.batch_id for each in found} == {"batch_7", "batch_8", None}
+    a.fetched_lines(a.root / LEDGER_FOLDER / "predictions" / "hand-set")
+    with ledger(a) as own:
+        assert Journal(own).holding(["four"]) == [own_of_b]
+
+
+def test_notes_about_a_batch_that_a_kill_has_left_are_sealed_unless_its_ledger_is_open(machine):
+    a, b = machine("a"), machine("b")
+    with Ledger(a.root / LEDGER_FOLDER, "predictions", "hand-set", 0, 9) as own:
+        sent = Journal(own).begin(["one"])
+        a.objects.seal_left_over()
+        assert not any("/lines/" in key for key in keys())
+    a.objects.seal_left_over()
+    with ledger(b) as other:
+        assert Journal(other).holding(["one"]) == [sent]
 
 
 def test_a_journal_that_was_cut_is_told(machine):

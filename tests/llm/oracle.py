@@ -3,7 +3,7 @@
 The brain is a function from the request's JSON to what the model says: a text, or a `Reply` with a fault.
 
     with Oracle(lambda body: "Yes" if "stop" in last_message(body) else "No") as oracle:
-        client = OpenAIClient(oracle.base_url, api_key_env=None)
+        client = client_of(oracle.base_url, api_key_env=None)
 
 Logprobs are given when asked for: a one-word answer has `confidence` at the first token, split with the
 other words of `alternatives`. `oracle.requests` holds the bodies that came in, `oracle.max_in_flight` how

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
+from llm import client_of
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.llm import Answer, Ledger, Message, Request, ask
 from pipeline.llm.server.arrivals import Arrivals
-from pipeline.llm.server.client import OpenAIClient
 
 
 def questions(n=12):
@@ -33,7 +33,7 @@ def texts(answers):
 
 def test_each_question_gets_its_own_answer_in_the_order_of_the_questions(tmp_path):
     with Oracle(echo) as oracle, open_ledger(tmp_path) as ledger:
-        answers = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+        answers = ask(ledger, client_of(oracle.base_url, None), questions())
     assert list(answers) == [request.request_id for request in questions()]
     assert [answer.text for answer in answers.values()] == [f"answer to question {n}" for n in range(12)]
 
@@ -41,10 +41,10 @@ def test_each_question_gets_its_own_answer_in_the_order_of_the_questions(tmp_pat
 def test_a_second_run_sends_nothing(tmp_path):
     with Oracle(echo) as oracle:
         with open_ledger(tmp_path) as ledger:
-            first = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+            first = ask(ledger, client_of(oracle.base_url, None), questions())
         assert oracle.n_requests == 12
         with open_ledger(tmp_path) as ledger:
-            second = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+            second = ask(ledger, client_of(oracle.base_url, None), questions())
         assert oracle.n_requests == 12
     assert first == second
 
@@ -54,15 +54,15 @@ def test_the_order_of_the_questions_does_not_matter(tmp_path):
     random.Random(0).shuffle(shuffled)
     with Oracle(echo) as oracle:
         with open_ledger(tmp_path / "one") as ledger:
-            one = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+            one = ask(ledger, client_of(oracle.base_url, None), questions())
         with open_ledger(tmp_path / "other") as ledger:
-            other = ask(ledger, OpenAIClient(oracle.base_url, None, max_concurrent=1), shuffled)
+            other = ask(ledger, client_of(oracle.base_url, None, max_concurrent=1), shuffled)
     assert texts(one) == texts(other)
 
 
 def test_equal_questions_are_asked_once(tmp_path):
     with Oracle(echo) as oracle, open_ledger(tmp_path) as ledger:
-        answers = ask(ledger, OpenAIClient(oracle.base_url, None), questions() + questions())
+        answers = ask(ledger, client_of(oracle.base_url, None), questions() + questions())
         assert oracle.n_requests == len(answers) == 12
 
 
@@ -75,7 +75,7 @@ def test_every_answer_is_told_once_and_is_recorded_by_then(tmp_path):
         told.append(answer.request_id)
 
     with Oracle(echo) as oracle, open_ledger(tmp_path) as ledger:
-        client = OpenAIClient(oracle.base_url, None)
+        client = client_of(oracle.base_url, None)
         ask(ledger, client, questions(3))
         ask(ledger, client, questions(3) + questions(12), on_answer=on_answer)
     assert sorted(told) == sorted(request.request_id for request in questions(12))
@@ -86,10 +86,10 @@ def test_only_what_failed_is_asked_again(tmp_path):
         return Reply(fault="status", status=400) if last_message(body).endswith("5") else echo(body)
 
     with Oracle(fail_on_five) as oracle, open_ledger(tmp_path) as ledger:
-        answers = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+        answers = ask(ledger, client_of(oracle.base_url, None), questions())
     assert [answer.status for answer in answers.values()].count("http_error") == 1
     with Oracle(echo) as oracle, open_ledger(tmp_path) as ledger:
-        answers = ask(ledger, OpenAIClient(oracle.base_url, None), questions())
+        answers = ask(ledger, client_of(oracle.base_url, None), questions())
         assert [last_message(body) for body in oracle.requests] == ["question 5"]
     assert {answer.status for answer in answers.values()} == {"ok"}
 
@@ -100,7 +100,7 @@ def test_what_came_before_an_interruption_is_kept(tmp_path):
 
     with Oracle(echo) as oracle:
         with open_ledger(tmp_path) as ledger, pytest.raises(KeyboardInterrupt):
-            ask(ledger, OpenAIClient(oracle.base_url, None), questions(), on_answer=interrupt)
+            ask(ledger, client_of(oracle.base_url, None), questions(), on_answer=interrupt)
         with open_ledger(tmp_path) as ledger:
             assert sum(ledger.replay(request) is not None for request in questions()) >= 1
 
@@ -124,7 +124,7 @@ def test_requests_at_the_server_and_answers_not_yet_on_the_disk_are_never_more_t
 
     with Oracle(brain) as oracle, open_ledger(tmp_path) as ledger:
         monkeypatch.setattr(os, "fsync", slow_sync)
-        ask(ledger, OpenAIClient(oracle.base_url, None, max_concurrent=8), questions(200))
+        ask(ledger, client_of(oracle.base_url, None, max_concurrent=8), questions(200))
     assert max(n_open) == 8
     assert n_syncs < 100  # those that wait share a sync
 
@@ -150,6 +150,6 @@ def test_a_client_that_ends_too_early_is_named_and_what_it_answered_is_kept(tmp_
 
     requests = questions(3)
     with open_ledger(tmp_path) as ledger:
-        with pytest.raises(RuntimeError, match="Lazy has ended without an answer to 2 of 3 requests"):
+        with pytest.raises(RuntimeError, match="Lazy stopped before answering 2 of 3 requests"):
             ask(ledger, Lazy(), requests)
         assert ledger.replay(requests[0])

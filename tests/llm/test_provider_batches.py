@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from llm import answers_of
+from llm import answers_of, client_of
 from llm.batch_oracle import BatchOracle, End
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import ConfigError
@@ -20,7 +20,6 @@ from pipeline.llm.provider_batches.files import cut_parts, read_line
 from pipeline.llm.provider_batches.journal import Journal
 from pipeline.llm.server import pacing
 from pipeline.llm.server.capabilities import Capabilities
-from pipeline.llm.server.client import OpenAIClient
 
 PRICES = Prices({"model": Price(prompt=2.0, cached=1.0, completion=8.0)})
 KEY = "sk-secret-0123456789"
@@ -44,8 +43,8 @@ IDS = [each.request_id for each in QUESTIONS]
 def opened(folder, oracle, unfinished="batch", **settings):
     """A ledger, and a client whose journal lies beside it."""
     with Ledger(folder / "ledger", "predictions", "sae", 0, 9, PRICES) as ledger:
-        server = OpenAIClient(oracle.base_url, None, ledger=ledger, **settings)
-        yield ledger, BatchClient(server, Journal(ledger.path, ledger.features), 0.005, unfinished)
+        server = client_of(oracle.base_url, None, ledger=ledger, **settings)
+        yield ledger, BatchClient(server, Journal(ledger), 0.005, unfinished)
 
 
 def asked(folder, oracle, requests=QUESTIONS, **settings):
@@ -318,8 +317,8 @@ def test_the_key_goes_in_each_call_and_into_no_file(tmp_path, monkeypatch):
     error = {"code": "invalid", "message": f"key {KEY} is no good", "line": None}
     ends = [End("failed", errors=(error,))]
     with BatchOracle(echo, ends=ends) as oracle, Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
-        server = OpenAIClient(oracle.base_url, "BATCH_KEY", ledger=ledger)
-        batches = BatchClient(server, Journal(ledger.path, ledger.features), 0.005, "batch")
+        server = client_of(oracle.base_url, "BATCH_KEY", ledger=ledger)
+        batches = BatchClient(server, Journal(ledger), 0.005, "batch")
         with pytest.raises(ConfigError) as raised:
             answers_of(batches, QUESTIONS)
     assert KEY not in str(raised.value) and "***" in str(raised.value)
@@ -370,20 +369,22 @@ def test_a_batch_sent_by_a_run_with_other_batches_of_features_is_waited_for(tmp_
             with pytest.raises(KilledError):
                 ask(ledger, batches, QUESTIONS)
         with Ledger(tmp_path / "ledger", "predictions", "sae", 0, 99, PRICES) as ledger:
-            server = OpenAIClient(oracle.base_url, None)
-            wider = BatchClient(server, Journal(ledger.path, ledger.features), 0.005, "batch")
+            server = client_of(oracle.base_url, None)
+            wider = BatchClient(server, Journal(ledger), 0.005, "batch")
             assert_echoed(ask(ledger, wider, QUESTIONS))
         assert oracle.asked() == IDS
 
 
 def test_a_line_torn_by_a_kill_is_passed_over(tmp_path):
-    journal = Journal(tmp_path / "0-9.jsonl", range(10))
+    ledger = Ledger(tmp_path, "predictions", "sae", 0, 9)
+    ledger.path.parent.mkdir(parents=True)
+    journal = Journal(ledger)
     sent = journal.end(journal.begin(IDS[:3]), "batch_7")
     later = journal.begin(IDS[2:])
     with journal.path.open("ab") as file:
         file.write(b'{"key": "torn')
     assert journal.holding(IDS[:2]) == [sent]
-    overlapping = Journal(tmp_path / "5-20.jsonl", range(5, 21))
+    overlapping = Journal(Ledger(tmp_path, "predictions", "sae", 5, 20))
     assert {each.batch_id for each in overlapping.holding(IDS)} == {"batch_7", None}
     assert journal.end(later, "batch_8") in journal.holding(IDS[2:])
 

@@ -25,6 +25,39 @@ def md5_low(text):
     return int.from_bytes(hashlib.md5(text.encode()).digest()[8:], "little")
 
 
+# Books --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def books():
+    """A document of 200,000 tokens (800 kB) in each role, without a run in common, where 150 MB may be used."""
+    draw = np.random.default_rng(0)
+    database = Database(context_length=256, threads=1)
+    documents = [Document(role, draw.integers(0, 900, 200_000).tolist()) for role in ("train", "test")]
+    fill_corpus(database, documents, slot_tokens=32)
+    [[before]] = database.connection.sql("select current_setting('memory_limit')").fetchall()
+    database.connection.execute("set memory_limit = '150MB'")
+    yield database
+    database.connection.execute(f"set memory_limit = '{before}'")
+
+
+def test_a_book_is_cut_into_contexts_that_hold_all_its_tokens_in_order(books):
+    rows = books.rows("contexts")
+    assert len(rows) == 2 * 782
+    assert [token for row in rows for token in row["token_ids"]] == [
+        token for row in books.read("documents") for token in row["token_ids"]
+    ]
+
+
+def test_words_of_a_book_are_counted_without_a_copy_of_it_for_each_slot(books):
+    books.make_before("train_words")
+    assert sum(row["n"] for row in books.rows("train_words") if row["kind"] == "token") == 200_000 - 782
+
+
+def test_a_book_is_compared_without_a_copy_of_it_for_each_token(books):
+    assert books.rows("checks/no_test_candidate_in_train") == []
+
+
 # Documents ----------------------------------------------------------------------------------------------
 
 

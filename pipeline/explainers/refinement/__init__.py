@@ -91,9 +91,7 @@ class Refinement:
         for search, draft in zip(searches, drafts, strict=True):
             judging = [verdict for verdict in verdicts[draft] if verdict.draw % 2 == 0]
             trying = [verdict for verdict in verdicts[draft] if verdict.draw % 2 == 1]
-            last = judged(search.drafts[-1], judging, tools.config.scoring)
-            request_ids = {verdict.request_id for verdict in verdicts[draft] if verdict.request_id}
-            search.drafts[-1] = last._replace(judge_request_ids=sorted(request_ids))
+            last = search.drafts[-1] = judged(search.drafts[-1], judging, tools.config.scoring, trying)
             search.misses = misses_of(trying, own.n_misses) if last.words is not None else Misses([], [])
 
     def _improve(self, searches: Sequence[_Search], base: Prompted, tools: Tools) -> None:

@@ -1,1 +1,1 @@
-"""What was answered, what it cost, and what may still be spent."""
+"""The recorded answers, their prices, and the budget."""

@@ -1,8 +1,8 @@
-"""The ledger: every answer that was ever paid for, one JSON line each, synced before it is used.
+"""The ledger: every answer ever paid for, one JSON line each, synced to disk before it is used.
 
-Files are `<asset>/<sae>/<first>-<last feature>.jsonl` below the lake's ledger folder, outside every stage
-hash, and only ever appended to. A batch reads every file whose range overlaps its own, so that another
-batch size buys nothing again, and two runs whose ranges overlap do not go on at the same time.
+Files are `<table>/<sae>/<first>-<last feature>.jsonl` in the lake's ledger folder. They are outside every stage
+hash and append-only. A batch reads every file whose range overlaps its own, so changing the batch size buys
+nothing again, and two runs whose ranges overlap cannot work at the same time.
 """
 
 import fcntl
@@ -23,27 +23,27 @@ from pipeline.llm.ledger.prices import Prices
 from pipeline.llm.requests import FAILED, Answer, Request
 
 _RANGE = re.compile(r"(\d+)-(\d+)(?:@.+)?")
-"""The name of a file: its features, and behind a @ what is told of lines that another machine has sealed."""
+"""A file's name: its features, and after an @ the identity of lines that another machine has sealed."""
 
 _SEAL_SECONDS = 30.0
 
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
 _LATER_FIELDS = dict.fromkeys(("choice_mass", "reasoning_tokens", "values", "batch_id"))
-"""What records of earlier versions lack."""
+"""Fields missing from records of earlier versions."""
 
 
 class Ledger:
-    """The answers of one asset to one range of an SAE's features; use it as a context manager.
+    """The answers for one table and one range of an SAE's features; a context manager.
 
     Args:
         folder: The lake's ledger folder.
         asset: The table whose stage asks.
         sae: The SAE's name.
-        first: The range's first feature.
-        last: Its last one, included.
-        prices: What models cost, for what is recorded without prices of its own.
-        seal: Puts the file's lines where other machines see them; called now and then, and in the end.
+        first: The first feature of the range.
+        last: The last feature of the range, inclusive.
+        prices: The prices used for answers that are recorded without prices of their own.
+        seal: Publishes the file's lines to other machines; called periodically and at the end.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Ledger:
         seal: Callable[[Path, BinaryIO], None] | None = None,
     ) -> None:
         self._prices = prices or Prices({})
-        self._seal = seal
+        self.seal = seal
         self._sealed = time.monotonic()
         self.path = folder / asset / sae / f"{first}-{last}.jsonl"
         self.features = range(first, last + 1)
@@ -65,15 +65,15 @@ class Ledger:
         self._mutex = threading.Lock()
         self._file: BinaryIO | None = None
         self._handles = ExitStack()
-        """The file and those that overlap it, locked while they are open."""
+        """The file and all overlapping files, locked while they are open."""
         self._is_torn = False
-        """A write failed half-way: the next one begins on a new line."""
+        """Whether a write failed half-way, so that the next one must begin on a new line."""
 
     def __enter__(self) -> Self:
-        """Lock the batch's own file, and what overlaps it against its owners; read what is known.
+        """Lock the batch's own file and all overlapping files, and read the recorded answers.
 
         Raises:
-            LakeError: Another run holds one of the files, or it cannot be opened.
+            LakeError: Another run holds one of the files, or a file cannot be opened.
         """
         with ExitStack() as stack:
             file = stack.enter_context(self._open())
@@ -92,35 +92,35 @@ class Ledger:
             if file is None:
                 return
             try:
-                if self._seal is not None:
-                    self._seal(self.path, file)
+                if self.seal is not None:
+                    self.seal(self.path, file)
             finally:
-                self._handles.close()  # which gives up the locks
+                self._handles.close()  # releases the locks
 
     def replay(self, request: Request, *, renew: bool = False) -> Answer | None:
-        """The answer that is known, unless it is a failure of the transport, which is to be asked again.
+        """The recorded answer; None if there is none or the transport failed, so that the request is sent again.
 
-        With `renew` neither is one that was not sent: the server may be able to do now what it was not then.
+        With `renew`, also None if the request was not sent: the server may be able to answer it now.
         """
         answer = _replayed(self.last(request))
         return None if answer is not None and renew and answer.is_unsent else answer
 
     def last(self, request: Request) -> Answer | None:
-        """What is known of a request, a failure included."""
+        """The last record of a request, including a failure."""
         with self._mutex:
             return self._answers.get(request.request_id)
 
     def record(self, request: Request, answer: Answer) -> None:
-        """Append one line, and return when the disk has it. Raises LakeError if it cannot be written."""
+        """Append one line and sync it to disk. Raises LakeError if it cannot be written."""
         self.record_all([(request, answer)])
 
     def record_all(self, paid: Sequence[tuple[Request, Answer]], prices: Prices | None = None) -> None:
-        """Append a line each, and return when the disk has them. Raises LakeError if it does not take them.
+        """Append one line per answer and sync them to disk. Raises LakeError if they cannot be written.
 
-        `prices` are those of who has answered: of two who share a model's name, one may be free.
+        `prices` are those of the client that answered: of two clients with the same model name, one may be free.
         """
         lines = [_compact(_record(request, answer, prices or self._prices)) for request, answer in paid]
-        # A lone surrogate, which JSON can carry and UTF-8 cannot, must not cost an answer that was paid for.
+        # JSON allows a lone surrogate and UTF-8 does not; an answer that was paid for must not be lost to one.
         data = "".join(f"{line}\n" for line in lines).encode(errors="replace")
         with self._mutex:
             if self._file is None:
@@ -136,23 +136,23 @@ class Ledger:
                 raise LakeError(f"ledger '{self.path}' cannot be written: {error.strerror}") from None
             self._is_torn = False
             self._answers.update((answer.request_id, answer) for _, answer in paid)
-            if self._seal is not None and time.monotonic() - self._sealed > _SEAL_SECONDS:
-                self._seal(self.path, self._file)
+            if self.seal is not None and time.monotonic() - self._sealed > _SEAL_SECONDS:
+                self.seal(self.path, self._file)
                 self._sealed = time.monotonic()
 
     def _open(self) -> BinaryIO:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            # Unbuffered: what a failed write leaves behind must not be written again when the file closes.
+            # Unbuffered, so that the rest of a failed write is not written again when the file is closed.
             return self.path.open("a+b", buffering=0)
         except OSError as error:
             raise LakeError(f"ledger '{self.path}' cannot be opened: {error.strerror}") from None
 
     def _read(self, own: BinaryIO, stack: ExitStack) -> dict[str, Answer]:
-        """The last answer by request_id over the own file and all whose range overlaps it.
+        """The last answer by request_id, over its own file and all overlapping ones.
 
-        The others stay locked, shared with whoever reads them too: their owner, a run with batches of another
-        size, would ask for the same. Copies of lines that another machine has sealed have no owner here.
+        The other files stay locked for shared reading: their owner, a run with another batch size, would send the
+        same requests. Copies of lines that another machine has sealed have no owner here.
         """
         answers = _answers(_lines(own))
         for path in overlapping_files(self.path.parent, self.features):
@@ -166,7 +166,7 @@ class Ledger:
 
 
 def replayed_answers(folder: Path, asset: str, sae: str, first: int, last: int) -> dict[str, Answer]:
-    """What a ledger of this range would replay now, by request_id, read without opening or locking it."""
+    """The answers that a ledger of this range would replay, by request_id, read without locking it."""
     answers: dict[str, Answer] = {}
     for path in overlapping_files(folder / asset / sae, range(first, last + 1)):
         _merge_file(answers, path)
@@ -178,15 +178,31 @@ def _replayed(answer: Answer | None) -> Answer | None:
 
 
 def overlapping_files(folder: Path, features: range, suffix: str = ".jsonl") -> Iterator[Path]:
-    """The files in a folder whose range overlaps another, in the order of their names."""
+    """The files in a folder whose range overlaps a range of features, in the order of their names."""
     for path in sorted(folder.glob(f"*{suffix}")):
         match = _RANGE.fullmatch(path.stem)
         if match and int(match[1]) < features.stop and int(match[2]) >= features.start:
             yield path
 
 
+def last_lines(folder: Path, most_bytes: int) -> Iterator[bytes]:
+    """The lines written last for each table, about so many bytes each: the ends of its files, the latest first."""
+    for table in folder.glob("*/"):
+        left = most_bytes
+        files = [(path.stat().st_mtime_ns, path) for path in table.rglob("*.jsonl")]
+        for _, path in sorted(files, reverse=True):
+            with path.open("rb") as file:
+                begin = max(0, file.seek(0, os.SEEK_END) - left)
+                file.seek(begin)
+                data = file.read()
+            yield data if begin == 0 else data.partition(b"\n")[2]
+            left -= len(data)
+            if left <= 0:
+                break
+
+
 def _lock(file: BinaryIO, path: Path, kind: int) -> None:
-    """Lock a ledger's file until it is closed. Raises LakeError if another run holds it."""
+    """Lock a ledger file until it is closed. Raises LakeError if another run holds it."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except OSError:
@@ -201,13 +217,13 @@ def _merge_file(answers: dict[str, Answer], path: Path) -> None:
 
 
 def _merge(answers: dict[str, Answer], file: BinaryIO) -> None:
-    """Put a file's answers beside those that are known; of two to one request the later paid one stays."""
+    """Merge a file's answers into the known ones; of two for the same request, the later paid one is kept."""
     for answer in _answers(file).values():
         _keep(answers, answer)
 
 
 def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
-    """A line of the ledger: the columns of `llm_requests`, the parameters, and probabilities."""
+    """A ledger line: the columns of `llm_requests`, the parameters, and the probabilities."""
     answered = {field: getattr(answer, field) for field in _ANSWER_FIELDS}
     return {
         "request_id": answered.pop("request_id"),
@@ -243,7 +259,7 @@ def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
 
 
 def _answers(lines: Iterable[bytes]) -> dict[str, Answer]:
-    """The last answer by request_id; a line that is torn or no record is passed over."""
+    """The last answer by request_id; torn lines and lines that are not records are skipped."""
     answers: dict[str, Answer] = {}
     for line in lines:
         try:
@@ -257,7 +273,7 @@ def _answers(lines: Iterable[bytes]) -> dict[str, Answer]:
 
 
 def _keep(answers: dict[str, Answer], answer: Answer) -> None:
-    """Put an answer in the place of an earlier one, but never a failure in that of an answer that was paid for."""
+    """Replace an earlier answer by a later one, but never an answer that was paid for by a failure."""
     known = answers.get(answer.request_id)
     if known is None or (known.status in FAILED, answer.requested_at) >= (
         answer.status in FAILED,
@@ -267,9 +283,9 @@ def _keep(answers: dict[str, Answer], answer: Answer) -> None:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of an unbuffered file, from its start, read through the handle that holds the lock.
+    """The lines of an unbuffered file from its start, read through the handle that holds the lock.
 
-    On network filesystems closing a second handle of the same process would give the lock up.
+    On network filesystems, closing a second handle in the same process would release the lock.
     """
     file.seek(0)
     rest = b""
@@ -281,7 +297,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _sync_folders(folder: Path) -> None:
-    """Sync the name of a new file to the disk, which syncing the file alone does not."""
+    """Sync a new file's name to disk; syncing the file itself does not."""
     for each in (folder, folder.parent, folder.parent.parent):
         handle = os.open(each, os.O_RDONLY)
         try:

@@ -1,6 +1,6 @@
-"""Prices: what a model's tokens cost, read from a file that users edit.
+"""The prices of models' tokens, read from a file that users edit.
 
-Prices only label: no table's rows depend on them but `cost_usd`, which is what was paid at the time.
+No column of a table depends on prices except `cost_usd`, which is the price at the time of the request.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pipeline.errors import ConfigError, nearest
 
 
 class Price(BaseModel):
-    """What a model's tokens cost, in USD per million."""
+    """The prices of a model's tokens, in USD per million."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -24,8 +24,8 @@ class Price(BaseModel):
     cached: float | None = Field(None, ge=0, allow_inf_nan=False)
     completion: float = Field(ge=0, allow_inf_nan=False)
     batch: float = Field(0.5, ge=0, le=1)
-    """What requests of a provider's batch cost of these prices. Not all providers give the discount for cached
-    tokens as well, so it is not counted on there."""
+    """Price in a provider's batch, relative to these prices. Not all providers also discount cached tokens there,
+    so that discount is not assumed."""
 
     @property
     def in_batch(self) -> "Price":
@@ -33,7 +33,7 @@ class Price(BaseModel):
         return Price(prompt=self.batch * self.prompt, completion=self.batch * self.completion)
 
     def usd(self, prompt_tokens: float, completion_tokens: float, cached_tokens: float = 0) -> float:
-        """The price of so many tokens; the cached ones are among those of the prompt, or beside them if more."""
+        """The price of a number of tokens; `prompt_tokens` includes the cached ones, unless these are more."""
         cached = self.prompt if self.cached is None else self.cached
         anew = max(prompt_tokens - cached_tokens, 0)
         return (anew * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
@@ -49,12 +49,12 @@ class Prices:
         self._by_name = dict(by_name)
 
     def of(self, model: str) -> Price | None:
-        """The price of a model: of its exact name, else of the first pattern that it fits."""
+        """The price of a model: by its exact name, else by the first pattern that matches."""
         fitting = (price for name, price in self._by_name.items() if _fits(model, name))
         return self._by_name.get(model) or next(fitting, None)
 
     def digest(self) -> str:
-        """A hash of all prices, and of the order in which patterns are tried."""
+        """A hash of all prices and the order of patterns."""
         return hashlib.sha256(repr(self._by_name).encode()).hexdigest()[:12]
 
     def usd(
@@ -66,7 +66,7 @@ class Prices:
         *,
         in_batch: bool = False,
     ) -> float | None:
-        """The price of an answer, by itself or in a batch; None where no price or no number of tokens is known."""
+        """The price of an answer, ordinary or in a batch; None if its price or a number of tokens is unknown."""
         price = self.of(model)
         if price == FREE:
             return 0.0  # however many they were
@@ -77,7 +77,7 @@ class Prices:
 
 
 def load_prices(path: Path) -> Prices:
-    """Read a price file. Raises ConfigError, one sentence for the first thing that is wrong."""
+    """Read a price file. Raises ConfigError with one sentence about the first problem."""
     try:
         values = parse_yaml(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
@@ -110,4 +110,4 @@ def _price(path: Path, model: str, given: object) -> Price:
         raise ConfigError(f"{where}: unknown key '{key}'; nearest known: {nearest(key, Price.model_fields)}")
     if problem["type"] == "missing":
         raise ConfigError(f"{where}: key '{key}' is missing")
-    raise ConfigError(f"{where}: '{key}' is no price, a number of USD per million tokens (given: {given[key]!r})")
+    raise ConfigError(f"{where}: '{key}' must be a price in USD per million tokens, not {given[key]!r}")

@@ -1,1 +1,1 @@
-"""Asking a language model in this process: chats, shared beginnings, batches."""
+"""A language model in this process: chats, shared prefixes, batches."""

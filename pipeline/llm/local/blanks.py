@@ -1,8 +1,8 @@
-"""Numbers in the blanks of a text that the model has begun: their expected values, all read in one pass.
+"""Expected values of the numbers in the blanks of a text, all read in one forward pass.
 
-The text is read once, the blanks as they are, and in place of each stand the probabilities of the choices. Of a
-tokenizer that writes 10 as two tokens the first is that of 1: the second is read behind it in a pass more, a token
-for each blank that sees nothing of the text from its blank on.
+The text is read once with its blanks unfilled, and the probabilities of the choices are taken at each blank. If
+the tokenizer writes 10 as two tokens, the first is the token of 1. The second is then read in one more pass, with
+one token per blank that does not attend to the text from its blank on.
 """
 
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from pipeline.llm.requests import Request
 
 
 class Filled(NamedTuple):
-    """The expected value of each blank, and the least probability of all choices together in one."""
+    """The expected value of each blank, and the smallest total probability of the choices at any blank."""
 
     values: list[float]
     least_mass: float
 
 
 def blank_places_of(model: LocalModel, request: Request, prompt: Sequence[int]) -> list[int]:
-    """The tokens of a prompt in whose places a request's values are wanted; none if it lacks a blank.
+    """The positions of a prompt's tokens at which a request's values are read; empty if a blank is missing.
 
-    Raises ConfigError if the tokenizer joins a blank with the white space before it.
+    Raises ConfigError if the tokenizer merges a blank with the white space before it.
     """
     places = blank_places(model.pieces(prompt), request.blank or "", request.n_blanks) or []
     if any(place.lead for place in places):
@@ -43,7 +43,7 @@ def read_blanks(
     prompt: Sequence[int],
     places: Sequence[int],
 ) -> Filled:
-    """The values of a prompt's blanks; its first `n_shared` tokens are in the prefix."""
+    """The values of a prompt's blanks; the prefix holds its first `n_shared` tokens."""
     choices = request.choices or ()
     try:
         spelled = _spelled(model, choices, (request.blank or "").removesuffix((request.blank or "").lstrip()))
@@ -67,7 +67,7 @@ def read_blanks(
 
 @cache
 def _spelled(model: LocalModel, choices: tuple[str, ...], before: str) -> dict[str, list[int]]:
-    """The tokens of each choice behind white space, one or two. Raises ValueError if they are joined with it."""
+    """The one or two tokens of each choice after white space. Raises ValueError if they are merged with it."""
     spelled = {}
     for choice in choices:
         ids = model.tokens(f"a{before}{choice}\nb")
@@ -76,13 +76,13 @@ def _spelled(model: LocalModel, choices: tuple[str, ...], before: str) -> dict[s
         while places and len("".join(model.pieces(own))) < len(choice):
             own.append(ids[places[0].token + len(own)])
         if not places or places[0].lead or "".join(model.pieces(own)) != choice or len(own) > 2:
-            raise ValueError(f"'{choice}' is no token or two of its own")
+            raise ValueError(f"'{choice}' is not one or two tokens of its own")
         spelled[choice] = own
     return spelled
 
 
 def _joins(request: Request) -> ConfigError:
     return ConfigError(
-        f"model '{request.model}' cannot simulate in this process: its tokenizer joins a tab with what follows; "
+        f"model '{request.model}' cannot simulate in this process: its tokenizer merges a tab with the next text; "
         "set scoring.simulation.method to structured"
     )

@@ -1,4 +1,4 @@
-"""From a chat to the token ids that a model in this process reads."""
+"""The token ids of chats, for a model in this process."""
 
 from collections.abc import Sequence
 
@@ -9,9 +9,9 @@ from pipeline.models.chat_template import template_ids
 
 
 def encode_chats(tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[Message]]) -> list[list[int]]:
-    """The token ids of chats up to where the model goes on; the tokenizer is one of `load_tokenizer`.
+    """The token ids of chats up to where the model continues; the tokenizer is one of `load_tokenizer`.
 
-    It goes on behind a last message of its own, or begins its turn.
+    The model continues a last message of its own, or begins its turn.
     """
     if not chats:
         return []

@@ -1,8 +1,8 @@
-"""A small language model in this process as the one that answers, so that the default needs no server and no key.
+"""Answers requests with a small language model in this process, so that the default needs no server and no key.
 
-Requests that begin alike (same instructions, same explanation) are read together, their common beginning
-once. A question with choices costs one forward pass and yields exact probabilities; other requests are
-written out token by token.
+Requests with a common prefix (same instructions, same explanation) are processed together, and the prefix is read
+once. A question with choices costs one forward pass and yields exact probabilities; other answers are written
+token by token.
 """
 
 import time
@@ -23,25 +23,27 @@ BATCH_TOKENS = 8192
 """Tokens of a batch, the shared ones counted for every row: it bounds the key/value cache (190 MB here)."""
 
 INT8_BATCH_TOKENS = 2048
-"""And on a CPU those of a larger model in int8: what a batch of 1.5B parameters takes beside 1.8 GB of weights."""
+"""The same for a larger model in int8 on a CPU: what a batch takes with 1.5B parameters, next to 1.8 GB of
+weights."""
 
 GPU_CACHE_BYTES = 1 << 30
-"""On a GPU a batch has as many tokens as this key/value cache holds in 16 bits, of a large model as above."""
+"""On a GPU, a batch has as many tokens as fit in a 16-bit key/value cache of this size; for a large model as
+above."""
 
 PASS_COST, GPU_PASS_COST = 32, 2048
-"""Tokens that are read in the time that a pass takes beside its own: on a GPU, which is slow to start, many."""
+"""Fixed cost of a pass, in tokens that could be read in that time; large on a GPU, where launching is slow."""
 
 _MEASURED_ROWS, _MEASURED_TOKENS, _MEASURED_STEPS = 4, 256, 4
-"""Of the batch by which speed is measured."""
+"""Size of the batch with which speed is measured."""
 
 
 class Work(NamedTuple):
-    """What answering takes.
+    """The work of answering requests.
 
     Attributes:
-        new_tokens: Tokens of the prompts, those that a group shares counted once.
-        read_tokens: The same with the padding of batches, which is read as well.
-        passes: Of the model: to read what is shared, to begin a batch, and for each token that its rows write.
+        new_tokens: Tokens of the prompts, with the prefix of a group counted once.
+        read_tokens: The same including the padding of batches.
+        passes: Forward passes: one per shared prefix, one to begin a batch, and one per token that its rows write.
     """
 
     new_tokens: int
@@ -50,30 +52,30 @@ class Work(NamedTuple):
 
 
 class Speed(NamedTuple):
-    """What a model does here.
+    """The speed of a model on this machine.
 
     Attributes:
-        tokens_per_second: Read in a pass, beside what any pass takes.
-        passes_per_second: Of few tokens: what any pass takes.
+        tokens_per_second: Tokens read in a pass, without the fixed cost of a pass.
+        passes_per_second: Passes with few tokens, which measure the fixed cost.
     """
 
     tokens_per_second: float
     passes_per_second: float
 
     def seconds(self, work: Work) -> float:
-        """How long some work takes."""
+        """The time that some work takes."""
         return work.read_tokens / self.tokens_per_second + work.passes / self.passes_per_second
 
 
 class LocalClient:
-    """Answers with a model that transformers loads, on first use and once per process.
+    """Answers with a transformers model, loaded on first use and once per process.
 
     Args:
         subject: Where the model is and its dtype, as for a subject model.
         device: `auto`, `cpu`, `cuda:1`, …
 
     Raises:
-        SubjectError: There is no such folder or package.
+        SubjectError: The folder or package does not exist.
     """
 
     def __init__(self, subject: LocalConfig, device: str) -> None:
@@ -82,11 +84,11 @@ class LocalClient:
         self._device = device
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
-        """One answer a request, batch by batch.
+        """One answer per request, batch by batch.
 
         Raises:
             SubjectError: The model cannot be loaded.
-            ConfigError: Choices cannot be told apart by their first token.
+            ConfigError: Choices do not differ in their first token.
         """
         model = load_local_model(self.subject, self._device)
         prompts = [model.encode(request.messages) for request in requests]
@@ -104,7 +106,7 @@ class LocalClient:
                 yield from answer(model, requests, prompts, places)
 
     def work_of(self, requests: Sequence[Request]) -> Work:
-        """What it takes to answer these requests, each as long as it may be; only the tokenizer is loaded."""
+        """The work of answering these requests at maximum length; only the tokenizer is loaded."""
         prompts = encode_chats(load_tokenizer(self.subject), [request.messages for request in requests])
         new_tokens = read_tokens = passes = 0
         for places, n_shared in group_by_prefix(prompts, self._pass_cost):
@@ -118,7 +120,8 @@ class LocalClient:
         return Work(new_tokens, read_tokens, passes)
 
     def measure(self, requests: Sequence[Request]) -> Speed:
-        """How fast the model is here, by a small batch of these requests; raises SubjectError as `answer` does."""
+        """The model's speed on this machine, from a small batch of these requests. Raises SubjectError like
+        `answer`."""
         model = load_local_model(self.subject, self._device)
         prompts = [model.encode(request.messages) for request in requests[:_MEASURED_ROWS]]
         suffixes = [prompt[:_MEASURED_TOKENS] for prompt in prompts]
@@ -130,7 +133,7 @@ class LocalClient:
             batch.append([suffix[-1] for suffix in suffixes])
         a_pass = (time.monotonic() - read) / _MEASURED_STEPS
         n_tokens = len(suffixes) * max(map(len, suffixes))
-        beside = max(read - started - a_pass, (read - started) / n_tokens)  # one token takes that at least
+        beside = max(read - started - a_pass, (read - started) / n_tokens)  # at least the time of one token
         return Speed(n_tokens / beside, 1 / a_pass)
 
     @property
@@ -157,7 +160,7 @@ class LocalClient:
             choose(model, batch, rows)
             fill_keys(model, batch, rows)
             write(model, batch, rows)
-            # A row's part of its batch, so that they add up to the time that was spent.
+            # Each row's share of its batch's time, so that the shares add up to it.
             duration_ms = round((time.monotonic() - start) * 1000 / len(rows))
             yield [self._answered(row, requested_at, duration_ms) for row in rows]
             requested_at, start = _now(), time.monotonic()
@@ -165,7 +168,7 @@ class LocalClient:
     def _fill_group(
         self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group
     ) -> Iterator[list[Answer]]:
-        """Read requests with blanks; what they share, up to the first blank of any, is read once."""
+        """Answer requests with blanks; their common prefix, up to the first blank of any, is read once."""
         requested_at, start = _now(), time.monotonic()
         blanks = {place: blank_places_of(model, requests[place], prompts[place]) for place in group.places}
         firsts = [blanks[place][0] - 1 for place in group.places if blanks[place]]

@@ -28,7 +28,7 @@ from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.models.token_bytes import token_bytes
 
 _READ_LOGITS = 1 << 25
-"""Logits of a batch of texts that are read (128 MB). Fixed, as how rows are cut decides their last digits."""
+"""Logits of a batch of texts (128 MB). Fixed, because the division into batches affects the last digits."""
 
 
 class LocalModel:
@@ -51,7 +51,7 @@ class LocalModel:
         return text
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
-        """The bytes of tokens one by one, a character a byte: joined, no token's place is lost."""
+        """The bytes of each token, one character per byte, so that positions survive when they are joined."""
         return [self._bytes_of(token_id).decode("latin-1") for token_id in token_ids]
 
     def tokens(self, text: str) -> list[int]:
@@ -99,7 +99,7 @@ class LocalModel:
 
     @torch.inference_mode()
     def start(self, prefix: DynamicCache | None, suffixes: Sequence[Sequence[int]]) -> "Batch":
-        """Read suffixes (token ids, at least one each) after a shared prefix, which stays as it was."""
+        """Read suffixes (token ids, at least one each) after a shared prefix, which is not changed."""
         if prefix is None:
             cache, n_prefix = DynamicCache(config=self._model.config), 0
         else:
@@ -160,7 +160,7 @@ class LocalModel:
 
     @torch.inference_mode()
     def losses(self, prefix: DynamicCache | None, suffixes: Sequence[Sequence[int]]) -> list[float]:
-        """The mean loss (nats a token) of each suffix behind its first token; the prefix stays as it was."""
+        """The mean loss (nats per token) of each suffix after its first token; the prefix is not changed."""
         means = [0.0] * len(suffixes)
         for rows in self._cut(suffixes):
             cache = copy.deepcopy(prefix) if prefix else DynamicCache(config=self._model.config)
@@ -249,7 +249,7 @@ class Batch:
         self.logits = output.logits[:, -1].float()
 
     def append(self, token_ids: Sequence[int]) -> None:
-        """Read one more token a row."""
+        """Read one more token per row."""
         self.extend([[token_id] for token_id in token_ids])
 
     @torch.inference_mode()
@@ -275,7 +275,7 @@ class Batch:
 
     @torch.inference_mode()
     def keep(self, rows: Sequence[int]) -> None:
-        """Go on with some of the rows only."""
+        """Continue with some of the rows only."""
         chosen = torch.tensor(rows, device=self._mask.device)
         self._cache.batch_select_indices(chosen)
         self._mask, self._last_positions = self._mask[chosen], self._last_positions[chosen]
@@ -283,7 +283,7 @@ class Batch:
 
 
 def load_local_model(subject: SubjectConfig, device: str) -> LocalModel:
-    """The model in its dtype on a device, loaded once per process. Raises SubjectError if it cannot be."""
+    """The model in its dtype on a device, loaded once per process. Raises SubjectError if that fails."""
     return _load(subject, str(pick_device(device)))
 
 

@@ -1,6 +1,7 @@
-"""How the rows of a batch are answered: by the first token's choice, by values of a JSON object, or written out.
+"""Answers the rows of a batch: by the first token's choice, by the values of a JSON object, or written token by
+token.
 
-A row's randomness depends on its request alone, so that it repeats in any batch.
+A row's randomness depends only on its request, so results do not depend on the batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ from pipeline.llm.choices import choice_probabilities, key_probabilities
 from pipeline.llm.local.model import Batch, LocalModel
 from pipeline.llm.local.prefixes import n_shared_tokens
 from pipeline.llm.requests import Request, Status
+from pipeline.llm.texts import has_thoughts
 
 
 @dataclass
@@ -32,11 +34,12 @@ class Row:
 
 
 def choose(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
-    """Answer the rows whose first token is their answer, by its probabilities.
+    """Answer the rows whose answer is their first token, from its probabilities.
 
-    Where the choices have under LEAST_MASS together there are none, and the text is what would be written.
+    If the choices have a total probability under LEAST_MASS, there are none, and the text is the most probable
+    token.
     """
-    places = [place for place, row in enumerate(rows) if row.request.is_choice]
+    places = [place for place, row in enumerate(rows) if row.request.wanted == "choice"]
     logits = batch.logits if len(places) == len(rows) else batch.logits[places]
     likeliest_tokens = logits.argmax(dim=-1).tolist()
     all_masses = _masses(model, [rows[place].request for place in places], logits)
@@ -50,9 +53,9 @@ def choose(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
 
 
 def _masses(model: LocalModel, requests: Sequence[Request], logits: Tensor) -> list[dict[str, float]]:
-    """How probable the tokens that stand for each choice are, by request; logits float32 [n_requests, n_tokens].
+    """The total probability of each choice's tokens, by request; logits float32 [n_requests, n_tokens].
 
-    They are read from the device once for all requests that have the same choices, as those of a batch mostly do.
+    Probabilities are copied from the device once for all requests with the same choices, mostly the whole batch.
     """
     probabilities = logits.softmax(dim=-1)
     masses: list[dict[str, float]] = [{} for _ in requests]
@@ -70,8 +73,9 @@ def _masses(model: LocalModel, requests: Sequence[Request], logits: Tensor) -> l
 
 
 def fill_keys(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
-    """Answer the rows with keys by a JSON object of which only the values are the model's: the likelier choice."""
-    places = [place for place, row in enumerate(rows) if row.request.keys]
+    """Answer the rows with keys with a JSON object in which only the values are the model's: the likelier
+    choice."""
+    places = [place for place, row in enumerate(rows) if row.request.wanted == "keys"]
     if not places:
         return
     batch, open_rows = batch.part(places, len(rows)), [rows[place] for place in places]
@@ -101,14 +105,14 @@ def fill_keys(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
 
 
 def _up_to_value(model: LocalModel, before: str, request: Request) -> list[int]:
-    """The tokens of a text that stand before a choice whichever it is: the space may be a part of the choice."""
+    """The tokens of a text before any of the choices; the space may be part of the choice's token."""
     spelled = [model.tokens(f"{before} {choice}") for choice in request.choices or ()]
     return spelled[0][: min(n_shared_tokens(spelled[0], other) for other in spelled[1:])]
 
 
 def write(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
-    """Write out the other rows; a row leaves the batch when it ends its turn or has used its tokens."""
-    places = [place for place, row in enumerate(rows) if not row.request.choices]
+    """Write the other rows token by token; a row leaves the batch when it ends its turn or reaches its limit."""
+    places = [place for place, row in enumerate(rows) if row.request.wanted == "text"]
     if not places:
         return
     batch = batch.part(places, len(rows))
@@ -137,21 +141,21 @@ def write(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
 
 
 def _stopped(model: LocalModel, row: Row) -> bool:
-    """Whether what a row has written holds one of its stops; without stops nothing is decoded."""
+    """Whether a row's text has reached one of its stops; without stops nothing is decoded."""
     if not row.request.sent_stop:
         return False
     text = model.decode(row.written)
-    return any(stop in text for stop in row.request.sent_stop)
+    return _before_stop(text, row.request.sent_stop) != text
 
 
 def _before_stop(text: str, stops: Sequence[str]) -> str:
-    """The text up to its first stop."""
+    """The text up to its first stop; all of it if it contains reasoning, which stops would cut."""
     ends = [text.find(stop) for stop in stops if stop in text]
-    return text[: min(ends)] if ends else text
+    return text[: min(ends)] if ends and not has_thoughts(text) else text
 
 
 def _draw(logits: Tensor, rows: Sequence[Row], generators: Mapping[str, torch.Generator]) -> list[int]:
-    """The next token of each row: the most probable at temperature 0, else drawn by the row's own generator."""
+    """The next token of each row: the most probable at temperature 0, else sampled with the row's generator."""
     tokens: list[int] = logits.argmax(dim=-1).tolist()
     for place, row in enumerate(rows):
         if row.request.temperature > 0:
@@ -162,5 +166,5 @@ def _draw(logits: Tensor, rows: Sequence[Row], generators: Mapping[str, torch.Ge
 
 
 def _generator(request: Request) -> torch.Generator:
-    """Randomness that depends on the request alone, so that it repeats in any batch."""
+    """A random generator that depends only on the request."""
     return torch.Generator().manual_seed(int(request.request_id[:15], 16))

@@ -88,8 +88,9 @@ def is_literal(explanation: str) -> bool:
 def alike(texts: Sequence[str]) -> list[bool]:
     """Which texts a scorer without an explanation takes for the feature's: those that share words with others.
 
-    Each text weighs the words that stand in other texts of the prompt too (only marked ones, where there are
-    marks), rare words of English and of the prompt more; the heavier half is told as yes. One text alone is no.
+    A text's weight is that of its words which also occur in other texts of the prompt (only marked words, if there
+    are marks); rare words of English and of the prompt weigh more. The half with the larger weights is answered
+    yes, a single text no.
     """
     marked = any("<<" in text for text in texts)
     words = [set(_MARKED.findall(text) if marked else _WORD.findall(text)) for text in texts]

@@ -87,5 +87,5 @@ def shown_texts(prompt: str) -> list[str]:
 
 
 def plain(text: str) -> str:
-    """A window's text without marks, the strengths in them, and white space, some of which keeps marks apart."""
+    """A window's text without marks, strengths and white space, so that it is the same however it was marked."""
     return re.sub(rf"<<|>>|{_SPACE}", "", _STRENGTH.sub("", text))

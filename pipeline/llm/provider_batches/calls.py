@@ -1,4 +1,4 @@
-"""A provider's calls: upload a file, create a batch, look it up, read its files; what fails is a sentence."""
+"""Calls of a provider's batch API: upload a file, create and look up a batch, read its files."""
 
 import asyncio
 import time
@@ -14,8 +14,8 @@ from openai.types import Batch
 from pipeline.errors import ConfigError
 from pipeline.llm.provider_batches.files import ENDPOINT
 from pipeline.llm.provider_batches.journal import Sent
-from pipeline.llm.server.client import OpenAIClient
 from pipeline.llm.server.connecting import connection_failure
+from pipeline.llm.server.endpoint import Endpoint
 from pipeline.llm.server.pacing import LONGEST_RETRY_AFTER_SECONDS, back_off_seconds, retry_after_seconds
 from pipeline.llm.server.redaction import short
 
@@ -23,40 +23,40 @@ METADATA_KEY = "latentlake"
 """The key in a batch's metadata whose value is the journal's key."""
 
 LISTED_AFTER_SECONDS = 60.0
-"""For so long a provider may not list or know a batch that it has created."""
+"""How long a provider may not list or know a batch that it has created."""
 FILE_SECONDS = 600.0
-"""Longest silence while a file is on its way."""
+"""Longest silence during a file transfer."""
 LOOKED_UP_AT_MOST = 100
-"""Attempts at looking up a batch: the user need not hear of the first 13 minutes without an answer."""
+"""Attempts at looking up a batch: the first 13 minutes without an answer are not reported."""
 
 _NO_ANSWER = (
     *(openai.APIConnectionError, openai.InternalServerError),
     *(httpx2.HTTPError, aiohttp.ClientError, OSError),
 )
-"""Whether the provider has done what it was asked for is not known."""
+"""Errors after which it is unknown whether the provider has executed the call."""
 
 _T = TypeVar("_T")
 
 
 class Calls:
-    """The calls of one connection; a call that fails for good raises ConfigError.
+    """The calls on one connection; a call that fails for good raises ConfigError.
 
     Args:
-        client: Whose address and key they have.
-        connection: Open.
+        endpoint: The server.
+        connection: An open connection to it.
     """
 
-    def __init__(self, client: OpenAIClient, connection: openai.AsyncOpenAI) -> None:
-        self._client = client
-        # The package sets the type of what it sends, and tries again what may pass.
-        self._headers = {name: value for name, value in client.headers.items() if name != "Content-Type"}
-        self._once = connection.with_options(timeout=client.timeout_seconds)
-        self._again = self._once.with_options(max_retries=client.max_attempts - 1)
+    def __init__(self, endpoint: Endpoint, connection: openai.AsyncOpenAI) -> None:
+        self._endpoint = endpoint
+        # The package sets the content type and retries temporary failures.
+        self._headers = {name: value for name, value in endpoint.headers.items() if name != "Content-Type"}
+        self._once = connection.with_options(timeout=endpoint.timeout_seconds)
+        self._again = self._once.with_options(max_retries=endpoint.max_attempts - 1)
 
     async def create(self, sent: Sent, content: bytes) -> Batch:
         """Upload a batch's file and create the batch.
 
-        A creation without an answer may have happened: before it is tried again the list is looked through.
+        A creation without an answer may have succeeded: the list of batches is checked before it is retried.
         """
         file = await self._say(
             self._again.files.create(
@@ -79,7 +79,7 @@ class Calls:
                     extra_headers=self._headers,
                 )
             except openai.RateLimitError as error:
-                if attempts >= self._client.max_attempts or error.code == "insufficient_quota":
+                if attempts >= self._endpoint.max_attempts or error.code == "insufficient_quota":
                     raise self._sentence(error, "create a batch") from None
                 asked_for = retry_after_seconds(error.response.headers.get("retry-after")) or 0.0
                 await asyncio.sleep(max(back_off_seconds(attempts), min(asked_for, LONGEST_RETRY_AFTER_SECONDS)))
@@ -87,13 +87,13 @@ class Calls:
                 await asyncio.sleep(back_off_seconds(attempts))
                 if found := await self.find(sent):
                     return found
-                if attempts >= self._client.max_attempts:
+                if attempts >= self._endpoint.max_attempts:
                     raise self._sentence(error, "create a batch") from None
             except openai.APIError as error:
                 raise self._sentence(error, "create a batch") from None
 
     async def find(self, sent: Sent) -> Batch | None:
-        """The batch in the provider's list, where it is there; a batch just created is waited for."""
+        """The batch in the provider's list, or None; waits if it may not be listed yet."""
         while True:
             is_young = _age_seconds(sent) <= LISTED_AFTER_SECONDS
             batch = await self._say(self._listed(sent.key), "list its batches")
@@ -102,9 +102,9 @@ class Calls:
             await asyncio.sleep(LISTED_AFTER_SECONDS - _age_seconds(sent) + 0.01)
 
     async def look_up(self, sent: Sent) -> Batch | None:
-        """A batch as it is now; None where the provider does not know it any more.
+        """The current state of a batch; None if the provider no longer knows it.
 
-        One just created may not be known yet, and is waited for.
+        Waits if the batch was created so recently that the provider may not know it yet.
         """
         patient = self._once.with_options(max_retries=LOOKED_UP_AT_MOST)
         attempts = 0
@@ -121,7 +121,7 @@ class Calls:
                 raise self._sentence(error, f"look up batch {sent.batch_id}") from None
 
     async def lines(self, file_ids: Iterable[str | None]) -> AsyncIterator[bytes]:
-        """The lines of a batch's files; one that breaks off is read anew, one that is gone is skipped."""
+        """The lines of a batch's files; a file that breaks off is read again, a missing one is skipped."""
         for file_id in filter(None, file_ids):
             attempts = 0
             while True:
@@ -133,12 +133,12 @@ class Calls:
                 except openai.NotFoundError:
                     break
                 except (openai.APIError, *_NO_ANSWER) as error:
-                    if attempts >= self._client.max_attempts:
+                    if attempts >= self._endpoint.max_attempts:
                         raise self._sentence(error, "give a batch's file") from None
                     await asyncio.sleep(back_off_seconds(attempts))
 
     async def _lines(self, file_id: str) -> AsyncIterator[bytes]:
-        """The lines of a file as they arrive, split at line ends alone: JSON may hold other separators."""
+        """The lines of a file as they arrive, split at newlines only: JSON may contain other separators."""
         rest = b""
         reading = self._again.files.with_streaming_response.content(
             file_id, extra_headers=self._headers, timeout=FILE_SECONDS
@@ -158,15 +158,15 @@ class Calls:
         return None
 
     async def _say(self, call: Awaitable[_T], what: str) -> _T:
-        """The outcome of a call; a failure as a sentence."""
+        """The result of a call; a failure becomes a ConfigError."""
         try:
             return await call
         except (openai.APIError, *_NO_ANSWER) as error:
             raise self._sentence(error, what) from None
 
     def _sentence(self, error: Exception, what: str) -> ConfigError:
-        """What a failure means for whoever runs this."""
-        url = self._client.url
+        """The error for a failed call: what failed, and what to do."""
+        url = self._endpoint.url
         if isinstance(error, openai.APIStatusError):
             said = f"HTTP {error.status_code}: {error.message}"
         else:
@@ -174,14 +174,14 @@ class Calls:
         cure = {
             401: "put a valid key into the environment variable that api_key_env names",
             403: "use a key that may use files and batches",
-            404: "is it a server with a batch API? Else leave batch out of its endpoint",
+            404: "if the server has no batch API, remove batch from its endpoint's section",
         }.get(getattr(error, "status_code", 0), "the batches that were sent keep running there")
         return ConfigError(
-            f"{url} did not {what} ({short(self._client.redaction(said))}); {cure}, and run again: a batch "
-            "that the provider knows is not sent again"
+            f"{url} did not {what} ({short(self._endpoint.redaction(said))}); {cure}, and run again: a batch "
+            "that the provider has is not sent again"
         )
 
 
 def _age_seconds(sent: Sent) -> float:
-    """How long ago a batch was handed over."""
+    """How long ago a batch was sent."""
     return time.time() - datetime.fromisoformat(sent.sent_at).timestamp()

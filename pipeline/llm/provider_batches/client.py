@@ -1,12 +1,12 @@
-"""A client that asks by a provider's batch API: requests go in files, answers come within a day, for half.
+"""A client of a provider's batch API: requests are sent in files, and answers come in a day, at half the price.
 
-1. What an earlier run has sent, and did not read to its end, is looked for in the journal: it is waited for,
-   and not sent again.
-2. The rest goes in as many files as the provider's limits ask for, each a batch of its own.
-3. Batches are looked up now and then. What has ended is read, whatever its end was: lines come in any order, and
-   of two answers to a request the first counts.
-4. What was not answered there, and may be elsewhere (expired, an error that passes, a batch that is gone), goes in
-   a new batch, or is asked for by itself where the config says so.
+1. Batches that an earlier run sent and did not finish reading are found in the journal and waited for, not sent
+   again.
+2. The other requests are sent in as many files as the provider's limits require, each a batch of its own.
+3. Batches are polled. A batch that has ended is read, however it ended: lines come in any order, and the first of
+   two answers to a request counts.
+4. Requests left unanswered for a temporary reason (expired, a temporary error, a batch that is gone) are sent in a
+   new batch, or as ordinary requests if the config says so.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ from pipeline.llm.provider_batches.files import MOST_BYTES, MOST_REQUESTS, cut_p
 from pipeline.llm.provider_batches.journal import Journal, Sent
 from pipeline.llm.requests import Answer, Request
 from pipeline.llm.server.arrivals import Arrivals, Deliver
-from pipeline.llm.server.capabilities import sends_stop
+from pipeline.llm.server.capabilities import form_of
 from pipeline.llm.server.client import OpenAIClient, not_given
-from pipeline.llm.server.reading import Failure, Usage, is_cut_thought, usage_of
+from pipeline.llm.server.reading import EMPTY_AT_MOST, Failure, Usage, usage_of
 from pipeline.llm.server.redaction import short
 from pipeline.progress import tell
 
@@ -37,19 +37,19 @@ _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 _RECORDED_AT_ONCE = 500
 """Answers of a file that the ledger takes in one write."""
 _REFUSED_AT_LEAST = 20
-"""With this many requests, all refused, a batch is refused as a whole, and not for what one of them holds."""
+"""If at least this many requests are all refused, the cause is not in a single one of them."""
 _NO_ROOM = "token_limit_exceeded"
-"""OpenAI's word for more tokens in unfinished batches than an organisation may have."""
+"""OpenAI's error code when an organisation's unfinished batches hold too many tokens."""
 
 
 class BatchClient:
-    """Asks an endpoint by its batch API.
+    """Sends requests through an endpoint's batch API.
 
     Args:
-        client: The endpoint, for probes and for what is asked for by itself.
-        journal: What was sent before; None: nothing can be asked.
-        poll_seconds: Time between two looks at a batch.
-        unfinished: How what a batch left unanswered is asked for.
+        client: The client for probes and ordinary requests.
+        journal: The record of batches sent; None if nothing is to be sent.
+        poll_seconds: Time between two checks of a batch.
+        unfinished: How requests that a batch left unanswered are sent again.
     """
 
     def __init__(
@@ -61,10 +61,10 @@ class BatchClient:
         self._unfinished = unfinished
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
-        """One answer a request, as batches end; a caller that stops early leaves them to the next run.
+        """One answer per request, as batches end; if the caller stops early, the next run reads the rest.
 
         Raises:
-            ConfigError: The provider refuses the key, a batch or all that it holds, or somebody has cancelled it.
+            ConfigError: The provider refuses the key, a batch or all of its requests, or a batch was cancelled.
             LakeError: The journal cannot be written.
         """
         if requests and self._journal:
@@ -74,10 +74,10 @@ class BatchClient:
 
 
 class _BatchRun:
-    """Requests from hand-over to answer.
+    """Requests from sending to answer.
 
-    Each is in `_waiting` until it has an answer, and meanwhile in one of the batches of `_open` (by the provider's
-    id), in `_held` (those that the provider has no room for now), or on its way by itself.
+    Each request is in `_waiting` until it has an answer. Meanwhile it is in a batch in `_open` (by the provider's
+    id), in `_held` (the provider has no room for it now), or in flight as an ordinary request.
     """
 
     def __init__(
@@ -88,21 +88,22 @@ class _BatchRun:
         poll_seconds: float,
         unfinished: Unfinished,
     ) -> None:
-        self._client, self._journal = client, journal
+        self._client, self._endpoint, self._journal = client, client.endpoint, journal
         self._poll_seconds, self._unfinished = poll_seconds, unfinished
         self._waiting = {request.request_id: request for request in requests}
         self._open: dict[str, Sent] = {}
         self._held: list[Request] = []
         self._attempts: Counter[str] = Counter()
+        self._n_empty: Counter[str] = Counter()
         self._used: dict[str, Usage] = {}
-        """What failed attempts at requests used, until an answer takes it along."""
+        """Usage of failed attempts by request, until it is added to the answer."""
         self._most_requests = MOST_REQUESTS
 
     async def run(self, deliver: Deliver) -> None:
-        """Deliver an answer a request."""
+        """Deliver one answer per request."""
         self._deliver = deliver
-        async with self._client.connect() as connection:
-            self._connection, self._calls = connection, Calls(self._client, connection)
+        async with self._endpoint.connect() as connection:
+            self._connection, self._calls = connection, Calls(self._endpoint, connection)
             await self._client.probe(connection, self._waiting.values())
             await self._read_earlier()
             under_way = {request_id for sent in self._open.values() for request_id in sent.request_ids}
@@ -110,9 +111,10 @@ class _BatchRun:
             await self._poll()
 
     async def _read_earlier(self) -> None:
-        """Read what earlier runs have sent and the provider has ended, and keep open what it has not.
+        """Read the batches of earlier runs that have ended, and keep the others open.
 
-        What such a batch left unanswered is asked anew whatever the reason was: it may have been mended since.
+        Requests that such a batch left unanswered are sent again whatever the reason, which may be resolved by
+        now.
         """
         for sent in self._journal.holding(self._waiting):
             if sent.batch_id is None and (found := await self._calls.find(sent)):
@@ -127,7 +129,7 @@ class _BatchRun:
                 self._keep_used(sent, await self._read(batch, sent))
 
     def _keep_used(self, sent: Sent, failed: "dict[str, _Failed]") -> None:
-        """Keep what attempts used that failed in an earlier run's batch, but for those that it has recorded."""
+        """Keep the usage of attempts that failed in an earlier run's batch, unless that run recorded it."""
         ledger = self._client.ledger
         for request_id in failed.keys() & self._left(sent):
             recorded = ledger.last(self._waiting[request_id]) if ledger is not None else None
@@ -135,7 +137,7 @@ class _BatchRun:
                 self._add_used(request_id, failed[request_id].usage)
 
     async def _poll(self) -> None:
-        """Look at batches now and then until every request has its answer."""
+        """Poll batches until every request has an answer."""
         while self._open or self._held:
             await asyncio.sleep(self._poll_seconds)
             for batch_id, sent in list(self._open.items()):
@@ -148,9 +150,12 @@ class _BatchRun:
                 await self._send(some)
 
     async def _end(self, sent: Sent, batch: Batch | None) -> None:
-        """Read a batch that has ended, and ask again for what it left unanswered; None: it is gone."""
+        """Read a batch that has ended (None: it is gone), and send again what it left unanswered."""
         if batch is None:
-            tell(f"batch {sent.batch_id}: {self._client.url} does not know it any more; it is asked for again")
+            tell(
+                f"batch {sent.batch_id}: {self._endpoint.url} no longer has this batch; its requests will be sent "
+                "again"
+            )
         elif batch.status == "failed":
             self._hold_back(batch, sent)
             return
@@ -159,8 +164,8 @@ class _BatchRun:
         again = await self._settle(sent, batch, await self._read(batch, sent) if batch else {})
         if batch is not None and batch.status == "cancelled" and again:
             raise ConfigError(
-                f"batch {batch.id} at {self._client.url} was cancelled with {len(again):,} requests "
-                "unanswered; run again to ask for them: what was answered is kept"
+                f"batch {batch.id} at {self._endpoint.url} was cancelled with {len(again):,} requests "
+                "unanswered; run again to ask for them: the answers so far are kept"
             )
         if self._unfinished == "batch":
             await self._send(again)
@@ -170,14 +175,14 @@ class _BatchRun:
             await self._client.ask_all(again, self._deliver_by_itself)
 
     async def _deliver_by_itself(self, answer: Answer) -> None:
-        """Deliver an answer that came by itself, with what earlier attempts in batches used."""
+        """Deliver the answer to an ordinary request, adding the usage of earlier attempts in batches."""
         used = self._used.pop(answer.request_id, Usage())
         own = Usage(*(getattr(answer, name) for name in Usage._fields))
         attempts = self._attempts[answer.request_id] + answer.attempts
         await self._deliver(replace(answer, attempts=attempts, **used.plus(own)._asdict()))
 
     async def _send(self, requests: Sequence[Request]) -> None:
-        """Hand requests over; to one that the server cannot do, say so."""
+        """Send requests in batches; those that the server cannot answer get an answer that says so."""
         able = []
         for request in requests:
             can = self._client.capabilities(request)
@@ -192,15 +197,15 @@ class _BatchRun:
             self._open[batch.id] = self._journal.end(sent, batch.id)
             self._attempts.update(sent.request_ids)
             tell(
-                f"batch {batch.id}: {len(part.requests):,} requests are with {self._client.url}; answers may "
-                "take a day, and where this run is ended the next one waits on for them"
+                f"batch {batch.id}: {len(part.requests):,} requests were sent to {self._endpoint.url}; answers "
+                "may take a day, and if this run is stopped, the next one waits for them"
             )
 
     async def _read(self, batch: Batch, sent: Sent) -> dict[str, "_Failed"]:
-        """Deliver the answers that a batch holds; its failures by request_id."""
+        """Deliver the answers in a batch; returns its failures by request_id."""
         own = set(sent.request_ids)
         failed: dict[str, _Failed] = {}
-        cut: list[Request] = []
+        sent_with = {form_of(each): self._client.capabilities(each) for each in self._waiting.values()}
         group: list[Answer] = []
         n_answers, n_unknown = 0, 0
         async for raw in self._calls.lines((batch.output_file_id, batch.error_file_id)):
@@ -209,11 +214,8 @@ class _BatchRun:
                 n_unknown += line is not None and line.request_id not in own
                 continue
             request = self._waiting[line.request_id]
-            outcome = line.outcome(request)
-            can = self._client.capabilities(request)
-            if isinstance(outcome, Answer) and sends_stop(request, can) and is_cut_thought(outcome, line.content):
-                cut.append(request)
-                outcome = Failure("a stop has cut the model's thoughts", passes=True)
+            can = sent_with[form_of(request)]  # those when the file was written
+            outcome, _ = self._client.judge(request, can, line.outcome(request), line.content)
             if isinstance(outcome, Failure):
                 failed[line.request_id] = _Failed(outcome, usage_of(line.content))
                 continue
@@ -223,42 +225,39 @@ class _BatchRun:
                 await self._deliver_all(group)
                 group = []
         await self._deliver_all(group)
-        for request in cut:
-            self._client.send_no_stops(request, self._client.capabilities(request))
-        unknown = f"; {n_unknown:,} lines of other requests are left out" if n_unknown else ""
+        unknown = f"; {n_unknown:,} lines for other requests were ignored" if n_unknown else ""
         missing = f"{len(self._left(sent)):,} are missing"
         tell(f"batch {batch.id} has ended ({batch.status}): {n_answers:,} answers, {missing}{unknown}")
         return failed
 
     async def _settle(self, sent: Sent, batch: Batch | None, failed: dict[str, "_Failed"]) -> list[Request]:
-        """Deliver the failures that no other attempt will mend; the requests that are to be asked again."""
+        """Deliver the failures that are final; returns the requests to send again."""
         again, final = [], []
         for request_id in self._left(sent):
             request = self._waiting[request_id]
             missing = Failure(f"batch {sent.batch_id} {'has no line of it' if batch else 'is gone'}", passes=True)
             failure, usage = failed.get(request_id) or _Failed(missing, Usage())
-            await self._client.stop_if_hopeless(self._connection, failure, request, attempts=0)
-            if failure.passes and self._attempts[request_id] < self._client.max_attempts:
+            await self._endpoint.stop_if_hopeless(self._connection, failure, request, attempts=0)
+            self._n_empty[request_id] += failure.is_empty
+            n_attempts, n_empty = self._attempts[request_id], self._n_empty[request_id]
+            if failure.passes and n_attempts < self._endpoint.max_attempts and n_empty < EMPTY_AT_MOST:
                 self._add_used(request_id, usage)
                 again.append(request)
             else:
-                answer = Answer(
-                    request_id, failure.status, finish_reason=failure.finish_reason, error=failure.error
-                )
-                final.append(self._complete(answer, usage, sent, batch))
+                final.append(self._complete(failure.answer(request, n_empty), usage, sent, batch))
         await self._deliver_all(final)
         if len(final) == len(sent.request_ids) >= _REFUSED_AT_LEAST:
             raise ConfigError(
-                f"{self._client.url} refused all {len(final):,} requests of batch {sent.batch_id} "
+                f"{self._endpoint.url} refused all {len(final):,} requests of batch {sent.batch_id} "
                 f"({final[0].error}); correct the model's name or what it is asked, and run again"
             )
         return again
 
     def _hold_back(self, batch: Batch, sent: Sent) -> None:
-        """Keep the requests of a batch that the provider had no room for; raise ConfigError at another refusal.
+        """Keep the requests of a batch that the provider had no room for; raise ConfigError for another refusal.
 
-        They are sent when nothing else is under way; where nothing was, half as many at a time, until a batch ends
-        that the provider had room for.
+        They are sent once no other batch is open. If none was open, half as many are sent at a time, until a batch
+        fits and ends.
         """
         errors = (batch.errors and batch.errors.data) or []
         is_alone = not self._open
@@ -267,32 +266,34 @@ class _BatchRun:
             self._attempts.subtract(sent.request_ids)
             if is_alone:
                 self._most_requests = len(sent.request_ids) // 2
-            tell(f"batch {batch.id}: {self._client.url} has no room for it now; its requests are sent later")
+            tell(
+                f"batch {batch.id}: {self._endpoint.url} has no room for it now; its requests will be sent later"
+            )
             return
         said = "; ".join(
             f"{error.code}: {error.message}{f' (line {error.line})' if error.line else ''}" for error in errors[:3]
         )
-        why = short(self._client.redaction(said or "it does not say why"))
+        why = short(self._endpoint.redaction(said or "no reason given"))
         raise ConfigError(
-            f"{self._client.url} refused batch {batch.id} ({why}); none of it was sent: correct that, or "
+            f"{self._endpoint.url} refused batch {batch.id} ({why}); none of it was sent: correct that, or "
             "remove batch from the endpoint's section, and run again"
         )
 
     def _left(self, sent: Sent) -> list[str]:
-        """The requests of a batch that have no answer yet."""
+        """The ids of a batch's requests that have no answer yet."""
         return [request_id for request_id in sent.request_ids if request_id in self._waiting]
 
     def _add_used(self, request_id: str, usage: Usage) -> None:
-        """Note what a failed attempt at a request used."""
+        """Add the usage of a failed attempt at a request."""
         self._used[request_id] = self._used.get(request_id, Usage()).plus(usage)
 
     def _complete(self, answer: Answer, usage: Usage, sent: Sent, batch: Batch | None) -> Answer:
-        """An answer, or a failure for good, with all that is known of how it came; it is waited for no more."""
+        """A final answer or failure, completed with attempts, times and usage; it is no longer waited for."""
         del self._waiting[answer.request_id]
         sent_at = datetime.fromisoformat(sent.sent_at).timestamp()
         ends = (batch.completed_at, batch.expired_at, batch.cancelled_at) if batch else ()
         ended_at = next(filter(None, ends), time.time())
-        answer = self._client.redaction.answer(answer)
+        answer = self._endpoint.redaction.answer(answer)
         return replace(
             answer,
             attempts=self._attempts[answer.request_id],
@@ -308,7 +309,7 @@ class _BatchRun:
 
 
 class _Failed(NamedTuple):
-    """Why a line holds no answer, and what it used."""
+    """Why a line contains no answer, and its usage."""
 
     failure: Failure
     usage: Usage

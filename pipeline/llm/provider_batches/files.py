@@ -1,7 +1,7 @@
-"""The files of a provider's batch: a request a line on the way there, an outcome a line on the way back.
+"""The files of a provider's batch: one line per request, and one line per outcome.
 
-Formats and limits are OpenAI's (developers.openai.com/api/docs/guides/batch): lines come back in any order, those
-that failed in a file of their own.
+Formats and limits are OpenAI's (developers.openai.com/api/docs/guides/batch): outcomes come in any order, and
+failed ones in a file of their own.
 """
 
 import json
@@ -15,18 +15,18 @@ from pipeline.llm.server.reading import Failure, Response, json_of, read
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"
 MOST_REQUESTS = 50_000
 MOST_BYTES = 200_000_000
-"""Requests and bytes of one file, at most."""
+"""Maximum requests and bytes per file."""
 
 
 class Part(NamedTuple):
-    """Requests that go in one file, and the file."""
+    """The requests in one file, and its content."""
 
     requests: list[Request]
     content: bytes
 
 
 class Line(NamedTuple):
-    """A line that came back: whose it is, the JSON of a completion if there is one, and what it says."""
+    """An outcome: the request's id, the JSON of a completion if there is one, and the response or failure."""
 
     request_id: str
     content: Any
@@ -34,14 +34,14 @@ class Line(NamedTuple):
     error: Failure | None
 
     def outcome(self, request: Request) -> Answer | Failure:
-        """The answer or the failure that it holds."""
+        """The answer or the failure in it."""
         return self.error or read(request, self.response or Response(500, {}, b""), self.content)
 
 
 def cut_parts(
     requests: Iterable[tuple[Request, Capabilities]], most_requests: int, most_bytes: int
 ) -> Iterator[Part]:
-    """The requests in their order, in files that a provider takes."""
+    """The requests in order, in files within the provider's limits."""
     some: list[Request] = []
     lines: list[bytes] = []
     n_bytes = 0
@@ -58,7 +58,7 @@ def cut_parts(
 
 
 def read_line(line: bytes) -> Line | None:
-    """A line that came back; None where it is none."""
+    """The outcome in a line; None if there is none."""
     record = json_of(line)
     if not isinstance(record, dict) or not isinstance(record.get("custom_id"), str):
         return None
@@ -67,7 +67,7 @@ def read_line(line: bytes) -> Line | None:
         content = response.get("body")
         received = Response(response["status_code"], {}, json.dumps(content).encode())
         return Line(request_id, content, received, None)
-    # `batch_expired`, `batch_cancelled`, `request_timeout`: not answered in this batch, it may be in another.
+    # `batch_expired`, `batch_cancelled`, `request_timeout`: another batch may answer it.
     inner = error if isinstance(error, dict) else {}
     said = f"{inner.get('code')}: {inner.get('message')}"
     return Line(request_id, None, None, Failure(said, passes=True))

@@ -1,10 +1,11 @@
-"""What was handed to a provider, noted before it goes and again when it is there, so that a kill sends it once.
+"""Records each provider's batch before and after it is created, so that its requests are sent once despite a kill.
 
-A file beside the batch's ledger, `<first>-<last feature>.batches`, locked by that ledger and read likewise, with
-all whose range overlaps. One JSON line before a provider's batch is created, with the key by which the provider's
-list of batches knows it and the requests that it holds; one after, with the provider's id of it. A process that is
-killed between the two leaves the first line alone, and the next one looks for the key in the provider's list. Only
-where that lacks it, a minute after it was handed over, is it sent again.
+The record is a file next to the batch's ledger, `<first>-<last feature>.batches`. It is locked by that ledger, and
+all files with an overlapping range are read. A line before a provider's batch is created holds its requests and
+the key that identifies it in the provider's list of batches; a line afterwards holds the provider's id. If a
+process is killed in between, only the first line exists, and the next process looks for the key in the provider's
+list. The requests are sent again only if the list lacks the key a minute after the batch was sent. In an object
+store lines are sealed as they are written, so that another machine waits for the batches of one that is lost.
 """
 
 import json
@@ -12,23 +13,22 @@ import os
 import uuid
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import LakeError
-from pipeline.llm.ledger.answers import overlapping_files
+from pipeline.llm.ledger.answers import Ledger, overlapping_files
 
 SUFFIX = ".batches"
 
 
 class Sent(NamedTuple):
-    """A batch that was handed to a provider, or was about to be.
+    """A batch that was sent to a provider, or was about to be.
 
     Attributes:
-        key: By which the provider's list knows it; no two are alike.
-        sent_at: When, ISO 8601 in UTC.
+        key: Unique key that identifies it in the provider's list.
+        sent_at: Time of sending, ISO 8601 in UTC.
         request_ids: The requests in it.
-        batch_id: The provider's id of it; None where the answer to its creation was not noted.
+        batch_id: The provider's id; None if the answer to its creation was not recorded.
     """
 
     key: str
@@ -41,53 +41,57 @@ class Journal:
     """The provider's batches of a ledger's requests.
 
     Args:
-        ledger: The ledger's file.
-        features: Its range.
+        ledger: The batch's ledger, open and therefore locked.
     """
 
-    def __init__(self, ledger: Path, features: range) -> None:
-        self.path = ledger.with_suffix(SUFFIX)
-        self._features = features
+    def __init__(self, ledger: Ledger) -> None:
+        self.path = ledger.path.with_suffix(SUFFIX)
+        self._ledger = ledger
 
     def holding(self, wanted: Collection[str]) -> list[Sent]:
-        """For each wanted request the last batch that holds it, where there is one."""
-        sent: dict[str, Sent] = {}
+        """The last batch of each wanted request, as far as there is one."""
+        begun: dict[str, Sent] = {}
+        ended: dict[str, str] = {}  # possibly by another machine, in another file
         for line in self._lines():
             try:
                 record = json.loads(line)
                 if "request_ids" in record:
-                    sent[record["key"]] = Sent(**record)
-                elif record["key"] in sent:
-                    sent[record["key"]] = sent[record["key"]]._replace(batch_id=record["batch_id"])
-            except (ValueError, TypeError, KeyError):  # torn by a kill: nothing was sent yet, or the list knows it
+                    begun[record["key"]] = Sent(**record)
+                else:
+                    ended[record["key"]] = record["batch_id"]
+            except (ValueError, TypeError, KeyError):  # torn by a kill: nothing was sent, or it is listed
                 continue
+        sent = (each._replace(batch_id=ended.get(each.key)) for each in begun.values())
         last: dict[str, Sent] = {}
-        for each in sorted(sent.values(), key=lambda each: each.sent_at):
+        for each in sorted(sent, key=lambda each: each.sent_at):
             last |= dict.fromkeys(set(wanted).intersection(each.request_ids), each)
         return list({each.key: each for each in last.values()}.values())
 
     def begin(self, request_ids: Sequence[str]) -> Sent:
-        """Note that a batch of these requests is about to be handed over."""
+        """Record that a batch of these requests is about to be sent."""
         sent = Sent(uuid.uuid4().hex, datetime.now(UTC).isoformat(timespec="milliseconds"), list(request_ids))
         self._append({"key": sent.key, "sent_at": sent.sent_at, "request_ids": sent.request_ids})
         return sent
 
     def end(self, sent: Sent, batch_id: str) -> Sent:
-        """Note the provider's id of a batch."""
+        """Record the provider's id of a batch."""
         self._append({"key": sent.key, "batch_id": batch_id})
         return sent._replace(batch_id=batch_id)
 
     def _lines(self) -> Iterator[str]:
-        for path in overlapping_files(self.path.parent, self._features, SUFFIX):
+        for path in overlapping_files(self.path.parent, self._ledger.features, SUFFIX):
             yield from path.read_text(encoding="utf-8", errors="replace").split("\n")
 
     def _append(self, record: dict[str, Any]) -> None:
-        """Append a line after whatever a kill has left, and return when the disk has it."""
+        """Append a line, separated from whatever a kill has left, and sync it to disk."""
         data = f"\n{json.dumps(record)}\n".encode()
         try:
             with self.path.open("ab", buffering=0) as file:
                 while data:
                     data = data[file.write(data) :]
                 os.fsync(file.fileno())
+            if self._ledger.seal is not None:
+                with self.path.open("rb") as written:
+                    self._ledger.seal(self.path, written)
         except OSError as error:
             raise LakeError(f"'{self.path}' cannot be written: {error.strerror}") from None

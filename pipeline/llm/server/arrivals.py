@@ -1,34 +1,35 @@
-"""Answers on their way from an event loop to the thread that records them: in flight until the disk has them.
+"""Passes answers from an event loop to the thread that records them: they are in flight until they are on disk.
 
-Whoever iterates records a group of answers before asking for the next, and until then the coroutines that brought
-it wait. So requests at the server and answers that the disk does not have yet are together never more than there
-are coroutines, and no more than that can be lost, and paid again, when the process is killed.
+The iterating thread records a group of answers before it asks for the next, and the coroutines that delivered it
+wait until then. So requests at the server and answers not yet on disk are together never more than the coroutines,
+and no more than that can be lost, and paid again, if the process is killed.
 
-While the disk takes one group the next gathers: group commit (DeWitt et al. 1984). With 100 requests in flight a
-ledger synced answer by answer would be the slowest part.
+While one group is written, the next gathers: group commit (DeWitt et al. 1984). With 100 requests in flight, a
+ledger synced answer by answer would be the bottleneck.
 """
 
 import asyncio
 import contextlib
+import gc
 import queue
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from pipeline.llm.requests import Answer
+from pipeline.llm.requests import Answer, Request
 
 Deliver = Callable[[Answer], Awaitable[None]]
-"""What a coroutine gives an answer to; it returns when the answer is recorded."""
+"""Takes an answer from a coroutine and returns when it is recorded."""
 
 
 class Arrivals:
-    """Groups of answers, from coroutines on an event loop of its own thread; a context manager.
+    """Groups of answers from coroutines on an event loop in a thread of its own; a context manager.
 
-    When its block ends, what is still under way is dropped, and everything is closed.
+    When its block ends, requests still in flight are dropped and everything is closed.
 
     Args:
-        bring: Delivers answers until there are no more. If an exception ends it, that is raised after the last.
+        bring: Delivers answers until there are no more. An exception that ends it is raised after the last answer.
     """
 
     def __init__(self, bring: Callable[[Deliver], Coroutine[Any, Any, None]]) -> None:
@@ -52,7 +53,7 @@ class Arrivals:
         self._thread.join()
 
     def __iter__(self) -> Iterator[list[Answer]]:
-        """All that has arrived, at least one answer, again and again."""
+        """Groups of all answers that have arrived so far, at least one each."""
         is_open = True
         while is_open:
             items = [self._arrived.get()]
@@ -75,7 +76,7 @@ class Arrivals:
             asyncio.run(self._run())
         except BaseException as failure:  # noqa: BLE001 - raised again by the thread that iterates
             self._failure = failure
-        finally:  # whatever ends the loop, nobody waits for it
+        finally:  # however the loop ends, the other thread must not wait for it
             self._started.set()
             self._arrived.put(None)
 
@@ -87,10 +88,10 @@ class Arrivals:
             self._failure = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error
 
     def _tell(self, recorded: Iterator[asyncio.Future[None]]) -> None:
-        """Tell coroutines that their answers are recorded, each in a turn of the loop of its own.
+        """Notify coroutines that their answers are recorded, each in a separate turn of the loop.
 
-        Told at once, they would send their next requests together, have them answered together, and wait for each
-        other at every step: a tenth of the throughput.
+        Notified together, they would send their next requests together, get the answers together, and wait for
+        each other at every step, which costs a tenth of the throughput.
         """
         for each in recorded:
             if not each.done():  # it may have been cancelled
@@ -102,3 +103,19 @@ class Arrivals:
         """Have the event loop call a function."""
         with contextlib.suppress(RuntimeError):  # the loop has ended by itself
             self._loop.call_soon_threadsafe(function, *arguments)
+
+
+def arriving(
+    requests: Sequence[Request], ask_all: Callable[[Sequence[Request], Deliver], Coroutine[Any, Any, None]]
+) -> Iterator[list[Answer]]:
+    """The answers to requests, as `ask_all` delivers them."""
+    if not requests:
+        return
+    # Each response makes a thousand objects, which would make Python's garbage collector scan all memory
+    # repeatedly.
+    gc.freeze()
+    try:
+        with Arrivals(lambda deliver: ask_all(requests, deliver)) as arrivals:
+            yield from arrivals
+    finally:
+        gc.unfreeze()

@@ -1,26 +1,27 @@
-"""What a server can do, and how a request is put to it.
+"""A server's capabilities, and the body of a request to it.
 
-Servers of the same protocol differ in what they take, and some answer 200 and ignore what they do not know
-(`transformers serve`: logprobs and response_format). So each form of request is tried out once, with a tiny
-request of that form, and only what came back is asked for.
+Servers with the same protocol differ in what they accept, and some return 200 and ignore what they do not support
+(`transformers serve`: logprobs and response_format). So each form of request is tried once with a tiny request (a
+probe), and requests ask only for what the probe's answer contained.
 """
 
 import json
 import re
 import time
 import urllib.parse
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
-from pipeline.llm.requests import Message, Request
+from pipeline.llm.requests import Message, Request, Wanted
 from pipeline.llm.server.reading import Failure, blank_masses, first_token, key_masses, shows_thinking
 
 TOP_LOGPROBS = 20
-"""Alternatives asked for at the first token; the most that OpenAI and vLLM give."""
+"""Alternatives requested at the first token: the maximum at OpenAI and vLLM."""
 FEW_LOGPROBS = 5
-"""The most that some other servers give; and enough for each of many answers, one of two words."""
+"""The maximum at some other servers; enough for each of many answers that are one of two words."""
 PROMPT_LOGPROBS = 15
-"""Alternatives asked for in each place of a prompt (Bills et al. 2023)."""
+"""Alternatives requested at each token of a prompt (Bills et al. 2023)."""
 
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -36,32 +37,41 @@ _PROBE_SCHEMA = {
 
 
 class Form(NamedTuple):
-    """What requests have in common as far as a server's abilities matter; a probe is sent for each."""
+    """What determines the capabilities that a request needs; one probe is sent per form."""
 
     model: str
-    has_choices: bool
+    wanted: Wanted
     has_schema: bool
     has_stop: bool
     temperature: float
     reasoning_effort: str | None
-    has_keys: bool = False
     blank: str | None = None
+    has_system: bool = False
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether probabilities of written tokens are requested."""
+        return self.wanted in {"choice", "keys"}
 
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What a server takes and heeds.
+    """What a server accepts and honours.
 
     Attributes:
-        top_logprobs: Alternatives at the first token that may be asked for; 0: it gives none.
-        prompt_logprobs: It gives those of a prompt, and numbers can be read from them: its model's tokenizer joins
-            a blank with nothing before it, and writes 10 as one token.
-        schema: It keeps to a JSON schema.
-        max_tokens: Its name for the longest answer (OpenAI's newer models want the longer one).
-        temperature: It lets one set the temperature (reasoning models do not).
-        stop: It takes stops (reasoning models do not).
-        reasoning_effort: It lets one say how much to think.
-        thinks: Its model thinks before it answers: it is sent no stop, and asked for no logprobs.
+        top_logprobs: Maximum alternatives at the first token; 0 if it gives none.
+        prompt_logprobs: Whether it gives log-probabilities of a prompt from which numbers can be read: its model's
+            tokenizer merges nothing with the white space before a blank, and writes 10 as one token.
+        schema: Whether it enforces a JSON schema.
+        max_tokens: Its parameter for the maximum length of an answer (OpenAI's newer models use the longer name).
+        temperature: Whether the temperature can be set (not for reasoning models).
+        stop: Whether it accepts stop sequences (not for reasoning models).
+        reasoning_effort: Whether the reasoning effort can be set.
+        thinks: Whether its model reasons before it answers; then no stop is sent and no logprobs are requested.
+        cuts_here: Whether answers begin with a stop sequence (a line end), which would leave nothing of them; then
+            no stop is sent, and the text is cut here.
+        system: Whether its model's chat template has a system role. Without one (Gemma 2), the system message
+            goes before the first user message, as for a model in this process.
     """
 
     top_logprobs: int = TOP_LOGPROBS
@@ -72,10 +82,12 @@ class Capabilities:
     stop: bool = True
     reasoning_effort: bool = True
     thinks: bool = False
+    cuts_here: bool = False
+    system: bool = True
 
 
 class Fewer(NamedTuple):
-    """What to try after a refusal, and whether its words named what was taken away."""
+    """The capabilities to try after a refusal, and whether the refusal named the one that was removed."""
 
     can: Capabilities
     is_named: bool
@@ -88,7 +100,7 @@ _PARAMETER = re.compile(
 
 
 def names_parameter(said: str) -> bool:
-    """Whether the words of a refusal name a parameter of a request."""
+    """Whether a refusal's message names a parameter of a request."""
     return _PARAMETER.search(said) is not None
 
 
@@ -96,116 +108,167 @@ def form_of(request: Request) -> Form:
     """The form of a request."""
     return Form(
         request.model,
-        bool(request.choices) and not request.thinks and request.blank is None,
+        request.wanted,
         bool(request.schema),
         bool(request.sent_stop),
         request.temperature,
         request.reasoning_effort,
-        bool(request.keys) and not request.thinks,
         request.blank,
+        any(message.role == "system" for message in request.messages),
     )
 
 
 def body_of(request: Request, can: Capabilities) -> bytes:
-    """The body of the call, with what the server can do and nothing else."""
+    """The body of the call, limited to the server's capabilities."""
     return _compact(_parameters(request, can)).encode()
 
 
 def sends_stop(request: Request, can: Capabilities) -> bool:
-    """Whether the stops of a request are sent."""
-    return bool(request.sent_stop) and can.stop and not can.thinks
+    """Whether a request's stop sequences are sent."""
+    return bool(request.sent_stop) and can.stop and not (can.thinks or can.cuts_here)
 
 
 def probe_request(form: Form, base_url: str) -> Request:
-    """A tiny request of a form; each is a draw of its own, because it asks about the server as it now runs.
+    """A tiny request of a form. Each is a new draw, because it asks about the server as it runs now.
 
-    Nothing in its words asks for JSON: if JSON comes, the schema was heeded.
+    Its text does not ask for JSON, so that a JSON answer shows that the schema was enforced.
     """
     url = urllib.parse.urlsplit(base_url)
     question = Message("user", f"Is {url.hostname}{url.path} an address? Answer Yes or No.")
+    system = (Message("system", "You answer questions."),) if form.has_system else ()
     begun = (Message("assistant", f"a{_PROBE_VALUE}\nb{form.blank}"),) if form.blank else ()
     return Request(
         purpose="probe",
         sae="",
         feature=0,
         model=form.model,
-        messages=(question, *begun),
+        messages=(*system, question, *begun),
         max_tokens=_PROBE_TOKENS if form.has_schema or form.has_stop else 1,
         temperature=form.temperature,
-        choices=_NUMBERS if form.blank else ("Yes", "No") if form.has_choices else None,
+        choices=_NUMBERS if form.blank else ("Yes", "No") if form.wants_logprobs else None,
         stop=("\n",) if form.has_stop else (),
         draw=time.time_ns() // 1_000_000,
         schema=_PROBE_SCHEMA if form.has_schema else None,
         reasoning_effort=form.reasoning_effort,
-        keys=("answer",) if form.has_keys else (),
+        keys=("answer",) if form.wanted == "keys" else (),
         blank=form.blank,
     )
 
 
-def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) -> Fewer | None:
-    """What to try after a refusal (HTTP 400 or 422), by its words, else in turn; None: nothing is left.
+class _Ability(NamedTuple):
+    """Something that a server may refuse.
 
-    OpenAI refuses logprobs with HTTP 403, llama-cpp-python a JSON schema with 500; there only the words count.
+    Attributes:
+        words: A regular expression that matches refusals of it.
+        is_asked: Whether requests of a form still use it.
+        without: Capabilities without it, or with less of it.
+        is_guessed: Whether to try without it after a refusal that names no parameter.
+    """
+
+    words: str
+    is_asked: Callable[[Capabilities, Form], bool]
+    without: Callable[[Capabilities], Capabilities]
+    is_guessed: bool = True
+
+
+def _fewer_logprobs(can: Capabilities) -> Capabilities:
+    return replace(can, top_logprobs=FEW_LOGPROBS if can.top_logprobs > FEW_LOGPROBS else 0)
+
+
+_NO_SYSTEM_ROLE = (
+    r"[Ss]ystem (role|message|prompt)|'system'|[Rr]oles must alternate|[Oo]nly user and assistant roles"
+    r"|Developer instruction"
+)
+"""Messages of chat templates (Gemma, Mistral 7B, Llama 2), OpenAI's o1-mini, and Google's API for Gemma."""
+
+_ABILITIES = (
+    _Ability(
+        "max_completion_tokens|max_tokens",
+        lambda can, form: can.max_tokens == "max_tokens",
+        lambda can: replace(can, max_tokens="max_completion_tokens"),
+        is_guessed=False,
+    ),
+    _Ability(
+        "response_format|json_schema|schema",
+        lambda can, form: form.has_schema and can.schema,
+        lambda can: replace(can, schema=False),
+    ),
+    _Ability(
+        "prompt_logprobs|continue_final_message|add_generation_prompt|logprobs",
+        lambda can, form: form.blank is not None and can.prompt_logprobs,
+        lambda can: replace(can, prompt_logprobs=False),
+    ),
+    _Ability(
+        "top_logprobs|logprobs",
+        lambda can, form: form.wants_logprobs and can.top_logprobs > 0,
+        _fewer_logprobs,
+    ),
+    _Ability(
+        "reasoning_effort|reasoning",
+        lambda can, form: form.reasoning_effort is not None and can.reasoning_effort,
+        lambda can: replace(can, reasoning_effort=False),
+    ),
+    _Ability("temperature", lambda can, form: can.temperature, lambda can: replace(can, temperature=False)),
+    _Ability("stop", lambda can, form: form.has_stop and can.stop, lambda can: replace(can, stop=False)),
+    _Ability(
+        _NO_SYSTEM_ROLE,
+        lambda can, form: form.has_system and can.system,
+        lambda can: replace(can, system=False),
+    ),
+)
+"""In the order in which they are removed if a refusal names none of them."""
+
+
+def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) -> Fewer | None:
+    """What to try after a refusal (HTTP 400 or 422): what its message names, else the next in turn, or None.
+
+    OpenAI refuses logprobs with HTTP 403, llama-cpp-python a JSON schema with 500; then only the message counts.
     """
     if failure.http_status not in {400, 403, 422, 500}:
         return None
-    less: dict[str, Capabilities] = {}
-    if can.max_tokens == "max_tokens":
-        less["max_completion_tokens"] = less["max_tokens"] = replace(can, max_tokens="max_completion_tokens")
-    if form.has_choices and can.top_logprobs:
-        n_fewer = FEW_LOGPROBS if can.top_logprobs > FEW_LOGPROBS else 0
-        less["top_logprobs"] = less["logprobs"] = replace(can, top_logprobs=n_fewer)
-    if form.blank and can.prompt_logprobs:
-        less["prompt_logprobs"] = less["continue_final_message"] = replace(can, prompt_logprobs=False)
-        less["add_generation_prompt"] = less["logprobs"] = less["prompt_logprobs"]
-    if form.has_schema and can.schema:
-        less["response_format"] = less["json_schema"] = less["schema"] = replace(can, schema=False)
-    if form.reasoning_effort is not None and can.reasoning_effort:
-        less["reasoning_effort"] = less["reasoning"] = replace(can, reasoning_effort=False)
-    if can.temperature:
-        less["temperature"] = replace(can, temperature=False)
-    if form.has_stop and can.stop:
-        less["stop"] = replace(can, stop=False)
-    for word, fewer in less.items():
-        if re.search(rf"\b{word}\b", failure.error):
-            return Fewer(fewer, is_named=True)
-    for word in ("response_format", "prompt_logprobs", "logprobs", "reasoning_effort", "temperature", "stop"):
-        if word in less and failure.http_status in {400, 422}:
-            return Fewer(less[word], is_named=False)
+    asked = [ability for ability in _ABILITIES if ability.is_asked(can, form)]
+    for ability in asked:
+        if re.search(rf"(?<!\w)({ability.words})(?!\w)", failure.error):
+            return Fewer(ability.without(can), is_named=True)
+    guessed = [ability for ability in asked if ability.is_guessed]
+    if guessed and failure.http_status in {400, 422}:
+        return Fewer(guessed[0].without(can), is_named=False)
     return None
 
 
 def came_back(can: Capabilities, form: Form, content: Any) -> Capabilities:
-    """What a probe's answer (its JSON) shows: of what the server took, only what it heeded."""
-    if not content.get("choices"):  # an answer by its HTTP status: it shows nothing more
+    """The capabilities that a probe's answer (its JSON) shows: those that the server also honoured."""
+    if not content.get("choices"):  # an answer given by its HTTP status, which shows nothing more
         return can
     if shows_thinking(content):
         can = replace(can, thinks=True)
     request = probe_request(form, "")
-    if form.has_choices and not (key_masses(request, content) if form.has_keys else first_token(content)):
+    if form.has_schema:
+        can = replace(can, schema=can.schema and _is_by_schema(content))
+    # Without the schema the probe's answer has no keys, because its text does not ask for JSON as requests do.
+    gives_logprobs = key_masses(request, content) if form.wanted == "keys" and can.schema else first_token(content)
+    if form.wants_logprobs and not gives_logprobs:
         can = replace(can, top_logprobs=0)
     if form.blank and not _reads_blanks(request, content):
         can = replace(can, prompt_logprobs=False)
-    if form.has_schema:
-        can = replace(can, schema=_is_by_schema(content))
     return can
 
 
 def gives_probabilities(request: Request, can: Capabilities) -> bool:
-    """Whether a request is sent in a form whose answer gives the probabilities, or values, that it wants."""
-    if request.blank:
+    """Whether a request is sent such that the answer contains the probabilities or values it needs."""
+    if request.wanted == "values":
         return can.prompt_logprobs
-    return bool(request.choices and can.top_logprobs and not (request.thinks or can.thinks))
+    return request.wanted != "text" and can.top_logprobs > 0 and not can.thinks
 
 
 def _reads_blanks(request: Request, content: Any) -> bool:
-    """Whether a probe's answer tells of a number in its blank, and 10 is one token, as it would be there."""
+    """Whether a probe's answer has probabilities of numbers in its blank, and 10 is a single token."""
     ten = blank_masses(replace(request, blank=_PROBE_VALUE), content)
     return any(blank_masses(request, content) or ()) and "10" in (ten or [{}])[0]
 
 
 def _is_by_schema(content: Any) -> bool:
-    """Whether a probe's answer keeps to its schema. Thoughts may have left no room for it: then it was taken."""
+    """Whether a probe's answer follows its schema; assumed if reasoning left no room for an answer."""
     try:
         text = content["choices"][0]["message"]["content"]
         if not text and shows_thinking(content):
@@ -216,10 +279,19 @@ def _is_by_schema(content: Any) -> bool:
         return False
 
 
+def _turns(request: Request, can: Capabilities) -> Sequence[Message]:
+    """The messages as they are sent."""
+    if can.system or request.messages[0].role != "system":
+        return request.messages
+    system, *others = request.messages
+    content = "\n\n".join([system.content, *(each.content for each in others[:1])])
+    return [Message("user", content), *others[1:]]
+
+
 def _parameters(request: Request, can: Capabilities) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "model": request.model,
-        "messages": [message._asdict() for message in request.messages],
+        "messages": [message._asdict() for message in _turns(request, can)],
         can.max_tokens: request.most_tokens,
     }
     if can.temperature:

@@ -1,8 +1,8 @@
-"""When the next request may go: as many in flight as an endpoint bears, and none while it asks to wait.
+"""Decides when the next request may be sent: as many as the endpoint can handle, and none while it asks to wait.
 
-Slow start and then additive increase, multiplicative decrease (Jacobson 1988, Chiu and Jain 1989): the number
-allowed doubles every round trip until the endpoint is overloaded once, and grows by one a round trip from then
-on; an overload halves it, at most once a round trip.
+Slow start, then additive increase and multiplicative decrease (Jacobson 1988, Chiu and Jain 1989): the number
+allowed doubles every round trip until the endpoint is overloaded for the first time, and then grows by one per
+round trip. An overload halves it, at most once per round trip.
 """
 
 import asyncio
@@ -18,10 +18,10 @@ _ALLOWED_AT_FIRST = 16
 
 
 class Pace:
-    """The requests in flight at one endpoint, whatever they are for.
+    """The requests in flight at one endpoint, for all purposes.
 
     Args:
-        limit: In flight at most.
+        limit: Maximum requests in flight.
     """
 
     def __init__(self, limit: int) -> None:
@@ -35,11 +35,11 @@ class Pace:
 
     @property
     def allowed(self) -> int:
-        """Requests that may be in flight now."""
+        """Number of requests that may be in flight now."""
         return int(self._allowed)
 
     async def enter(self) -> float:
-        """Wait until a request may go; the time at which it does, for `leave`."""
+        """Wait until a request may be sent; returns that time, for `leave`."""
         while True:
             wait_seconds = self._closed_until - time.monotonic()
             if wait_seconds > 0:
@@ -53,11 +53,11 @@ class Pace:
                 return time.monotonic()
 
     def leave(self, entered_at: float, *, went_well: bool = False, overloaded: bool = False) -> None:
-        """A request that entered then is over; how it went sets how many may go."""
+        """End a request that entered at that time; its outcome adjusts how many may be in flight."""
         self._in_flight -= 1
         if went_well:
             self._allowed = min(self._limit, self._allowed + (1 if self._slow_start else 1 / self._allowed))
-        elif overloaded and entered_at > self._cut_at:  # what was sent before the cut tells nothing of it
+        elif overloaded and entered_at > self._cut_at:  # requests sent before the cut say nothing about it
             self._allowed = max(1.0, self._allowed / 2)
             self._slow_start = False
             self._cut_at = time.monotonic()
@@ -69,18 +69,18 @@ class Pace:
                 n_free -= 1
 
     def close_for(self, seconds: float) -> None:
-        """Send nothing for this long, as the endpoint has asked."""
+        """Send nothing for this long, as the endpoint asked."""
         until = time.monotonic() + min(seconds, LONGEST_RETRY_AFTER_SECONDS)
         self._closed_until = max(self._closed_until, until)
 
 
 def back_off_seconds(attempts: int) -> float:
-    """How long to wait after the attempt of that number: capped, doubling, with full jitter (Brooker 2015)."""
+    """How long to wait after this many attempts: doubling, capped, with full jitter (Brooker 2015)."""
     return random.uniform(0, min(FIRST_WAIT_SECONDS * 2.0 ** (attempts - 1), LONGEST_WAIT_SECONDS))
 
 
 def retry_after_seconds(header: str | None) -> float | None:
-    """Seconds, from either form of the Retry-After header (a number, or a date)."""
+    """Seconds in a Retry-After header, which holds a number or a date; None if it holds neither."""
     if header is None:
         return None
     try:

@@ -1,6 +1,6 @@
-"""What a response says: an answer, or a failure that another attempt may mend.
+"""Reads a response: an answer, or a failure that another attempt may resolve.
 
-Answers are read from the raw JSON, field by field, because servers leave out or ignore what they do not know.
+Answers are read from the raw JSON, field by field, because servers omit or ignore fields that they do not support.
 """
 
 import json
@@ -25,20 +25,23 @@ _NO_ROOM = re.compile(
     r"|`max_new_tokens` must be|reduce the length",
     re.IGNORECASE,
 )
-"""What servers say of a request that the model cannot read as a whole: OpenAI, OpenRouter, vLLM, SGLang,
-llama.cpp, Mistral, Anthropic, Gemini, text-generation-inference. Others say it by HTTP 413."""
+"""Messages about a request that is longer than the model's context: OpenAI, OpenRouter, vLLM, SGLang, llama.cpp,
+Mistral, Anthropic, Gemini, text-generation-inference. Others return HTTP 413."""
 _NO_CREDIT = frozenset({402, "402", "insufficient_quota"})
-"""The HTTP status, or the code or type of an error, that says it."""
+"""HTTP statuses, error codes and error types for an account without credit."""
 _ROUNDING, _LEAST_LOGPROB = 0.01, -1e9
-"""Log-probabilities are not above 0; what is below the least is as good as impossible."""
+"""Log-probabilities may exceed 0 by rounding; those below the least are treated as impossible."""
 _MOST_TOKENS = 10**9
-_FILTERED = frozenset({"content_filter", "content_filtered", "safety", "prohibited_content"})
+EMPTY_AT_MOST = 2
+"""Attempts with an empty answer before it is accepted as the model's; each of them is paid for."""
+_FILTERED = ("content_filter", "safety", "prohibited_content", "recitation", "blocklist", "spii")
+"""Prefixes of finish reasons, as Gemini's may be `content_filter: RECITATION`."""
 _NO_END = frozenset(
     {"error", "abort", "aborted", "cancelled", "canceled", "timeout", "network_error"}
     | {"insufficient_system_resource"}
 )
-"""Finish reasons in lower case: of OpenAI, Anthropic, Mistral, Gemini, OpenRouter, vLLM, SGLang, DeepSeek. What is
-in none of the three is a server's own word for an end."""
+"""Finish reasons in lower case, from OpenAI, Anthropic, Mistral, Gemini, OpenRouter, vLLM, SGLang, DeepSeek.
+Any other counts as a normal end."""
 
 
 class Response(NamedTuple):
@@ -51,18 +54,19 @@ class Response(NamedTuple):
 
 @dataclass(frozen=True)
 class Failure:
-    """An attempt that gave no answer.
+    """An attempt without an answer.
 
     Attributes:
-        error: What went wrong, as it came: it may hold a key.
-        passes: Another attempt may succeed.
-        overloaded: The endpoint has too much to do.
-        connected: There was a connection to the server.
-        http_status: Of the response, where there was one.
-        retry_after_seconds: How long the endpoint asks everybody to wait.
-        is_out_of_credit: The account has nothing left to spend.
-        finish_reason: The server's word for why the model stopped, where it gave one.
-        is_too_long: The request is longer than what the model reads, and will be again.
+        error: What went wrong, unredacted: it may contain a key.
+        passes: Whether another attempt may succeed.
+        overloaded: Whether the endpoint is overloaded.
+        connected: Whether there was a connection to the server.
+        http_status: The response's status, if there was one.
+        retry_after_seconds: How long the endpoint asks clients to wait.
+        is_out_of_credit: Whether the account has no credit left.
+        finish_reason: Why the model stopped, in the server's words, if given.
+        is_too_long: Whether the request exceeds the model's context, so that every attempt fails.
+        is_empty: Whether the model ended its turn without any text.
     """
 
     error: str
@@ -74,15 +78,22 @@ class Failure:
     is_out_of_credit: bool = False
     finish_reason: str | None = None
     is_too_long: bool = False
+    is_empty: bool = False
 
     @property
     def status(self) -> Status:
-        """The status of the answer that stands for it."""
+        """The status of the answer that records it."""
         return "too_long" if self.is_too_long else "http_error"
+
+    def answer(self, request: Request, n_empty: int) -> Answer:
+        """The answer that records it, given how many attempts were empty."""
+        if self.is_empty and n_empty >= EMPTY_AT_MOST:  # the empty text is the model's answer
+            return Answer(request.request_id, "ok", "", finish_reason=self.finish_reason, error=self.error)
+        return Answer(request.request_id, self.status, finish_reason=self.finish_reason, error=self.error)
 
 
 class Usage(NamedTuple):
-    """Tokens that a server counted, by the names of an answer's fields; None where it did not say."""
+    """Token counts reported by a server, named like the fields of an answer; None if not reported."""
 
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
@@ -90,15 +101,15 @@ class Usage(NamedTuple):
     reasoning_tokens: int | None = None
 
     def plus(self, other: "Usage") -> "Usage":
-        """Both together; where one of them has no figure, the other's."""
+        """The sum of both; where one has no count, the other's."""
         pairs = zip(self, other, strict=True)
         return Usage(*(b if a is None else a if b is None else a + b for a, b in pairs))
 
 
 def json_of(body: bytes) -> Any:
-    """The JSON of a body, or of the completion that a stream of events spells; None if it is neither.
+    """The JSON in a body, or of the completion that a stream of events contains; None if it is neither.
 
-    Nothing asks for a stream, but there are servers behind proxies that know nothing else.
+    Streams are not requested, but some servers behind proxies send nothing else.
     """
     try:
         return json.loads(body)
@@ -107,7 +118,7 @@ def json_of(body: bytes) -> Any:
 
 
 def read(request: Request, response: Response, content: Any) -> Answer | Failure:
-    """The answer in a response with this JSON; attempts, tokens and times are the sender's to fill in."""
+    """The answer in a response with this JSON; the sender adds attempts, tokens and times."""
     if not 200 <= response.status < 300:
         return read_status(request, response, content)
     if content is None:
@@ -117,15 +128,19 @@ def read(request: Request, response: Response, content: Any) -> Answer | Failure
 
 
 def usage_of(content: Any) -> Usage:
-    """What the JSON of a response says was used, whether or not it holds an answer.
+    """The usage reported in the JSON of a response, with or without an answer.
 
-    No prompt has no tokens: a server that says so does not count them.
+    xAI and Gemini leave reasoning out of `completion_tokens`, but not out of `total_tokens`. A server that reports
+    0 prompt tokens does not count them.
     """
     usage = _dict(_dict(content).get("usage"))
+    prompt, written, total = (_count(usage.get(f"{what}_tokens")) for what in ("prompt", "completion", "total"))
+    if prompt is not None and total is not None:
+        written = max(written or 0, total - prompt)
     return Usage(
-        _count(usage.get("prompt_tokens")) or None,
+        prompt or None,
         _count(_dict(usage.get("prompt_tokens_details")).get("cached_tokens")),
-        _count(usage.get("completion_tokens")),
+        written,
         _count(_dict(usage.get("completion_tokens_details")).get("reasoning_tokens")),
     )
 
@@ -136,7 +151,7 @@ def resolved_model(content: Any) -> str | None:
 
 
 def shows_thinking(content: Any) -> bool:
-    """Whether a completion's model has thought: by the tokens counted, or by thoughts in or beside its text."""
+    """Whether a completion's model reasoned, by its token counts or by reasoning in or next to its text."""
     message = _dict(_choice(content).get("message"))
     told = (_text(message.get(name)) for name in ("reasoning_content", "reasoning"))
     has_thought = any(told) or any(part.get("type") == "thinking" for part in _parts(message))
@@ -144,7 +159,7 @@ def shows_thinking(content: Any) -> bool:
 
 
 def is_cut_thought(answer: Answer, content: Any) -> bool:
-    """Whether an answer ended within the model's thoughts, and not for want of tokens."""
+    """Whether an answer ended within the model's reasoning for a reason other than its token limit."""
     return (
         shows_thinking(content)
         and not final_text(answer.text or "")
@@ -153,15 +168,15 @@ def is_cut_thought(answer: Answer, content: Any) -> bool:
 
 
 def first_token(content: Any) -> list[tuple[str, float]]:
-    """The alternatives (token, log-probability) at a completion's first token, unless there are under two.
+    """The alternatives (token, log-probability) at a completion's first token; empty if there are fewer than two.
 
-    One alone says which token was drawn, and nothing of how probable the other choice was.
+    A single one only shows which token was drawn, not how probable another choice was.
     """
     return _alternatives(_written(content)[0]) if _written(content) else []
 
 
 def key_masses(request: Request, content: Any) -> dict[str, dict[str, float]]:
-    """How probable each choice is at the token of each key's value, without keys of which it says nothing."""
+    """The probability of each choice at the token of each key's value, without keys that have none."""
     written = _written(content)
     pieces = [_text(_dict(entry).get("token")) or "" for entry in written]
     places = value_places(pieces)
@@ -173,7 +188,7 @@ def key_masses(request: Request, content: Any) -> dict[str, dict[str, float]]:
 
 
 def blank_masses(request: Request, content: Any) -> list[dict[str, float]] | None:
-    """How probable each choice is in place of each of a request's blanks; None where the server says nothing."""
+    """The probability of each choice at each of a request's blanks; None if the server gave none."""
     told = _dict(content).get("prompt_logprobs")
     read = [_prompt_token(entry) for entry in told] if isinstance(told, list) else []
     places = blank_places([each[0][0] if each else "" for each in read], request.blank or "", request.n_blanks)
@@ -183,7 +198,7 @@ def blank_masses(request: Request, content: Any) -> list[dict[str, float]] | Non
 
 
 def read_status(request: Request, response: Response, content: Any) -> Answer | Failure:
-    """What an error response says."""
+    """The answer or failure in an error response."""
     if isinstance(content, list) and content:  # Gemini puts its error into a list
         content = content[0]
     status, inner = response.status, _dict(_dict(content).get("error"))
@@ -192,10 +207,10 @@ def read_status(request: Request, response: Response, content: Any) -> Answer | 
         said = f"it redirects to {location}"
     code = inner.get("code")
     if code == "content_filter" or (status == 403 and "flagged" in said):
-        # Azure's filter, OpenRouter's moderation: the input was refused, and would be again.
+        # Azure's filter or OpenRouter's moderation refused the input, and would refuse it again.
         return Answer(request.request_id, "refused", error=f"HTTP {status}: {said}")
     if status == 400 and "output limit was reached" in said:
-        # OpenAI's word for a reasoning model that had no room left to answer.
+        # OpenAI's message when a reasoning model had no tokens left to answer.
         return Answer(request.request_id, "truncated", error=f"HTTP {status}: {said}")
     return Failure(
         f"HTTP {status}: {said}",
@@ -204,7 +219,7 @@ def read_status(request: Request, response: Response, content: Any) -> Answer | 
         overloaded=status in _OVERLOADED,
         http_status=status,
         retry_after_seconds=retry_after_seconds(response.headers.get("retry-after")),
-        is_out_of_credit=_says_no_credit(status, inner),
+        is_out_of_credit=_has_no_credit(status, inner),
     )
 
 
@@ -217,32 +232,37 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
     text, refusal = _written_text(message), _text(message.get("refusal"))
     finish_reason = _text(choice.get("finish_reason"))
     end = (finish_reason or "").lower()
-    # OpenRouter passes an upstream failure on as HTTP 200 with an error inside, beside or in a choice.
+    # OpenRouter passes on an upstream failure as HTTP 200 with an error in or next to the choice.
     error = choice.get("error") or content.get("error")
     if error or not choice or end in _NO_END:
         code = _count(_dict(error).get("code"))
         ended = f"the server ended its answer with finish_reason '{finish_reason}'"
         said = _error_message({"error": error} if error else content)
         return Failure(
-            said or (ended if choice else "the server's answer holds no choice"),
+            said or (ended if choice else "the server's answer contains no choice"),
             passes=code is None or _passes(code),
             is_too_long=code is not None and _is_too_long(code, said or ""),
             overloaded=code in _OVERLOADED,
             finish_reason=finish_reason,
-            is_out_of_credit=_says_no_credit(None, _dict(error)),
+            is_out_of_credit=_has_no_credit(None, _dict(error)),
         )
-    probabilities, mass, values = _told(request, content)
-    has_text = bool(text and text.strip()) or request.blank is not None
+    probabilities, mass, values = _probabilities_of(request, content)
+    # A single requested token may be white space: some tokenizers (Llama 2) write " 3" as two tokens.
+    wants_one_token = request.is_choice and request.most_tokens == 1
+    is_white = wants_one_token and bool(text) and not shows_thinking(content)
+    has_text = bool(text and text.strip()) or request.blank is not None or is_white
 
     status: Status = "ok"
     said = None
-    if refusal or end in _FILTERED:
+    if refusal or end.startswith(_FILTERED):
         status, text, said = "refused", text or refusal, refusal or "content filter"
     elif not has_text and probabilities is None:
         if end not in _TOO_LONG and not shows_thinking(content):
-            return Failure("the server's answer was empty", passes=True, finish_reason=finish_reason)
-        status, said = "truncated", "the tokens were spent before there was any text"
-    elif end in _TOO_LONG and not (request.is_choice and request.most_tokens == 1) and request.blank is None:
+            return Failure(
+                "the server's answer was empty", passes=True, finish_reason=finish_reason, is_empty=True
+            )
+        status, said = "truncated", "the token limit was reached before the model wrote any text"
+    elif end in _TOO_LONG and not wants_one_token and request.blank is None:
         status = "truncated"
     return Answer(
         request_id=request.request_id,
@@ -257,35 +277,35 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
     )
 
 
-class _Told(NamedTuple):
-    """What log-probabilities tell: the fields of an answer."""
+class _Probabilities(NamedTuple):
+    """The fields of an answer that come from log-probabilities."""
 
     probabilities: dict[str, float] | None = None
     choice_mass: float | None = None
     values: list[float] | None = None
 
 
-def _told(request: Request, content: Any) -> _Told:
-    """What the log-probabilities of a completion tell of a request's choices."""
+def _probabilities_of(request: Request, content: Any) -> _Probabilities:
+    """The probabilities of a request's choices in a completion."""
     if request.blank:
         masses = blank_masses(request, content) or []
         values = [value for value in map(expected_value, masses) if value is not None]
         least = min((sum(each.values()) for each in masses), default=None)
-        return _Told(None, least, values if masses and len(values) == len(masses) else None)
+        return _Probabilities(None, least, values if masses and len(values) == len(masses) else None)
     if request.keys:
-        return _Told(*key_probabilities(key_masses(request, content), request.choices or ()))
+        return _Probabilities(*key_probabilities(key_masses(request, content), request.choices or ()))
     mass = choice_masses(first_token(content), request.choices or ())
-    return _Told(choice_probabilities(mass), sum(mass.values()) if any(mass.values()) else None)
+    return _Probabilities(choice_probabilities(mass), sum(mass.values()) if any(mass.values()) else None)
 
 
 def _written(content: Any) -> list[Any]:
-    """What a completion says of each token that was written."""
+    """A completion's entry for each token that was written."""
     tokens = _dict(_choice(content).get("logprobs")).get("content")
     return tokens if isinstance(tokens, list) else []
 
 
 def _alternatives(entry: Any) -> list[tuple[str, float]]:
-    """The alternatives (token, log-probability) in the place of a token, the token first; none if under two."""
+    """The alternatives (token, log-probability) to a token, itself first; empty if there are fewer than two."""
     listed = _dict(entry).get("top_logprobs")
     found = {}
     for each in [entry, *(listed if isinstance(listed, list) else [])]:
@@ -296,43 +316,43 @@ def _alternatives(entry: Any) -> list[tuple[str, float]]:
 
 
 def _prompt_token(entry: Any) -> list[tuple[str, float]]:
-    """The alternatives in the place of a token of the prompt, the token itself first, as vLLM tells them."""
+    """The alternatives to a token of the prompt, itself first, in vLLM's format."""
     listed = [_dict(each) for each in _dict(entry).values()]
     told = [(_text(each.get("decoded_token")) or "", _logprob(each.get("logprob"))) for each in listed]
     return [(token, logprob) for token, logprob in told if logprob is not None]
 
 
 def _logprob(value: Any) -> float | None:
-    """A log-probability; None for anything else, such as a number above 0 by more than rounding."""
+    """A log-probability; None for anything else, such as a number above 0 beyond rounding."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _ROUNDING:
         return None
     return min(float(max(value, _LEAST_LOGPROB)), 0.0)
 
 
 def _is_too_long(status: int, said: str) -> bool:
-    """Whether an HTTP status and the words with it say that a request is longer than what the model reads."""
+    """Whether an HTTP status and its message mean that a request exceeds the model's context."""
     return status == 413 or (status in {400, 422} and _NO_ROOM.search(said) is not None)
 
 
-def _says_no_credit(status: int | None, error: dict[str, Any]) -> bool:
-    """Whether an HTTP status, or the code or type of an error, says that the account has nothing left."""
+def _has_no_credit(status: int | None, error: dict[str, Any]) -> bool:
+    """Whether an HTTP status, or an error's code or type, means that the account has no credit left."""
     said = (status, error.get("code"), error.get("type"))
     return any(each in _NO_CREDIT for each in said if isinstance(each, int | str))
 
 
 def _passes(status: int) -> bool:
-    """Whether the cause of an HTTP status may pass by itself."""
+    """Whether the cause of an HTTP status may be temporary."""
     return status in _RETRIED or status >= 500
 
 
 def _choice(content: Any) -> dict[str, Any]:
-    """The first choice of a completion, or an empty one."""
+    """The first choice of a completion; empty if there is none."""
     choices = _dict(content).get("choices")
     return _dict(choices[0]) if isinstance(choices, list) and choices else {}
 
 
 def _error_message(content: Any) -> str | None:
-    """What a server says went wrong; servers differ in where they put it."""
+    """A server's error message, whose position differs between servers."""
     inner = _dict(content).get("error", content)
     if isinstance(content, dict) and not isinstance(inner, str | dict):
         inner = content
@@ -345,24 +365,24 @@ def _dict(value: Any) -> dict[str, Any]:
 
 
 def _text(value: Any) -> str | None:
-    """A string that UTF-8 can carry (JSON can hold half a surrogate pair), or None."""
+    """A string that UTF-8 can encode (JSON may contain half a surrogate pair), or None."""
     return value.encode(errors="replace").decode() if isinstance(value, str) else None
 
 
 def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
-    """The parts of a message that comes in parts (Mistral); none where it is one text."""
+    """The parts of a message that is a list of parts (Mistral); empty if it is a single text."""
     content = message.get("content")
     return [_dict(part) for part in content] if isinstance(content, list) else []
 
 
 def _written_text(message: dict[str, Any]) -> str | None:
-    """What a message says: its text, or that of its parts that are no thoughts."""
+    """The text of a message, or of its parts that are not reasoning."""
     texts = [_text(part.get("text")) or "" for part in _parts(message) if part.get("type") == "text"]
     return "".join(texts) if texts else _text(message.get("content"))
 
 
 def _count(value: Any) -> int | None:
-    """A number of tokens or of a status, as a number or in digits; None for anything else."""
+    """A token count or a status, given as a number or as digits; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""Takes the key out of every text that a server sends: whole or in part, plain or as it was encoded on the way."""
+"""Removes the key from every text that a server sends: whole or in part, plain or encoded."""
 
 import base64
 import json
@@ -14,13 +14,13 @@ _LONGEST_ERROR = 300
 
 
 class Redaction:
-    """Replaces what stands of a key in a text by `***`.
+    """Replaces occurrences of a key, or of parts of it, in a text by `***`.
 
-    Nothing of 11 or more characters of the key survives, plain, in JSON, in a URL, in hexadecimal or in base64
-    (in any place of what was encoded, such as `Bearer KEY`). A key of under 8 characters is no secret.
+    No 11 consecutive characters of the key remain: plain, in JSON, in a URL, in hexadecimal or in base64 (at any
+    offset of the encoded text, such as `Bearer KEY`). A key of under 8 characters is not treated as a secret.
 
     Args:
-        key: The key, or None: nothing is replaced.
+        key: The key; with None nothing is replaced.
     """
 
     def __init__(self, key: str | None) -> None:
@@ -40,7 +40,7 @@ class Redaction:
         return text
 
     def answer(self, answer: Answer) -> Answer:
-        """An answer whose every text is without the key."""
+        """An answer with the key removed from all its texts."""
         if not self._grams:
             return answer
         texts = {name: getattr(answer, name) for name in ("text", "resolved_model", "finish_reason", "error")}
@@ -51,7 +51,7 @@ class Redaction:
         return replace(answer, **without)
 
     def _around(self, text: str, place: int, gram: str) -> tuple[int, int]:
-        """The longest stretch of text around a gram that stands in one of the forms."""
+        """The longest stretch of text around a gram that occurs in one of the forms."""
         start, end = place, place + len(gram)
         for form in self._forms:
             low, high = place, place + len(gram)
@@ -65,11 +65,11 @@ class Redaction:
 
 
 def _forms(key: str) -> list[str]:
-    """The key as texts may carry it."""
+    """The forms in which a text may contain the key."""
     raw = key.encode()
     forms = {key, json.dumps(key)[1:-1], urllib.parse.quote(key, safe=""), raw.hex(), raw.hex().upper()}
     for offset in range(3):
-        # What stands before and after the key changes the letters that hold bits of both: they are left out.
+        # Base64 characters that share bits with the text before or after the key depend on it: they are left out.
         encoded = base64.b64encode(bytes(offset) + raw + bytes(2)).decode()
         core = encoded[-(-offset * 8 // 6) : (offset + len(raw)) * 8 // 6]
         forms |= {core, core.replace("+", "-").replace("/", "_")}
@@ -77,5 +77,8 @@ def _forms(key: str) -> list[str]:
 
 
 def short(text: str | None) -> str | None:
-    """Its first 300 characters, in one line."""
-    return None if text is None else " ".join(text.split())[:_LONGEST_ERROR]
+    """A text's first 300 characters, in one line. Unprintable ones, which could steer a terminal, are escaped."""
+    if text is None:
+        return None
+    line = " ".join(text.split())[:_LONGEST_ERROR]
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in line)

@@ -13,11 +13,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from llm import client_of
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import LakeError
 from pipeline.llm import Answer, Ledger, Message, Request, ask
-from pipeline.llm.ledger.answers import replayed_answers
-from pipeline.llm.server.client import OpenAIClient
+from pipeline.llm.ledger.answers import last_lines, replayed_answers
 
 
 def question(number=0, **changes):
@@ -179,6 +179,21 @@ def test_a_ledger_that_is_not_open_records_nothing(tmp_path):
         ledger.record(question(), answered(question()))
 
 
+def test_the_last_lines_are_those_of_the_latest_files_of_each_table(tmp_path):
+    for number, (table, name) in enumerate([("a", "0-9"), ("a", "10-19"), ("b", "0-9"), ("a", "20-29")]):
+        path = tmp_path / table / "sae" / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(f"{table} {name} line {line}\n" for line in range(10)))
+        os.utime(path, (number, number))
+    size = path.stat().st_size
+    lines = b"".join(last_lines(tmp_path, size + size // 2)).decode().splitlines()
+    kept = [line for line in lines if line.startswith("a")]
+    assert kept[:10] == [f"a 20-29 line {line}" for line in range(10)]
+    assert kept[10:] == [f"a 10-19 line {line}" for line in range(6, 10)]
+    assert sum(line.startswith("b") for line in lines) == 10
+    assert list(last_lines(tmp_path / "none", 100)) == []
+
+
 def test_threads_record_whole_lines(tmp_path):
     requests = [question(number) for number in range(200)]
     with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger, ThreadPoolExecutor(8) as threads:
@@ -224,12 +239,13 @@ def test_sql_reads_the_columns_of_llm_requests_beside_a_torn_line(tmp_path):
 RUN = """
 import sys
 from pathlib import Path
+sys.path.insert(0, str(Path.cwd() / "tests"))
+from llm import client_of
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.server.client import OpenAIClient
 
 requests = [Request("detection", "sae", 3, "model", (Message("user", f"question {n}"),), 5) for n in range(40)]
 with Ledger(Path(sys.argv[1]), "predictions", "sae", 0, 9) as ledger:
-    client = OpenAIClient(sys.argv[2], None, max_concurrent=2)
+    client = client_of(sys.argv[2], None, max_concurrent=2)
     ask(ledger, client, requests, on_answer=lambda answer: print(answer.request_id, flush=True))
 """
 
@@ -250,7 +266,7 @@ def test_a_run_killed_in_the_middle_loses_nothing_and_asks_nothing_twice(tmp_pat
         with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
             recorded = [request for request in requests if ledger.replay(request)]
             assert {request.request_id for request in recorded} >= set(used)
-            answers = ask(ledger, OpenAIClient(oracle.base_url, None), requests)
+            answers = ask(ledger, client_of(oracle.base_url, None), requests)
         asked_again = [last_message(body) for body in oracle.requests]
 
     assert {answer.status for answer in answers.values()} == {"ok"} and len(answers) == 40
@@ -339,7 +355,7 @@ def test_what_cannot_be_recorded_ends_the_asking(tmp_path):
         ledger._file.close()
         ledger._file = None
         with pytest.raises(LakeError, match="is not open"):
-            ask(ledger, OpenAIClient(oracle.base_url, None), [question(number) for number in range(50)])
+            ask(ledger, client_of(oracle.base_url, None), [question(number) for number in range(50)])
 
 
 def test_a_file_is_read_while_another_process_writes_it(tmp_path):

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from llm import client_of
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import ConfigError
 from pipeline.llm import Answer, Ledger, Message, Request, ask
 from pipeline.llm.ledger import budget
 from pipeline.llm.ledger.budget import Amount, Budget, Limits, asked_as, is_spent, most_usd
 from pipeline.llm.ledger.prices import Price, Prices
-from pipeline.llm.server.client import OpenAIClient, not_given
+from pipeline.llm.server.client import not_given
 
 PRICES = Prices({"model": Price(prompt=1e6, cached=0.5e6, completion=2e6)})  # a dollar a token, and two
 PAID = ("prompt_tokens", "cached_tokens", "completion_tokens")
@@ -44,7 +45,7 @@ def open_ledger(folder, first=0):
 
 def asked(folder, oracle, wanted, **limits):
     with open_ledger(folder) as ledger, budget_of(folder, **limits) as budget:
-        return ask(ledger, OpenAIClient(oracle.base_url, None, max_attempts=1), wanted, budget=budget)
+        return ask(ledger, client_of(oracle.base_url, None, max_attempts=1), wanted, budget=budget)
 
 
 def statuses(answers):
@@ -258,7 +259,7 @@ from llm.ledger.test_budget import *
 
 folder, url, first, n_requests = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 with open_ledger(folder, first) as ledger, budget_of(folder, requests=n_requests) as budget:
-    client = OpenAIClient(url, None, max_concurrent=2)
+    client = client_of(url, None, max_concurrent=2)
     answers = ask(ledger, client, questions(40, first), budget=budget)
 print(sum(answer.status == "ok" for answer in answers.values()), flush=True)
 """
@@ -318,8 +319,47 @@ def test_a_reservation_ends_when_its_answer_is_recorded(tmp_path, monkeypatch):
         first, *_ = one.reserve(questions(3))
         record(tmp_path, first)
         assert len(other.reserve(questions(5, 10))) == 0  # recorded and reserved: counted twice for a moment
-        one.settle([first.request_id])
+        one.settle([Answer(first.request_id, "ok")])
         assert len(other.reserve(questions(5, 10))) == 1
+
+
+def test_what_is_reserved_is_told_as_answers_come_and_is_nothing_in_the_end(tmp_path):
+    wanted = questions(30)
+    with budget_of(tmp_path, usd=1e6) as one:
+        one.reserve(wanted)
+        bounds = [most_usd(PRICES.of("model"), each.messages, 5) for each in wanted]
+        for number, each in enumerate(wanted, start=1):
+            one.settle([Answer(each.request_id, "ok")])
+            [told] = map(Path.read_bytes, (tmp_path / "budget").glob("*-*.json"))
+            left = Amount(**json.loads(told))
+            assert (left.requests, left.usd) == (30 - number, pytest.approx(sum(bounds[number:])))
+        assert left == Amount()
+
+
+@pytest.mark.parametrize("times", [1.05, 1.2, 2, 3, 6])
+def test_batches_of_a_day_are_few_where_the_budget_is_near_what_they_cost(tmp_path, times):
+    """870 tokens of 3,480 bytes, and 36 of at most 100 tokens written: the bound is some six times the cost."""
+    prices = Prices({"model": Price(prompt=0.15, completion=0.6)})
+    text = "the cat sat on a mat and so it goes on here " * 79
+    messages = [(Message("user", f"{text}{number}"),) for number in range(400)]
+    requests = [Request("explain", "sae", 0, "model", each, max_tokens=100) for each in messages]
+    sent = []
+
+    class Provider:
+        def answer(self, requests):
+            sent.append(len(requests))
+            used = {"prompt_tokens": 870, "completion_tokens": 36, "batch_id": "b", "attempts": 1}
+            yield [Answer(each.request_id, "ok", "cats", **used) for each in requests]
+
+    usd = times * 400 * prices.usd("model", 870, 36, in_batch=True)
+    with (
+        Budget(tmp_path / "budget", tmp_path / "ledger", Limits(usd=usd), prices, in_batch=True) as budget,
+        Ledger(tmp_path / "ledger", "explanations", "sae", 0, 9, prices) as ledger,
+    ):
+        answers = ask(ledger, Provider(), requests, budget=budget)
+        assert budget.spent().usd <= usd
+    assert len(sent) <= 3
+    assert sum(each.status == "ok" for each in answers.values()) >= 398
 
 
 def test_what_a_process_does_not_use_is_free_when_it_ends(tmp_path):

@@ -61,9 +61,9 @@ def test_an_empty_file_has_no_prices(tmp_path):
     [
         ("a: {prompt: 1, completion: 2, cahced: 1}", "model 'a': unknown key 'cahced'; nearest known: 'cached'"),
         ("a: {prompt: 1}", "model 'a': key 'completion' is missing"),
-        ("a: {prompt: -1, completion: 2}", "'prompt' is no price, a number of USD per million tokens (given: -1)"),
-        ("a: {prompt: cheap, completion: 2}", "'prompt' is no price"),
-        ("a: {prompt: .inf, completion: 2}", "'prompt' is no price"),
+        ("a: {prompt: -1, completion: 2}", "'prompt' must be a price in USD per million tokens, not -1"),
+        ("a: {prompt: cheap, completion: 2}", "'prompt' must be a price"),
+        ("a: {prompt: .inf, completion: 2}", "'prompt' must be a price"),
         ("a: 3", "model 'a': write {prompt: …, completion: …}"),
         ("- a", "holds no models"),
         ("a: {", "is not YAML"),

@@ -12,7 +12,7 @@ from pipeline.errors import ConfigError, SubjectError
 from pipeline.llm import Client, Message, Request
 from pipeline.llm.local import client as local_client
 from pipeline.llm.local.client import BATCH_TOKENS, GPU_CACHE_BYTES, PASS_COST, LocalClient
-from pipeline.llm.local.model import load_local_model
+from pipeline.llm.local.model import LocalModel, load_local_model
 from pipeline.llm.local.prefixes import group_by_prefix
 from pipeline.models.load import load_subject_config
 
@@ -166,6 +166,25 @@ def test_an_answer_ends_before_its_stop(client):
             [cut] = answers_of(client, [replace(request, stop=(stop,))])
             assert (cut.text, cut.status) == (whole.text[: whole.text.find(stop)], "ok")
             assert cut.completion_tokens <= whole.completion_tokens
+
+
+def test_a_stop_within_a_thought_does_not_end_an_answer(client, monkeypatch):
+    [whole] = answers_of(client, [question()])
+    decode = LocalModel.decode
+    monkeypatch.setattr(LocalModel, "decode", lambda self, ids: f"<think>{decode(self, ids)}")
+    [thought] = answers_of(client, [question(stop=(whole.text[2:4],))])
+    assert (thought.text, thought.status) == (f"<think>{whole.text}", whole.status)
+
+
+@pytest.mark.parametrize("changes", [
+    {"choices": CHOICES, "max_tokens": 1},
+    {"choices": CHOICES, "keys": ("1", "2"), "max_tokens": 1},
+])  # fmt: skip
+def test_a_model_that_thinks_writes_its_answer_out(client, changes):
+    [plain] = answers_of(client, [question(max_tokens=8)])
+    [given] = answers_of(client, [question(reasoning_tokens=7, **changes)])
+    assert given.probabilities is None
+    assert (given.text, given.completion_tokens) == (plain.text, plain.completion_tokens)
 
 
 def test_an_answer_does_not_depend_on_its_company(client):

@@ -1,15 +1,19 @@
 """What a server can do is found out by a tiny request, and nothing else is asked for."""
 
 import json
+import threading
 from dataclasses import replace
 
 import pytest
 
-from llm import answers_of
+from llm import answers_of, client_of
 from llm.oracle import Oracle, Reply
+from pipeline.config import EndpointConfig
+from pipeline.config.asking import ChatEndpointConfig, ScorerEndpointConfig
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.server import pacing
+from pipeline.llm.server import endpoint, pacing
 from pipeline.llm.server.client import OpenAIClient
+from pipeline.llm.server.endpoint import Endpoint, open_endpoint
 
 CHOICES = ("Yes", "No")
 SCHEMA = {"type": "array", "items": {"type": "integer"}}
@@ -25,7 +29,7 @@ def question(number=0, **changes):
 
 
 def answer(oracle, *requests):
-    return answers_of(OpenAIClient(oracle.base_url, None, max_concurrent=2), requests)
+    return answers_of(client_of(oracle.base_url, None, max_concurrent=2), requests)
 
 
 def refusing(**words):
@@ -42,7 +46,7 @@ def refusing(**words):
 
 def test_a_form_of_request_is_tried_once_with_a_tiny_request():
     with Oracle() as oracle:
-        client = OpenAIClient(oracle.base_url, None)
+        client = client_of(oracle.base_url, None)
         answers_of(client, [question(n, choices=CHOICES) for n in range(5)])
         answers_of(client, [question(n, choices=CHOICES) for n in range(5, 9)])
         [probe] = oracle.probes
@@ -50,6 +54,29 @@ def test_a_form_of_request_is_tried_once_with_a_tiny_request():
         assert "127.0.0.1" in probe["messages"][0]["content"]
         answers_of(client, [question()])
         assert len(oracle.probes) == 2 and "logprobs" not in oracle.probes[1]
+
+
+def test_what_was_found_out_holds_for_every_ledger_and_role_of_a_process(tmp_path, monkeypatch):
+    monkeypatch.setattr(endpoint, "_opened", threading.local())
+    with Oracle() as oracle:
+        for number, kind in enumerate([ChatEndpointConfig, ChatEndpointConfig, ScorerEndpointConfig]):
+            with Ledger(tmp_path, "predictions", "sae", number, number) as ledger:
+                client = OpenAIClient(open_endpoint(kind(base_url=oracle.base_url)), ledger)
+                ask(ledger, client, [question(number, choices=CHOICES)])
+        assert (len(oracle.probes), oracle.n_requests) == (1, 3)
+        other = open_endpoint(ChatEndpointConfig(base_url=oracle.base_url, max_concurrent=1))
+        assert other is not open_endpoint(ChatEndpointConfig(base_url=oracle.base_url))
+
+
+def test_a_probe_without_an_answer_is_sent_again_by_the_next_client():
+    failing = Reply(fault="status", status=400, message="no")
+    with Oracle(probed=lambda body: failing) as oracle:
+        own = Endpoint(EndpointConfig(base_url=oracle.base_url))
+        answers_of(OpenAIClient(own), [question(choices=CHOICES)])
+        n_probes, oracle.probed = len(oracle.probes), lambda body: "Yes"
+        answers_of(OpenAIClient(own), [question(choices=CHOICES)])
+        answers_of(OpenAIClient(own), [question(choices=CHOICES)])
+        assert len(oracle.probes) == n_probes + 1
 
 
 def test_a_server_that_refuses_logprobs_is_not_asked_for_them():
@@ -122,7 +149,7 @@ def test_a_server_that_refuses_schemas_with_http_500_is_not_sent_one():
         return refused if "response_format" in body else "Yes"
 
     with Oracle(probed=probed) as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_attempts=2)
+        client = client_of(oracle.base_url, None, max_attempts=2)
         [given] = answers_of(client, [question(schema=SCHEMA)])
         assert "response_format" not in oracle.requests[0]
     assert given.status == "ok"
@@ -130,7 +157,7 @@ def test_a_server_that_refuses_schemas_with_http_500_is_not_sent_one():
 
 def test_a_probe_that_fails_for_another_reason_leaves_the_question_to_the_requests():
     with Oracle(probed=lambda body: Reply(fault="status", status=500)) as oracle:
-        [given] = answers_of(OpenAIClient(oracle.base_url, None, max_attempts=2), [question(choices=CHOICES)])
+        [given] = answers_of(client_of(oracle.base_url, None, max_attempts=2), [question(choices=CHOICES)])
         assert len(oracle.probes) == 2
         assert oracle.requests[0]["top_logprobs"] == 20
     assert given.probabilities is not None
@@ -166,7 +193,7 @@ def test_what_the_probe_learned_by_name_holds_though_it_failed_in_the_end():
         return refused if getattr(refused, "fault", None) == "status" else failed
 
     with Oracle(probed=probed) as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_attempts=2)
+        client = client_of(oracle.base_url, None, max_attempts=2)
         answers_of(client, [question(choices=CHOICES)])
         assert set(oracle.requests[0]) == {"model", "messages", "max_completion_tokens"}
 
@@ -176,6 +203,29 @@ def test_what_the_probe_only_guessed_is_forgotten_when_it_failed_in_the_end():
         answer(oracle, question(choices=CHOICES))
         assert len(oracle.probes) == 4
         assert oracle.requests[0]["top_logprobs"] == 20 and "temperature" in oracle.requests[0]
+
+
+@pytest.mark.parametrize(("status", "said"), [
+    (400, "System role not supported"),  # vLLM with Gemma 2
+    (400, "Conversation roles must alternate user/assistant/user/assistant/..."),  # vLLM with Mistral 7B
+    (400, "Developer instruction is not enabled for models/gemma-3-27b-it"),  # Google
+    (500, "Jinja Exception: System role not supported"),  # llama.cpp
+    (400, "bad request"),
+])  # fmt: skip
+def test_a_model_without_a_system_role_gets_what_the_system_message_says_in_the_users_turn(status, said):
+    def brain(body):
+        has_system = any(each["role"] == "system" for each in body["messages"])
+        return Reply(fault="status", status=status, message=said) if has_system else "Yes"
+
+    turns = ("system", "Answer."), ("user", "2 + 2?"), ("assistant", "4"), ("user", "1 + 1?")
+    with Oracle(brain, probed=brain) as oracle:
+        client = client_of(oracle.base_url, None, max_concurrent=1, max_attempts=1)
+        chat = tuple(Message(role, content) for role, content in turns)
+        given = answers_of(client, [question(messages=chat, draw=draw) for draw in range(3)])
+        sent = {json.dumps(body["messages"]) for body in oracle.requests}
+    assert [each.status for each in given] == ["ok"] * 3
+    [only] = map(json.loads, sent)
+    assert [(each["role"], each["content"]) for each in only] == [("user", "Answer.\n\n2 + 2?"), *turns[2:]]
 
 
 def test_a_model_that_is_seen_to_think_is_sent_no_stop():
@@ -188,7 +238,7 @@ def test_every_probe_is_in_the_ledger_and_a_run_that_asks_nothing_sends_none(tmp
     with Oracle(probed=refusing(logprobs="logprobs are not supported")) as oracle:
         for _ in range(2):
             with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
-                client = OpenAIClient(oracle.base_url, None, ledger=ledger)
+                client = client_of(oracle.base_url, None, ledger=ledger)
                 ask(ledger, client, [question(n, choices=CHOICES) for n in range(3)])
         assert (len(oracle.probes), oracle.n_requests) == (3, 3)
     lines = (tmp_path / "predictions" / "sae" / "0-9.jsonl").read_text().splitlines()

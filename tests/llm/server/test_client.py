@@ -14,7 +14,7 @@ from functools import partial
 
 import pytest
 
-from llm import answers_of
+from llm import answers_of, client_of
 from llm.oracle import Oracle, Reply, completion, in_turn, last_message
 from pipeline.asking.draws import ask_draws
 from pipeline.errors import ConfigError
@@ -23,7 +23,6 @@ from pipeline.llm.choices import choice_masses, choice_of, choice_probabilities
 from pipeline.llm.ledger.budget import Budget, Limits
 from pipeline.llm.ledger.prices import Price, Prices
 from pipeline.llm.server import pacing
-from pipeline.llm.server.client import OpenAIClient
 
 KEY = "sk-secret-0123456789"
 CHOICES = ("Yes", "No")
@@ -40,7 +39,7 @@ def question(number=0, **changes):
 
 
 def answer(oracle, request=None, **settings):
-    [only] = answers_of(OpenAIClient(oracle.base_url, None, **settings), [request or question()])
+    [only] = answers_of(client_of(oracle.base_url, None, **settings), [request or question()])
     return only
 
 
@@ -69,7 +68,7 @@ def test_stops_are_sent_where_there_are_any():
 
 def test_many_requests_are_in_flight_and_never_more_than_allowed():
     with Oracle(lambda body: Reply(last_message(body), delay_seconds=0.05)) as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=4)
+        client = client_of(oracle.base_url, None, max_concurrent=4)
         answers = answers_of(client, [question(number) for number in range(16)])
         assert oracle.max_in_flight == 4
     assert {given.text for given in answers} == {f"question {number}" for number in range(16)}
@@ -78,21 +77,21 @@ def test_many_requests_are_in_flight_and_never_more_than_allowed():
 
 def test_answers_come_as_they_arrive():
     with Oracle(lambda body: Reply(delay_seconds=0.3 if last_message(body) == "question 0" else 0)) as oracle:
-        answers = answers_of(OpenAIClient(oracle.base_url, None), [question(0), question(1)])
+        answers = answers_of(client_of(oracle.base_url, None), [question(0), question(1)])
     assert [given.request_id for given in answers] == [question(1).request_id, question(0).request_id]
 
 
 def test_a_caller_that_stops_early_leaves_nothing_running():
     with Oracle(lambda body: Reply(delay_seconds=0 if last_message(body) == "question 0" else 5)) as oracle:
         start = time.monotonic()
-        answers = OpenAIClient(oracle.base_url, None).answer([question(number) for number in range(8)])
+        answers = client_of(oracle.base_url, None).answer([question(number) for number in range(8)])
         assert [given.request_id for given in next(answers)] == [question(0).request_id]
         answers.close()
         assert time.monotonic() - start < 2
 
 
 def test_no_requests_are_no_answers():
-    assert answers_of(OpenAIClient("http://127.0.0.1:9/v1", None), []) == []
+    assert answers_of(client_of("http://127.0.0.1:9/v1", None), []) == []
 
 
 # What the answer says ----------------------------------------------------------------------------------
@@ -118,6 +117,14 @@ def test_one_token_of_a_choice_is_not_cut_short():
         assert answer(oracle, question(choices=CHOICES, max_tokens=2)).status == "truncated"
 
 
+def test_a_first_token_of_white_space_is_an_answer_that_says_nothing_and_stops_no_run():
+    reply = Reply(" ", fault="truncate", first_tokens={"\u2581": 0.9, "The": 0.01})
+    requests = [question(number, choices=("1", "2", "3"), max_tokens=1) for number in range(10)]
+    with Oracle(lambda body: reply) as oracle:
+        given = answers_of(client_of(oracle.base_url, None, max_concurrent=1), requests)
+    assert {(each.status, each.text, each.probabilities) for each in given} == {("ok", " ", None)}
+
+
 def test_half_a_surrogate_pair_becomes_text_that_utf8_can_carry():
     with Oracle(lambda body: "half \ud83d") as oracle:
         assert answer(oracle).text == "half ?"
@@ -137,7 +144,6 @@ PASSING = [
     Reply(fault="garble"),
     Reply(fault="not_an_object"),
     Reply(fault="error_inside"),
-    Reply(fault="empty"),
     Reply(fault="finish_error"),
     Reply(fault="error_in_choice"),
     Reply(fault="error_beside"),
@@ -155,12 +161,47 @@ def test_what_passes_is_tried_again(fault):
 @pytest.mark.parametrize("fault", PASSING, ids=lambda reply: f"{reply.fault}-{reply.status}")
 def test_what_does_not_pass_is_one_rows_failure(fault):
     with Oracle(lambda body: fault if last_message(body) == "question 0" else "Yes") as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_attempts=2)
+        client = client_of(oracle.base_url, None, max_attempts=2)
         answers = {each.request_id: each for each in answers_of(client, [question(0), question(1)])}
     failed = answers[question(0).request_id]
     assert (failed.status, failed.text, failed.attempts) == ("http_error", None, 2)
     assert failed.error
     assert answers[question(1).request_id].status == "ok"
+
+
+def test_an_answer_that_comes_back_empty_twice_is_the_models_and_is_not_paid_again(tmp_path):
+    def brain(body):
+        return Reply(fault="empty") if last_message(body) == "question 1" else "Yes"
+
+    with Oracle(in_turn(Reply(fault="empty"), "Yes")) as oracle:
+        assert (answer(oracle).status, oracle.n_requests) == ("ok", 2)
+    with Oracle(brain) as oracle:
+        for _ in range(2):
+            with Ledger(tmp_path, "a", "sae", 0, 9) as ledger:
+                given = list(ask(ledger, client_of(oracle.base_url, None), map(question, range(2))).values())
+        assert oracle.n_requests == 3
+    assert [(each.status, each.text, each.attempts) for each in given] == [("ok", "Yes", 1), ("ok", "", 2)]
+    assert given[1].prompt_tokens == 6 and "empty" in given[1].error
+
+
+@pytest.mark.parametrize("said", ["\n\n[EXPLANATION]: the token", " \n[EXPLANATION]: the token\nIndeed."])
+def test_an_answer_that_begins_with_the_stop_is_asked_for_without_and_cut_here(said):
+    with Oracle(lambda body: said.split("\n")[0] if "stop" in body else said) as oracle:
+        client = client_of(oracle.base_url, None, max_concurrent=1, max_attempts=1)
+        given = answers_of(client, [question(n, stop=("\n",)) for n in range(3)])
+        assert ["stop" in body for body in oracle.requests] == [True, False, False, False]
+    assert {(each.status, each.text) for each in given} == {("ok", "[EXPLANATION]: the token")}
+
+
+def test_a_stop_that_leaves_nothing_of_a_thought_that_the_server_takes_out_is_not_sent_again():
+    def brain(body):  # as vLLM's reasoning parser
+        return Reply(fault="empty") if "stop" in body else "<think>\nmaybe\n</think>\n[EXPLANATION]: the token"
+
+    with Oracle(brain) as oracle:
+        client = client_of(oracle.base_url, None, max_concurrent=1)
+        given = answers_of(client, [question(n, stop=("\n",)) for n in range(3)])
+        assert ["stop" in body for body in oracle.requests] == [True, False, False, False]
+    assert all(each.text.endswith("</think>\n[EXPLANATION]: the token") for each in given)
 
 
 @pytest.mark.parametrize("fault", ["error_in_choice", "error_beside"])
@@ -188,8 +229,9 @@ def test_a_finish_reason_that_is_no_end_is_a_failure_that_names_it(word):
 
 def test_a_finish_reason_of_the_servers_own_is_an_end():
     words = {"eos": "ok", "max_tokens": "truncated", "MAX_TOKENS": "truncated", "SAFETY": "refused"}
-    with Oracle(lambda body: Reply(finish_reason=last_message(body).split()[1])) as oracle:
-        client = OpenAIClient(oracle.base_url, None)
+    words |= dict.fromkeys(("RECITATION", "BLOCKLIST", "SPII", "content_filter: RECITATION"), "refused")
+    with Oracle(lambda body: Reply(finish_reason=last_message(body).removeprefix("question "))) as oracle:
+        client = client_of(oracle.base_url, None)
         given = {word: answers_of(client, [question(word)])[0].status for word in words}
     assert given == words
 
@@ -198,7 +240,7 @@ def test_the_tokens_of_failed_attempts_are_counted_and_paid(tmp_path):
     prices = Prices({"model": Price(prompt=1_000_000, completion=1_000_000)})
     limits = Limits(usd=1000)
     with Oracle(in_turn(Reply("a b c", fault="finish_error"), Reply(fault="empty"), "Yes")) as oracle:
-        client = OpenAIClient(oracle.base_url, None)
+        client = client_of(oracle.base_url, None)
         with (
             Ledger(tmp_path / "ledger", "a", "s", 0, 9, prices) as ledger,
             Budget(tmp_path / "budget", tmp_path / "ledger", limits, prices) as budget,
@@ -225,7 +267,7 @@ def test_a_model_that_answers_with_reasoning_alone_stops_the_run_after_a_few_and
         Oracle(lambda body: Reply(fault="only_thought")) as oracle,
         Ledger(tmp_path, "a", "s", 0, 9) as ledger,
     ):
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=2)
+        client = client_of(oracle.base_url, None, max_concurrent=2)
         with pytest.raises(ConfigError, match=r"5 times in a row; allow it more \(reasoning_tokens, now 0"):
             ask(ledger, client, [question(n) for n in range(100)])
         assert 5 <= oracle.n_requests <= 7
@@ -240,7 +282,7 @@ def test_a_run_that_stops_sends_nothing_more_and_records_what_was_under_way(tmp_
         return Reply(fault="status", status=401, delay_seconds=0.2) if is_wrong else Reply(delay_seconds=0.4)
 
     with Oracle(brain) as oracle, Ledger(tmp_path, "a", "s", 0, 9) as ledger:
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=4)
+        client = client_of(oracle.base_url, None, max_concurrent=4)
         with pytest.raises(ConfigError, match="refuses the API key"):
             ask(ledger, client, [question(n) for n in range(100)])
         assert oracle.n_requests == 4
@@ -256,14 +298,14 @@ def test_a_run_that_stops_does_not_wait_for_an_endpoint_that_asks_to_wait():
     with Oracle(brain) as oracle:
         start = time.monotonic()
         with pytest.raises(ConfigError, match="refuses the API key"):
-            answers_of(OpenAIClient(oracle.base_url, None, max_concurrent=4), [question(n) for n in range(9)])
+            answers_of(client_of(oracle.base_url, None, max_concurrent=4), [question(n) for n in range(9)])
         assert time.monotonic() - start < 5
         assert oracle.n_requests == 4
 
 
 def test_a_model_that_thinks_too_long_now_and_then_stops_nothing():
     with Oracle(in_turn(*[Reply(fault="only_thought")] * 4, "Yes", *[Reply(fault="only_thought")] * 4)) as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
+        client = client_of(oracle.base_url, None, max_concurrent=1)
         given = answers_of(client, [question(n) for n in range(9)])
     assert Counter(each.status for each in given) == {"truncated": 8, "ok": 1}
 
@@ -286,13 +328,13 @@ def test_a_stop_that_cut_a_thought_is_not_sent_again(capfd):
         return whole.split("\n")[0] if "stop" in body else whole
 
     with Oracle(thinking) as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
+        client = client_of(oracle.base_url, None, max_concurrent=1)
         first, second = answers_of(client, [question(n, stop=("\n",)) for n in range(2)])
         assert ["stop" in body for body in oracle.requests] == [True, False, False]
     assert (first.status, first.attempts, second.attempts) == ("ok", 2, 1)
     assert first.text.endswith("[EXPLANATION]: the token")
     assert first.completion_tokens == 1 + 6  # what was cut is paid
-    assert capfd.readouterr().err.count("the stop of one_line cut its thoughts") == 1
+    assert capfd.readouterr().err.count("one_line stop sequence cut its reasoning off") == 1
 
 
 def test_ids_are_what_they_were_where_nothing_is_said_of_reasoning():
@@ -310,7 +352,7 @@ def test_a_server_that_is_too_slow_is_tried_again():
 
 def test_a_server_that_is_not_there_stops_the_run_before_it_is_tried_for_every_question():
     with pytest.raises(ConfigError, match=r"no connection to http://127.0.0.1:9/v1 .* start the server"):
-        answers_of(OpenAIClient("http://127.0.0.1:9/v1", None, max_attempts=2), [question(n) for n in range(500)])
+        answers_of(client_of("http://127.0.0.1:9/v1", None, max_attempts=2), [question(n) for n in range(500)])
 
 
 def test_a_server_that_dies_stops_the_run_and_what_was_answered_is_recorded(tmp_path):
@@ -320,14 +362,14 @@ def test_a_server_that_dies_stops_the_run_and_what_was_answered_is_recorded(tmp_
         return Reply(fault="drop") if ended else Reply(delay_seconds=0.01)
 
     with Oracle(brain) as oracle, Ledger(tmp_path, "a", "s", 0, 9) as ledger:
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=2)
+        client = client_of(oracle.base_url, None, max_concurrent=2)
 
         def end_server(answer):
             if not ended:
                 ended.append(True)
                 oracle.__exit__()
 
-        with pytest.raises(ConfigError, match="what was answered is kept"):
+        with pytest.raises(ConfigError, match="the answers so far are kept"):
             ask(ledger, client, [question(n) for n in range(300)], on_answer=end_server)
         assert 1 <= sum(ledger.replay(question(n)) is not None for n in range(300)) < 300
 
@@ -342,7 +384,7 @@ def test_retry_after_closes_the_endpoint_for_every_request():
         return Reply(last_message(body), delay_seconds=0.02)
 
     with Oracle(brain) as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=2)
+        client = client_of(oracle.base_url, None, max_concurrent=2)
         answers = answers_of(client, [question(n) for n in range(9)])
     assert {given.status for given in answers} == {"ok"}
     before = [at for at in arrived if at < arrived[0] + 0.35]
@@ -359,12 +401,12 @@ def test_a_long_body_in_chunks_and_a_body_that_ends_with_the_connection_are_read
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body,
     ):
         url = raw_server(response)
-        [given] = answers_of(OpenAIClient(url, None, max_attempts=4), [question()])
+        [given] = answers_of(client_of(url, None, max_attempts=4), [question()])
         assert (given.status, given.text) == ("ok", "word " * 50_000)
 
 
 def test_what_is_no_http_is_one_rows_failure(raw_server):
-    [given] = answers_of(OpenAIClient(raw_server(b"hello there\r\n\r\n"), None, max_attempts=2), [question()])
+    [given] = answers_of(client_of(raw_server(b"hello there\r\n\r\n"), None, max_attempts=2), [question()])
     assert (given.status, given.attempts) == ("http_error", 2)
 
 
@@ -396,7 +438,7 @@ def test_a_proxy_of_the_environment_is_used_and_may_be_bypassed(monkeypatch):
     with Oracle() as proxy:  # which is asked as a proxy is, with the whole address in the request's first line
         monkeypatch.setenv("http_proxy", proxy.base_url.removesuffix("/v1"))
         monkeypatch.setenv("no_proxy", "")
-        [given] = answers_of(OpenAIClient("http://server.invalid/v1", None), [question()])
+        [given] = answers_of(client_of("http://server.invalid/v1", None), [question()])
         assert (given.status, proxy.n_requests) == ("ok", 1)
         assert proxy.paths[-1] == "http://server.invalid/v1/chat/completions"
         monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -425,7 +467,7 @@ def test_a_request_that_is_longer_than_the_model_reads_is_not_asked_again(tmp_pa
     with Oracle(lambda body: reply) as oracle:
         for _ in range(2):  # of two runs, each for any of three draws
             with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
-                client = OpenAIClient(oracle.base_url, None)
+                client = client_of(oracle.base_url, None)
                 [given] = ask_draws(partial(ask, ledger, client), [question()], 3, lambda *_: True).values()
             assert (given.status, oracle.n_requests) == ("too_long", 1)
 
@@ -441,32 +483,58 @@ def test_a_request_that_is_longer_than_the_model_reads_is_not_asked_again(tmp_pa
 ])  # fmt: skip
 def test_an_endpoint_that_answers_nothing_stops_the_run(fault, said, attempts):
     with Oracle(lambda body: fault, probed=lambda body: fault) as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=4, max_attempts=2)
+        client = client_of(oracle.base_url, None, max_concurrent=4, max_attempts=2)
         with pytest.raises(ConfigError, match=rf"answered none of the first 20 requests .* \({re.escape(said)}\)"):
             answers_of(client, [question(number) for number in range(100)])
         assert 20 * attempts <= oracle.n_requests <= 24 * attempts
 
 
-def test_an_endpoint_that_answers_a_probe_may_refuse_any_number_of_requests():
+def test_an_endpoint_that_answers_nothing_but_its_probe_stops_the_run():
+    said = "max_tokens is too large: 32100. This model supports at most 16384 completion tokens"
+    reply = Reply(fault="status", status=400, message=said)
+    with Oracle(lambda body: reply) as oracle:
+        client = client_of(oracle.base_url, None, max_concurrent=4)
+        with pytest.raises(ConfigError, match=r"none of the first 20 requests \(detection\) .* 16384 completion"):
+            answers_of(client, [question(number) for number in range(100)])
+        assert oracle.n_requests <= 24
+
+
+def test_a_server_that_reads_too_little_stops_the_run_and_leaves_nothing_final_behind(tmp_path):
+    said = "This model's maximum context length is 4096 tokens. However, you requested 4400 tokens."
+    reply = Reply(fault="status", status=400, message=said)
+    requests = [question(number, reasoning_tokens=4000) for number in range(60)]
+    with Oracle(lambda body: reply) as oracle, Ledger(tmp_path, "a", "sae", 0, 9) as ledger:
+        client = client_of(oracle.base_url, None, max_concurrent=4)
+        with pytest.raises(ConfigError, match=r"length is 4096.*--max-model-len.*reasoning_tokens, now 4000"):
+            ask(ledger, client, requests)
+        assert oracle.n_requests <= 24
+    with Oracle() as oracle, Ledger(tmp_path, "a", "sae", 0, 9) as ledger:  # started anew with more context
+        given = ask(ledger, client_of(oracle.base_url, None), requests)
+    assert {each.status for each in given.values()} == {"ok"}
+
+
+def test_an_endpoint_that_has_answered_a_request_may_refuse_any_number_of_its_kind():
     def brain(body):
-        return "Yes" if last_message(body) == "question 59" else Reply(fault="status", status=400, message="no")
+        return "Yes" if last_message(body) == "question 9" else Reply(fault="status", status=400, message="no")
 
     with Oracle(brain) as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
+        client = client_of(oracle.base_url, None, max_concurrent=1)
         given = answers_of(client, [question(number) for number in range(60)])
-    assert Counter(each.status for each in given) == {"ok": 1, "http_error": 59}
+        assert Counter(each.status for each in given) == {"ok": 1, "http_error": 59}
+        with pytest.raises(ConfigError, match=r"\(fuzzing\)"):
+            answers_of(client, [question(number, purpose="fuzzing") for number in range(60, 90)])
 
 
 def test_a_key_that_is_not_set_is_refused_at_once(monkeypatch):
     monkeypatch.delenv("SOME_KEY", raising=False)
     with pytest.raises(ConfigError, match="'SOME_KEY' is not set"):
-        OpenAIClient(None, "SOME_KEY")
+        client_of(None, "SOME_KEY")
 
 
 def test_a_wrong_key_stops_the_run_and_says_which_variable(monkeypatch):
     monkeypatch.setenv("SOME_KEY", "wrong")
     with Oracle(key=KEY) as oracle, pytest.raises(ConfigError, match="'SOME_KEY'"):
-        answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [question(number) for number in range(20)])
+        answers_of(client_of(oracle.base_url, "SOME_KEY"), [question(number) for number in range(20)])
     with Oracle(key=KEY) as oracle, pytest.raises(ConfigError, match="api_key_env"):
         answer(oracle)
 
@@ -476,8 +544,21 @@ def test_an_unknown_model_stops_the_run_and_says_so():
         assert answer(oracle).status == "ok"
         with pytest.raises(ConfigError, match="no model 'other'"):
             answer(oracle, question(model="other"))
-        with pytest.raises(ConfigError, match="it serves 'model'"):
+        with pytest.raises(ConfigError, match="it serves; nearest: 'model'"):
             answer(oracle, question(model="other"))
+
+
+def test_a_404_about_a_model_that_is_served_gives_the_servers_reason():
+    said = "No endpoints found matching your data policy. Configure: https://openrouter.ai/settings/privacy"
+    refused = Reply(fault="status", status=404, message=said)
+    with (
+        Oracle(lambda body: refused, models=("model",)) as oracle,
+        pytest.raises(ConfigError, match="matching your data policy") as raised,
+    ):
+        answer(oracle)
+    assert "has no model" not in str(raised.value)
+    with Oracle(lambda body: refused) as oracle, pytest.raises(ConfigError, match=r"data policy.*base_url"):
+        answer(oracle)
 
 
 def test_a_403_that_names_a_parameter_is_no_bad_key():
@@ -503,14 +584,14 @@ def test_the_key_is_sent_and_never_told(monkeypatch, caplog):
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("SOME_KEY", KEY)
     with Oracle(key=KEY) as oracle:
-        client = OpenAIClient(oracle.base_url, "SOME_KEY")
+        client = client_of(oracle.base_url, "SOME_KEY")
         assert [each.status for each in answers_of(client, [question()])] == ["ok"]
         assert set(oracle.keys) == {KEY}
     with Oracle(lambda body: Reply(fault="status", status=400, message=f"bad key {KEY}")) as oracle:
-        [given] = answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [question()])
+        [given] = answers_of(client_of(oracle.base_url, "SOME_KEY"), [question()])
     assert given.error == "HTTP 400: bad key ***"
     with Oracle(key="another") as oracle, pytest.raises(ConfigError) as raised:
-        answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [question()])
+        answers_of(client_of(oracle.base_url, "SOME_KEY"), [question()])
     told = "".join(traceback.format_exception(raised.value))
     assert raised.value.__context__ is None
     assert KEY not in told + caplog.text + repr(given) + repr(client)
@@ -584,10 +665,11 @@ def test_a_request_that_is_refused_for_another_reason_does_not_cost_the_others_t
         return "Yes"
 
     with Oracle(brain) as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=1)
-        first, second = answers_of(client, [question(0, choices=CHOICES), question(1, choices=CHOICES)])
-    assert first.status == "too_long"
-    assert second.probabilities is not None
+        client = client_of(oracle.base_url, None, max_concurrent=1)
+        requests = [question(number, choices=CHOICES) for number in range(2)]
+        given = {each.request_id: each for each in answers_of(client, requests)}
+    assert given[requests[0].request_id].status == "too_long"
+    assert given[requests[1].request_id].probabilities is not None
 
 
 def test_an_empty_text_with_probabilities_is_an_answer():

@@ -10,12 +10,11 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from llm import answers_of
+from llm import answers_of, client_of
 from llm.oracle import Oracle, Reply
 from pipeline.errors import ConfigError
 from pipeline.llm import Message, Request
 from pipeline.llm.server import pacing
-from pipeline.llm.server.client import OpenAIClient
 
 KEY = "sk-secret-0123456789"
 OF_THE_PACKAGE = ("ignore:BasicAuth is deprecated", "ignore:The 'proxy_auth' parameter is deprecated")
@@ -52,7 +51,7 @@ def tls(certificate):
 
 
 def ask(url, **settings):
-    [only] = answers_of(OpenAIClient(url, None, **settings), [QUESTION])
+    [only] = answers_of(client_of(url, None, **settings), [QUESTION])
     return only
 
 
@@ -68,7 +67,7 @@ def test_a_server_whose_certificate_is_trusted_is_asked(tls, certificate, monkey
 
 def test_the_models_that_such_a_server_has_are_listed(tls, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    with Oracle(tls=tls, models=("another",)) as oracle, pytest.raises(ConfigError, match="it serves 'another'"):
+    with Oracle(tls=tls, models=("another",)) as oracle, pytest.raises(ConfigError, match="nearest: 'another'"):
         ask(oracle.base_url)
 
 
@@ -76,7 +75,7 @@ def test_a_certificate_that_is_not_trusted_stops_the_run_at_once_and_says_what_t
     monkeypatch.setenv("SOME_KEY", KEY)
     with Oracle(tls=tls) as oracle:
         with pytest.raises(ConfigError, match=r"self.signed certificate.*SSL_CERT_FILE") as raised:
-            answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [QUESTION])
+            answers_of(client_of(oracle.base_url, "SOME_KEY"), [QUESTION])
         assert oracle.keys == []  # nobody has seen the key
     assert "times in a row" not in str(raised.value)
 
@@ -88,7 +87,7 @@ def test_a_certificate_of_another_name_is_refused(tls, certificate, monkeypatch)
 
 
 def test_https_to_a_server_that_speaks_http_says_so():
-    with Oracle() as oracle, pytest.raises(ConfigError, match=r"no TLS: .* one with http://"):
+    with Oracle() as oracle, pytest.raises(ConfigError, match=r"no TLS: .* begin with http://"):
         ask(oracle.base_url.replace("http:", "https:"), max_attempts=2)
 
 
@@ -113,7 +112,7 @@ def test_an_address_may_be_the_whole_path_and_have_a_query(behind, path):
 def test_a_key_may_go_in_a_header_of_its_own_and_goes_in_no_other(monkeypatch):
     monkeypatch.setenv("SOME_KEY", KEY)
     with Oracle() as oracle:
-        client = OpenAIClient(f"{oracle.base_url}?api-version=1", "SOME_KEY", api_key_header="api-key")
+        client = client_of(f"{oracle.base_url}?api-version=1", "SOME_KEY", api_key_header="api-key")
         [given] = answers_of(client, [QUESTION])
         heads = [{name for name, value in head.items() if KEY in value} for head in oracle.heads]
     assert given.status == "ok"
@@ -127,10 +126,26 @@ def test_a_query_is_not_told_in_messages():
     assert oracle.base_url in str(raised.value) and "hidden" not in str(raised.value)
 
 
-@pytest.mark.parametrize("url", ["api.openai.com/v1", "localhost:8000/v1", "https://", "ftp://x/v1"])
+@pytest.mark.parametrize("url", [
+    "api.openai.com/v1", "localhost:8000/v1", "https://", "ftp://x/v1", "http://:8000/v1", "http://x:99999/v1",
+    "http://x:port/v1", "http://[::1/v1", "http://a b/v1",
+])  # fmt: skip
 def test_what_is_no_address_is_refused_at_once(url):
     with pytest.raises(ConfigError, match="is not an address"):
-        OpenAIClient(url, None)
+        client_of(url, None)
+
+
+@pytest.mark.parametrize("url", ["http://bob:hunter2@127.0.0.1:9/v1", "https://hunter2@host/v1"])
+def test_a_password_in_an_address_is_refused_and_not_told(url):
+    with pytest.raises(ConfigError, match=r"user name or password.*api_key_env") as raised:
+        client_of(url, None)
+    with pytest.raises(ConfigError, match="is not an address") as malformed:
+        client_of(url.replace("@", "@["), None)
+    assert "hunter2" not in f"{raised.value} {malformed.value}"
+
+
+def test_white_space_round_an_address_is_taken_off():
+    assert client_of(" http://[::1]:8000/v1/ ", None).endpoint.url == "http://[::1]:8000/v1"
 
 
 # Redirects ---------------------------------------------------------------------------------------------
@@ -141,7 +156,7 @@ def test_a_redirect_is_not_followed_and_the_key_stays_with_the_server(monkeypatc
     with Oracle() as elsewhere:
         moved = Reply(fault="status", status=307, location=f"{elsewhere.base_url}/chat/completions")
         with Oracle(lambda body: moved) as oracle:
-            client = OpenAIClient(oracle.base_url, "SOME_KEY")
+            client = client_of(oracle.base_url, "SOME_KEY")
             with pytest.raises(ConfigError, match=rf"it redirects to {elsewhere.base_url}/.*; set base_url"):
                 answers_of(client, [QUESTION])
         assert elsewhere.heads == []
@@ -204,7 +219,7 @@ def test_https_goes_through_a_tunnel_of_the_proxy_and_the_proxy_sees_no_key(
     monkeypatch.setenv("SOME_KEY", KEY)
     with Oracle(tls=tls, key=KEY) as oracle, running_proxy() as proxy:
         monkeypatch.setenv(variable, f"http://{address(proxy)}")
-        [given] = answers_of(OpenAIClient(oracle.base_url, "SOME_KEY"), [QUESTION])
+        [given] = answers_of(client_of(oracle.base_url, "SOME_KEY"), [QUESTION])
         host = oracle.base_url.removeprefix("https://").removesuffix("/v1")
         assert given.status == "ok"
         assert proxy.heads[0].startswith(f"CONNECT {host} HTTP/1.1\r\n")

@@ -8,12 +8,14 @@ import pytest
 
 from llm import answers_of
 from llm.oracle import Oracle, Reply, embedded
+from pipeline.config import EndpointConfig
 from pipeline.errors import ConfigError
 from pipeline.llm import Ledger, ask
 from pipeline.llm.ledger.budget import Budget, Limits
 from pipeline.llm.ledger.prices import Price, Prices
 from pipeline.llm.server import pacing
 from pipeline.llm.server.embeddings import EmbeddingsClient
+from pipeline.llm.server.endpoint import Endpoint
 from pipeline.llm.vectors import embedding_request, packed, unpacked
 
 KEY = "sk-secret-0123456789"
@@ -28,7 +30,7 @@ def short_waits(monkeypatch):
 
 def client_of(oracle, **changes):
     settings = {"api_key_env": None, "max_concurrent": 4, "timeout_seconds": 20, "max_attempts": 3, **changes}
-    return EmbeddingsClient(oracle.base_url, *settings.values())
+    return EmbeddingsClient(Endpoint(EndpointConfig(base_url=oracle.base_url, **settings)))
 
 
 def vectors_of(oracle, requests=REQUESTS, **changes):
@@ -40,6 +42,20 @@ def is_direction(answer, text):
     [told] = embedded({"model": "", "input": [text]})["data"]
     expected = np.array(told["embedding"]) / np.linalg.norm(told["embedding"])
     return np.allclose(unpacked(answer.text), expected, atol=1e-3)
+
+
+def test_what_a_call_took_from_a_cache_is_shared_out_among_its_texts(tmp_path):
+    def embeds(body):
+        used = {"prompt_tokens": 320, "prompt_tokens_details": {"cached_tokens": 161}}
+        return {**embedded(body), "usage": used}
+
+    prices = Prices({"small": Price(prompt=1_000_000, cached=100_000, completion=0)})
+    with Oracle(embeds=embeds) as oracle, Ledger(tmp_path, "embeddings", "sae", 0, 99, prices) as ledger:
+        answers = ask(ledger, client_of(oracle), REQUESTS[:32]).values()
+    assert sum(answer.cached_tokens for answer in answers) == 161
+    lines = (tmp_path / "embeddings" / "sae" / "0-99.jsonl").read_text().splitlines()
+    costs = [json.loads(line)["cost_usd"] for line in lines]
+    assert sum(costs) == pytest.approx(159 + 16.1) and min(costs) > 0
 
 
 def test_a_vector_survives_as_text_in_two_bytes_a_number_and_keeps_its_cosines():
@@ -110,7 +126,7 @@ def test_a_vector_that_is_none_is_a_failure_of_its_text_alone():
         answers = vectors_of(oracle, [REQUESTS[3]])
     [answer] = answers.values()
     assert (answer.status, answer.text) == ("http_error", None)
-    assert answer.error == "an embedding of the server is no vector of numbers"
+    assert answer.error == "the server gave an embedding that is not a vector of numbers"
 
 
 def test_a_text_that_the_server_refuses_costs_no_other_its_vector():

@@ -7,11 +7,10 @@ import time
 
 import pytest
 
-from llm import answers_of
+from llm import answers_of, client_of
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.llm import Message, Request
 from pipeline.llm.server import pacing
-from pipeline.llm.server.client import OpenAIClient
 from pipeline.llm.server.pacing import Pace, back_off_seconds, retry_after_seconds
 
 
@@ -105,8 +104,8 @@ def test_an_overloaded_server_gets_fewer_at_once_until_it_keeps_up(status, monke
 
     requests = [Request("p", "s", 0, "model", (Message("user", f"question {n}"),), 5) for n in range(150)]
     with Oracle(brain) as oracle:
-        client = OpenAIClient(oracle.base_url, None, max_concurrent=64, max_attempts=20)
+        client = client_of(oracle.base_url, None, max_concurrent=64, max_attempts=20)
         answers = answers_of(client, requests)
     assert {given.status for given in answers} == {"ok"}
     assert inside[1] < 150  # without pacing, most of what is sent would be refused again and again
-    assert client._pace.allowed <= 16
+    assert client.endpoint.pace.allowed <= 16

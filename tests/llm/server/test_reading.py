@@ -50,6 +50,17 @@ def test_tokens_are_counted_as_they_are_written_or_not_at_all(count, read_as):
     assert usage_of({"usage": {"prompt_tokens": count}}).prompt_tokens == read_as
 
 
+@pytest.mark.parametrize("usage, written", [
+    ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 135}, 103),  # xAI: 94 tokens of reasoning
+    ({"prompt_tokens": 32, "completion_tokens": 103, "total_tokens": 135}, 103),
+    ({"prompt_tokens": 32, "completion_tokens": 9, "total_tokens": 32}, 9),
+    ({"prompt_tokens": 32, "completion_tokens": 9}, 9),
+    ({"completion_tokens": 9, "total_tokens": 135}, 9),
+    ({"prompt_tokens": 32, "total_tokens": 32}, 0),
+    ({"prompt_tokens": 32}, None),
+])  # fmt: skip
+def test_reasoning_that_only_the_total_counts_is_counted_as_written(usage, written):
+    assert usage_of({"usage": usage}).completion_tokens == written
 def test_a_server_that_counts_no_token_of_a_prompt_does_not_count():
     assert usage_of({"usage": {"prompt_tokens": 0, "completion_tokens": 0}}).prompt_tokens is None
 

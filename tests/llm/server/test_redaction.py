@@ -6,10 +6,10 @@ import urllib.parse
 
 import pytest
 
+from llm import client_of
 from llm.oracle import Oracle, Reply
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.server.client import OpenAIClient
-from pipeline.llm.server.redaction import Redaction
+from pipeline.llm.server.redaction import Redaction, short
 
 KEY = 'sk-proj-aB3dE5+gH7/jK9"mN1pQ3sT5vW7yZ9'
 ENCODINGS = {
@@ -73,9 +73,13 @@ def test_a_server_that_echoes_the_key_gets_it_into_no_answer_and_no_ledger(encod
         Oracle(lambda body: replies[int(body["messages"][0]["content"])]) as oracle,
         Ledger(tmp_path, "predictions", "s", 0, 0) as ledger,
     ):
-        client = OpenAIClient(oracle.base_url, "SOME_KEY", max_attempts=1, ledger=ledger)
+        client = client_of(oracle.base_url, "SOME_KEY", max_attempts=1, ledger=ledger)
         answers = ask(ledger, client, requests)
     written = (tmp_path / "predictions" / "s" / "0-0.jsonl").read_text()
     for text in (repr(answers), written):
         assert text.count("***") >= 3
         assert longest_common_run(text, KEY) < 11 and longest_common_run(text, ENCODINGS[encoding](KEY)) < 22
+
+
+def test_what_a_server_says_cannot_command_a_terminal():
+    assert short("a\x1b[2J\x07b\n\u202ec é") == "a\\x1b[2J\\x07b \\u202ec é"

@@ -2,10 +2,9 @@
 
 import pytest
 
-from llm import answers_of
+from llm import answers_of, client_of
 from llm.oracle import Oracle, Reply
 from pipeline.llm import Ledger, Message, Request, ask
-from pipeline.llm.server.client import OpenAIClient
 
 NUMBERS = tuple(map(str, range(11)))
 LINES = "token\tactivation\n the\tunknown\n cat\tunknown"
@@ -24,7 +23,7 @@ def blanks():
 
 
 def answer(oracle, request):
-    [found] = answers_of(OpenAIClient(oracle.base_url, None), [request])
+    [found] = answers_of(client_of(oracle.base_url, None), [request])
     return found
 
 
@@ -35,6 +34,20 @@ def test_each_answer_of_many_has_the_probability_at_its_own_token():
         assert (found.status, found.choice_mass) == ("ok", pytest.approx(1.0))
         [sent] = oracle.requests
         assert (sent["logprobs"], sent["top_logprobs"]) == (True, 5) and "response_format" in sent
+
+
+@pytest.mark.parametrize("status", [400, 200])
+def test_a_server_without_schemas_gives_each_answer_of_many_its_probability_all_the_same(status):
+    def probed(body):  # as DeepSeek, which refuses it; others take it and do not heed it
+        said = "This response_format type is unavailable now"
+        is_refused = "response_format" in body and status == 400
+        return Reply(fault="status", status=400, message=said) if is_refused else "Yes"
+
+    reply = Reply('{"1": true, "2": false}', confidence=0.75)
+    with Oracle(lambda body: reply, probed=probed, tells_all=True) as oracle:
+        assert answer(oracle, many()).probabilities == pytest.approx({"1": 0.75, "2": 0.25})
+        [sent] = oracle.requests
+    assert sent["top_logprobs"] == 5 and "response_format" not in sent
 
 
 def test_a_server_that_tells_of_the_first_token_alone_is_asked_for_no_logprobs():
@@ -101,7 +114,7 @@ def test_a_server_that_refuses_the_parameter_is_sent_no_blanks():
 def test_what_a_server_could_not_be_asked_is_known_without_it_and_asked_anew_where_that_is_wanted(tmp_path):
     def asked(oracle, **how):
         with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
-            [found] = ask(ledger, OpenAIClient(oracle.base_url, None), [blanks()], **how).values()
+            [found] = ask(ledger, client_of(oracle.base_url, None), [blanks()], **how).values()
         return found
 
     with Oracle(lambda body: "x") as old:

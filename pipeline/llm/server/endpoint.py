@@ -1,0 +1,312 @@
+"""An endpoint: its address and key, its connections, its pace, and what it was found to be able to do.
+
+The `openai` package sends, over aiohttp: proxies, TLS and connections are its own. Whatever passes (rate limits,
+overload, dropped connections, bodies that are not JSON) is tried again here and not by the package, because each
+attempt waits for its turn and is counted. What the user has to change (key, model name, address) stops the run;
+the rest is one row's failure.
+
+A process keeps one `Endpoint` per server, so that its pace and its abilities are found out once.
+"""
+
+import asyncio
+import os
+import re
+import ssl
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
+
+import aiohttp
+import httpx2
+import openai
+
+from pipeline.config import EndpointConfig
+from pipeline.errors import ConfigError
+from pipeline.llm.requests import Answer, Request
+from pipeline.llm.server.capabilities import Capabilities, Form
+from pipeline.llm.server.connecting import check_proxy, connection_failure, proxy_failure
+from pipeline.llm.server.pacing import Pace, back_off_seconds
+from pipeline.llm.server.reading import EMPTY_AT_MOST, Failure, Response, Usage, json_of, usage_of
+from pipeline.llm.server.redaction import Redaction, short
+from pipeline.llm.server.stopping import Stopping
+
+OPENAI_URL = "https://api.openai.com/v1"
+CONNECT_SECONDS = 10.0
+"""Longest wait for a connection, TLS included."""
+LIST_SECONDS = 5.0
+"""Longest wait for the names of the models."""
+
+
+class Exchange(Protocol):
+    """How requests of one kind (chats or embeddings) are written and their answers read."""
+
+    path: str
+    """Their path below the endpoint's address."""
+
+    def body(self, request: Request, can: Capabilities) -> bytes:
+        """The body of a request, limited to the server's capabilities."""
+        ...
+
+    def read(self, request: Request, response: Response, content: Any) -> Answer | Failure:
+        """The answer or the failure in a response with this JSON."""
+        ...
+
+    def judge(
+        self, request: Request, can: Capabilities, outcome: Answer | Failure, content: Any
+    ) -> tuple[Answer | Failure, Capabilities]:
+        """An outcome, corrected for how the request was sent, and the capabilities that it shows."""
+        ...
+
+
+class Endpoint:
+    """A server; several requests are under way at a time.
+
+    Args:
+        config: Its address (up to and with `/v1`; None is OpenAI's own), key and limits.
+
+    Attributes:
+        url: Its address, without a query.
+        abilities: Its capabilities by form of chat request, as far as probed.
+
+    Raises:
+        ConfigError: The environment variable is not set, or the address is invalid.
+    """
+
+    def __init__(self, config: EndpointConfig) -> None:
+        self.url, self._query = _address(config.base_url or OPENAI_URL)
+        key = os.environ.get(config.api_key_env, "").strip() if config.api_key_env else None
+        if key == "":
+            raise ConfigError(
+                f"environment variable '{config.api_key_env}' is not set; it must hold the API key for {self.url}"
+            )
+        if key and not (key.isascii() and key.isprintable()):
+            raise ConfigError(
+                f"environment variable '{config.api_key_env}' does not hold an API key: it contains a line "
+                "break or characters that are not ASCII"
+            )
+        self.max_concurrent = config.max_concurrent
+        self.timeout_seconds = config.timeout_seconds
+        self.max_attempts = config.max_attempts
+        self.redaction = Redaction(key)
+        self.headers = _headers(key, config.api_key_header)
+        self.abilities: dict[Form, Capabilities] = {}
+        self.pace = Pace(config.max_concurrent)
+        self.stopping = Stopping(self.url, config.api_key_env, config.max_attempts, self.redaction)
+        self._hopeless: ConfigError | None = None
+        """Why no other request can succeed, as one of those in flight has shown."""
+        self._sending: set[asyncio.Task[Any] | None] = set()
+        """Tasks whose request is at the server."""
+
+    def connect(self) -> openai.AsyncOpenAI:
+        """A client of the `openai` package; a context manager."""
+        check_proxy(self.url)
+        http_client = openai.DefaultAioHttpClient(
+            # As OpenSSL does: trust the system's certificates, or those of SSL_CERT_FILE and SSL_CERT_DIR.
+            verify=ssl.create_default_context(),
+            follow_redirects=False,  # they would send the key elsewhere
+            timeout=httpx2.Timeout(None, connect=CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=self.max_concurrent),
+        )
+        return openai.AsyncOpenAI(
+            api_key="none",
+            base_url=self.url,
+            default_query=self._query,
+            max_retries=0,
+            http_client=http_client,
+        )
+
+    async def work_together(self, work: Callable[[], Coroutine[Any, Any, None]], n_requests: int) -> None:
+        """Run as many workers as requests may be in flight.
+
+        If one of them finds that no request can succeed, no more are sent. Those in flight are paid for, so they
+        are waited for and delivered before its ConfigError is raised.
+        """
+
+        async def one() -> None:
+            try:
+                await work()
+            except ConfigError as error:
+                self._hopeless = self._hopeless or error
+                for task in tasks - self._sending:
+                    task.cancel()
+
+        async with asyncio.TaskGroup() as group:
+            tasks = {group.create_task(one()) for _ in range(min(self.max_concurrent, n_requests))}
+        hopeless, self._hopeless = self._hopeless, None
+        if hopeless is not None:
+            raise hopeless
+
+    async def send(
+        self, connection: openai.AsyncOpenAI, how: Exchange, request: Request, can: Capabilities
+    ) -> "tuple[Answer, Attempt]":
+        """Try a request until it is answered, fails for good, or has used its attempts.
+
+        Returns the answer and the last attempt.
+
+        Raises:
+            ConfigError: No other request can succeed either.
+        """
+        requested_at, start = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
+        body, usage = how.body(request, can), Usage()
+        attempts = n_empty = 0
+        while True:
+            attempts += 1
+            last = await self._attempt(connection, how, request, body)
+            usage = usage.plus(usage_of(last.content))
+            outcome, learned = how.judge(request, can, last.outcome, last.content)
+            last = last._replace(outcome=outcome, can=learned)
+            if isinstance(outcome, Answer):
+                answer = outcome
+                break
+            n_empty += outcome.is_empty
+            if learned != can:  # it may be answered if it is sent differently
+                can, body = learned, how.body(request, learned)
+                continue
+            await self.stop_if_hopeless(connection, outcome, request, attempts)
+            if not outcome.passes or attempts >= self.max_attempts or n_empty >= EMPTY_AT_MOST:
+                answer = outcome.answer(request, n_empty)
+                break
+            if self._hopeless is None:
+                await asyncio.sleep(back_off_seconds(attempts))
+        answer = self.redaction.answer(answer)
+        answer = replace(
+            answer,
+            attempts=attempts,
+            requested_at=requested_at,
+            duration_ms=round((time.monotonic() - start) * 1000),
+            error=short(answer.error),
+            **usage._asdict(),
+        )
+        return answer, last
+
+    async def _attempt(
+        self, connection: openai.AsyncOpenAI, how: Exchange, request: Request, body: bytes
+    ) -> "Attempt":
+        """Send a request once, as soon as the pace allows. Raises ConfigError once no request can succeed."""
+        if self._hopeless is not None:
+            raise self._hopeless
+        entered_at = await self.pace.enter()
+        attempt, task = None, asyncio.current_task()
+        self._sending.add(task)
+        try:
+            attempt = await self._post(connection, how, request, body)
+        finally:
+            self._sending.discard(task)
+            failure = attempt.outcome if attempt and isinstance(attempt.outcome, Failure) else None
+            if failure and failure.retry_after_seconds is not None:
+                self.pace.close_for(failure.retry_after_seconds)
+            self.pace.leave(
+                entered_at,
+                went_well=attempt is not None and failure is None,
+                overloaded=failure is not None and failure.overloaded,
+            )
+        self.stopping.count_connection(failure)
+        return attempt
+
+    async def _post(
+        self, connection: openai.AsyncOpenAI, how: Exchange, request: Request, body: bytes
+    ) -> "Attempt":
+        try:
+            async with asyncio.timeout(self.timeout_seconds):
+                response = await connection.post(
+                    how.path, cast_to=httpx2.Response, content=body, options={"headers": self.headers}
+                )
+        except TimeoutError:
+            error = f"no answer within {self.timeout_seconds:g} seconds"
+            return Attempt(Failure(error, passes=True, overloaded=True))
+        except openai.APIStatusError as error:
+            response = error.response
+        except (openai.APIConnectionError, aiohttp.ClientError, OSError) as error:
+            return Attempt(connection_failure(error, self.url))
+        if response.status_code == 407:
+            return Attempt(proxy_failure(self.url, "HTTP 407"))
+        content = json_of(response.content)
+        received = Response(response.status_code, response.headers, response.content)
+        return Attempt(how.read(request, received, content), content)
+
+    async def stop_if_hopeless(
+        self, connection: openai.AsyncOpenAI, failure: Failure, request: Request, attempts: int
+    ) -> None:
+        """Raise ConfigError if no other request can succeed either; the answers so far are kept."""
+        served = await self._served_models(connection) if failure.http_status == 404 else []
+        self.stopping.if_hopeless(failure, request, attempts, served)
+
+    async def _served_models(self, connection: openai.AsyncOpenAI) -> list[str]:
+        """The models that the endpoint lists; empty if it lists none."""
+        try:
+            listed = await connection.models.list(extra_headers=self.headers, timeout=LIST_SECONDS)
+            return [self.redaction(model.id) for model in listed.data]
+        except (openai.OpenAIError, aiohttp.ClientError, OSError, ValueError, TypeError, AttributeError):
+            return []
+
+
+_opened = threading.local()
+
+
+def open_endpoint(config: EndpointConfig) -> Endpoint:
+    """The endpoint of a config. Equal ones, of several roles too, share one in each thread.
+
+    Raises as `Endpoint`.
+    """
+    known: dict[object, Endpoint] = _opened.__dict__.setdefault("endpoints", {})
+    own = tuple(getattr(config, name) for name in EndpointConfig.model_fields)
+    key = own, os.environ.get(config.api_key_env or "")
+    if key not in known:
+        known[key] = Endpoint(config)
+    return known[key]
+
+
+def _address(base_url: str) -> tuple[str, dict[str, str]]:
+    """The address without its query, to which paths are appended, and the query.
+
+    Raises ConfigError if it is not an address, or contains a password, which error messages would repeat.
+    """
+    shown = re.sub("//[^/]*@", "//***@", base_url)
+    try:
+        parts = urllib.parse.urlsplit(base_url.strip())
+        host, port = parts.hostname, parts.port  # the port raises ValueError above 65535
+    except ValueError as error:
+        raise ConfigError(f"base_url '{shown}' is not an address ({error})") from None
+    if parts.username is not None or parts.password is not None:
+        raise ConfigError(
+            f"base_url has a user name or password before '@{host}'; take it out, and put the key into the "
+            "environment variable that api_key_env names"
+        )
+    if parts.scheme not in {"http", "https"} or not host or port == 0 or any(map(str.isspace, base_url.strip())):
+        raise ConfigError(
+            f"base_url '{shown}' is not an address; it must be http:// or https:// and a host, without spaces"
+        )
+    path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").rstrip("/")
+    return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
+
+
+def _headers(key: str | None, key_header: str | None) -> Mapping[str, str | openai.Omit]:
+    """The headers of every request, without those that the package would take from OpenAI's variables."""
+    headers: dict[str, str | openai.Omit] = {
+        "Authorization": openai.Omit(),
+        "Content-Type": "application/json",
+        "User-Agent": "latentlake",
+        "OpenAI-Organization": openai.Omit(),
+        "OpenAI-Project": openai.Omit(),
+    }
+    if key:
+        headers[key_header or "Authorization"] = key if key_header else f"Bearer {key}"
+    return headers
+
+
+class Attempt(NamedTuple):
+    """The outcome of sending a request once.
+
+    Attributes:
+        outcome: An answer or a failure.
+        content: The JSON that it was read from.
+        can: The server's capabilities, as known afterwards.
+    """
+
+    outcome: Answer | Failure
+    content: Any = None
+    can: Capabilities = Capabilities()
