@@ -182,6 +182,11 @@ def test_a_draw_is_a_hash_and_no_generator_has_a_state() -> None:
     assert found == {f"pipeline.{name}" for name in ("llm.local.writing", "sae.baselines", "llm.server.pacing")}
 
 
+def test_the_page_of_tables_lists_each_under_one_topic() -> None:
+    all_tables = tables_page().partition("## All tables")[2].partition("## Columns")[0]
+    assert re.findall(r"^\| \[(\w+)\]", all_tables, re.MULTILINE) == list(TABLES)
+
+
 def test_the_generated_docs_are_up_to_date() -> None:
     """`make docs` writes them."""
     assert (ROOT / "docs" / "tables.md").read_text(encoding="utf-8") == tables_page()

@@ -1,6 +1,6 @@
 """`docs/tables.md` and `docs/config.md`: the references, from `pipeline/tables/` and `pipeline/config/`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import get_args
 
 from pydantic import BaseModel
@@ -8,9 +8,27 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, ScorerModelConfig
-from pipeline.tables import TABLES
+from pipeline.tables import TABLES, Table
+from pipeline.tables.corpus import CORPUS
+from pipeline.tables.examples import EXAMPLES
+from pipeline.tables.explanations import EXPLANATIONS
+from pipeline.tables.features import FEATURES
+from pipeline.tables.firings import FIRINGS
 from pipeline.tables.schema import type_name
+from pipeline.tables.scores import SCORES
 from pipeline.tables.stages import STAGES
+
+# No topic may be named like a table: a table's heading has that anchor.
+_TOPICS = {
+    "Corpus and SAEs": CORPUS,
+    "Where features fire": FIRINGS,
+    "What is known about features": FEATURES,
+    "Examples and interventions": EXAMPLES,
+    "Explanations and requests": EXPLANATIONS,
+    "Questions, scores and their means": SCORES,
+}
+
+_FIRST = ("feature_stats", "feature_routes", "examples", "explanations", "scores", "summary")
 
 _ROOTS = {
     "saes": "the SAE files",
@@ -25,11 +43,14 @@ def tables_page() -> str:
     """`docs/tables.md`."""
     return (
         "# The tables\n\nEvery table of a lake: what one row is, what it is made from, and every column. "
-        "`make sql Q=\"from TABLE limit 5\"` shows\none; the [cookbook](cookbook.md) has queries to start from. "
+        '`make sql Q="from TABLE limit 5"` shows\none; the [cookbook](cookbook.md) has queries to start from. '
         "Counts, density and firing quantiles are over all documents;\nwhat an explainer, a rule or a route looks "
-        "at comes from train documents only.\n\n(Made from `pipeline/tables/` by `make docs`.)\n\n"
-        + _table_list()
-        + "\n\n"
+        "at comes from train documents only. [Terms](terms.md) defines the words.\n\n"
+        "(Made from `pipeline/tables/` by `make docs`.)\n\n## Read these first\n\n"
+        + "\n".join(f"- {_link(TABLES[name])}: {TABLES[name].row}" for name in _FIRST)
+        + "\n\n## All tables\n\n"
+        + "\n\n".join(f"### {topic}\n\n{_table_list(tables)}" for topic, tables in _TOPICS.items())
+        + "\n\n## Columns\n\n"
         + _table_reference()
     )
 
@@ -72,13 +93,23 @@ def config_page() -> str:
     return "\n".join(parts)
 
 
-def _table_list() -> str:
-    """Every table in one line: what a row is, and what the table is made from."""
+def _table_list(tables: Iterable[Table]) -> str:
+    """Each table in one line: what a row is, and what the table is made from."""
     lines = ["| table | rows | made from |", "|---|---|---|"]
-    for table in TABLES.values():
-        made_from = _ROOTS.get(table.name) or ", ".join(STAGES[table.name].inputs)
-        lines.append(f"| [{table.name}](#{table.name}) | {table.row} | {made_from} |")
+    lines += [f"| {_link(table)} | {table.row} | {_made_from(table.name)} |" for table in tables]
     return "\n".join(lines)
+
+
+def _made_from(table: str) -> str:
+    if table in _ROOTS:
+        return _ROOTS[table]
+    if STAGES[table].makes_unwritten:
+        return "the inputs of the tables that it makes without writing them"
+    return ", ".join(STAGES[table].inputs)
+
+
+def _link(table: Table) -> str:
+    return f"[{table.name}](#{table.name})"
 
 
 def _sections(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:

@@ -2,9 +2,9 @@
 -- window, and token that must come before, or must not; and per position below which the feature may fire: hits
 -- and tokens on train documents, position 0 left out.
 -- Only candidates from which a rule above the floor's F1 f can be made: where the $rules_chosen_max_tokens largest
--- gains, 2 (hits - discount) - f tokens, add up to more than f (targets + base tokens) - 2 base hits. Of these, the
--- twice as many tokens with the largest gains. (In a window of several tokens two of them may occur at once, and
--- then their joint gain is not their sum: some such rules are missed.)
+-- gains, 2 (hits - discount) - f tokens, add up to more than f (targets + base tokens) - 2 base hits. Of these,
+-- the twice as many tokens with the largest gains. (In a window of several tokens two of them may occur at once,
+-- and then their joint gain is not their sum: some such rules are missed.)
 -- A token that must not come before is subtracted from a base: the hits and tokens of the set.
 -- Rows made by pipeline/compiled/rules/mining.py: context_candidates
 with fired as (

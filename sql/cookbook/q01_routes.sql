@@ -1,4 +1,4 @@
--- One row per SAE and route: where did the features go, and how many are asked about?
+-- One row per SAE and route: which routes did the features take, and how many are selected?
 select
     feature_routes.sae,
     feature_routes.route,

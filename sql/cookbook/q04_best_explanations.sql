@@ -1,4 +1,5 @@
--- One row per explanation and scorer: which explanations are surely good? By the lower end of their interval.
+-- One row per explanation and scorer: which explanations are reliably good? Ranked by the lower end of their
+-- interval.
 select
     scores.sae,
     scores.feature,

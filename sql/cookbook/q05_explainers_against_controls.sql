@@ -1,4 +1,5 @@
--- One row per SAE, scorer, route and explainer: does an explanation say more than none, or than another feature's?
+-- One row per SAE, scorer, route and explainer: do explanations score above an empty one, and above another
+-- feature's?
 select
     sae,
     scorer,

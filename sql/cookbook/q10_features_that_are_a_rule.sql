@@ -1,4 +1,5 @@
--- One row per feature: which features does a rule predict, so that no language model need be asked? Surest first.
+-- One row per feature: which features does a rule predict, so that no language model has to be asked? Surest
+-- first.
 select
     feature_rules.sae,
     feature_rules.feature,

@@ -1,5 +1,5 @@
--- One row per feature: which features depend on the position in the context, from its second token on? And how
--- many of their firings are on its first?
+-- One row per feature: which features depend on the position in the context, from the second token on? And how
+-- many of their firings are on the first token?
 select
     sae,
     feature,

@@ -1,5 +1,5 @@
--- One row per explained feature: which features fire in a few units of the corpus alone (modules, READMEs,
--- topics, files)?
+-- One row per explained feature: which features fire only in a few units of the corpus (modules, READMEs, topics,
+-- files)?
 with counted as (
     select activations.sae, activations.feature, documents.unit, count(*) as n_firings
     from activations

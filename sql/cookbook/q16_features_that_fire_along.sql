@@ -1,4 +1,4 @@
--- One row per other feature: what else fires on the tokens of one feature, more often than by chance?
+-- One row per other feature: which other features fire on the tokens of one feature more often than by chance?
 with picked as (
     select sae, feature
     from selected_features

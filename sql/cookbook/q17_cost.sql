@@ -1,4 +1,4 @@
--- One row per purpose and model: what was asked in the life of the lake, and what did it take?
+-- One row per purpose and model: which requests has the lake ever sent, and what did they use?
 select
     purpose,
     model,

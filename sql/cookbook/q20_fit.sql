@@ -1,4 +1,4 @@
--- One row per SAE: is the SAE read at the right place, and how much of variance and loss does it keep?
+-- One row per SAE: is the SAE read at the right hookpoint, and how much of the variance and loss does it keep?
 select
     saes.sae,
     saes.hookpoint,

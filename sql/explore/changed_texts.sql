@@ -1,5 +1,5 @@
--- One row per way in which feature $feature of SAE $sae was changed, raised ever more and then ablated: the first
--- $of_a_way texts that the subject model went on to write then, beside what it writes as it is.
+-- One row per way in which feature $feature of SAE $sae was changed, first raised, from least to most, and then
+-- ablated: the first $of_a_way texts that the subject model wrote with it, beside what it writes unchanged.
 with firsts as (
     select *
     from steered_texts

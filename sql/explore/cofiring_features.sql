@@ -1,6 +1,6 @@
--- One row per feature, ten at most, that fires on the same tokens as feature $feature of SAE $sae, with what is
--- known of it in words: on how many tokens both fire, and on how many they would if each fired without regard to
--- the other.
+-- One row per feature, at most ten, that fires on the same tokens as feature $feature of SAE $sae, with what is
+-- known about it in words: the number of tokens on which both fire, and the number expected if each fired
+-- independently.
 select
     feature_cofirings.other,
     feature_cofirings.n_both,

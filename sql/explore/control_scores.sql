@@ -1,4 +1,4 @@
--- One row per control and scorer of SAE $sae: the mean over the features for which it was drawn. What an
+-- One row per control and scorer of SAE $sae: the mean score over the features for which it was drawn, which an
 -- explanation has to beat.
 select
     scorer,

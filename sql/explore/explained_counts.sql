@@ -1,4 +1,5 @@
--- One row per SAE: its features, those that are selected, explained and scored, and the batches that they are in.
+-- One row per SAE: the columns of saes, the numbers of features that are selected, explained and scored, and the
+-- number of batches.
 with explained as (
     select sae, count(distinct feature) as n_explained
     from explanation_index

@@ -1,7 +1,7 @@
--- One row per explanation, controls and what is none among them: its feature, and the words in lower case, as
--- they are searched. One is shown (`is_shown`) if it may stand for its feature; `place` is then its place among
--- those of the feature, and `own_place` that among those of its explainer (explanation_places). Both are null
--- for all others.
+-- One row per explanation, including controls and failures: its feature, and its words in lower case for
+-- searching. It is shown (`is_shown`) if it may stand for its feature; `place` is then its place among those of
+-- the feature, and `own_place` its place among those of its explainer (explanation_places). Both are null for all
+-- others.
 select
     explanations.explanation_id,
     explanations.sae,

@@ -1,5 +1,5 @@
--- One row per question about feature $feature of SAE $sae that a scorer was asked of explanation $explanation_id
--- on test windows: the true answer, the scorer's, why there is none, and the request that asked it (null where
+-- One row per question about a test window of feature $feature of SAE $sae that a scorer was asked for explanation
+-- $explanation_id: the true answer, the scorer's, or why there is none, and the request that asked it (null where
 -- no model was asked).
 select scorer, example_id, label, prediction, probability, values, status, request_id
 from predictions

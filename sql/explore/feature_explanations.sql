@@ -1,5 +1,6 @@
--- One row per explanation of feature $feature of SAE $sae, the one that stands for it first, those without words
--- after those that have some and controls last: its words and its scores on test documents, one entry a scorer.
+-- One row per explanation of feature $feature of SAE $sae: its words and its scores on test documents, one entry
+-- per scorer. The one that stands for the feature comes first; those without words come after those with words,
+-- and controls last.
 with judged as (
     select
         explanation_id,

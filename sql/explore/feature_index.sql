@@ -1,6 +1,6 @@
--- One row per feature of every SAE: what the list of features shows, sorts and filters by. It is shown with the
--- explanation that stands for it, and that one's score by the SAE's main scorer. The tokens are those with the
--- largest summed activation, and beside them as they are searched for: without spaces, in lower case.
+-- One row per feature of every SAE: what the list of features shows, sorts and filters by. It has the explanation
+-- that stands for the feature, and that explanation's score by the SAE's main scorer. The tokens are those with
+-- the largest summed activation; searched_tokens has them as they are searched for: without spaces, in lower case.
 with worded as (
     select explanation_index.sae, explanation_index.feature, explanation_index.explanation_id, score_index.value
     from explanation_index

@@ -1,6 +1,6 @@
--- One row per request about feature $feature of SAE $sae, in the order in which they were sent, $page_rows from
--- the one behind the first $first_row on, or that of $request_id alone; with the sums over all of the feature's.
--- is_current: the tables of now come from it (current_requests); explainers: whose explanations it is about.
+-- One row per request about feature $feature of SAE $sae, in the order in which they were sent: $page_rows of them
+-- after the first $first_row, or $request_id alone; with the sums over all of the feature's requests. is_current:
+-- whether the current tables come from it (current_requests); explainers: those whose explanations it is about.
 with named as (
     select request_id, explainer
     from explanations

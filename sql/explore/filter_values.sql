@@ -1,5 +1,5 @@
--- One row per value that the list of features can be filtered by: of SAEs, routes, explainers and scorers, with
--- how many features or explanations have it.
+-- One row per value by which the list of features can be filtered (SAEs, routes, explainers and scorers), with the
+-- number of features or explanations that have it.
 select 'sae' as filter, sae as value, count(*) as n
 from feature_index
 group by sae

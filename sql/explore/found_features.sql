@@ -1,8 +1,8 @@
--- One row per feature that the list of features shows on one page, in its order, with the number of all that were
--- found. A feature is shown with one explanation, of explainer $explainer where one is named, and its score by
--- scorer $scorer, or by the SAE's main one. Where the search is by meaning, those features are found that have an
--- explanation in `near_meanings`, and are shown with the nearest. Nulls among the parameters leave a filter out.
--- Few columns are read of all features, and the others of those on the page.
+-- One row per feature on one page of the list of features, in its order, with the number of all features found. A
+-- feature is shown with one explanation, by explainer $explainer where one is named, and its score by scorer
+-- $scorer, else by the SAE's main scorer. A search by meaning finds the features that have an explanation in
+-- `near_meanings`, and shows each with the nearest. A null parameter leaves its filter out.
+-- Few columns are read for all features; the others are read only for those on the page.
 with named as (
     select sae, feature, explanation_id, null::float as similarity
     from explanation_index

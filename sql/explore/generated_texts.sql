@@ -1,6 +1,6 @@
--- One row per text that a scorer had written by explanation $explanation_id of feature $feature of SAE $sae:
--- whether the feature should fire in it, whether it does, and its activations but for position 0, which tells
--- nothing; those that should fire first. A text that was not read has no tokens.
+-- One row per text that a scorer had written from explanation $explanation_id of feature $feature of SAE $sae:
+-- whether the feature should fire in it, whether it does, and its activations except at position 0, which shows
+-- nothing. Texts in which it should fire come first. A text that was not read has no tokens.
 select
     label,
     prediction,

@@ -1,6 +1,6 @@
 -- One row per window of feature $feature of SAE $sae that may become an example: the $strongest strongest, and
--- $of_a_decile of each decile by draw, test before train. Its tokens are those of its slot, its activations the
--- firings there.
+-- $of_a_decile of each decile by draw, test before train. It has the tokens of its slot, and the feature's
+-- activations on them.
 with indexed as (
     select
         context_id,

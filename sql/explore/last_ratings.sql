@@ -1,6 +1,6 @@
--- One row per explanation and reader who has rated it in the words that it has now: the last verdict. An
--- explanation keeps its explanation_id when a later run words it anew, and ratings outlive every run: what was
--- said of other words, or before ratings held the hash of the words, says nothing of these.
+-- One row per explanation and reader who has rated it in its current words: the last verdict. An explanation keeps
+-- its explanation_id when a later run words it differently, and ratings outlive every run: ratings of other words,
+-- or from before ratings stored the hash of the words, say nothing about the current ones.
 with worded as (
     select explanation_id, sha256(explanation) as explanation_sha256
     from explanation_index

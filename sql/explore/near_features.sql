@@ -1,4 +1,4 @@
--- One row per near neighbour of feature $feature of SAE $sae, with what is known of it in words.
+-- One row per near neighbour of feature $feature of SAE $sae, with what is known about it in words.
 select
     feature_neighbours.neighbour,
     feature_neighbours.cosine,

@@ -1,4 +1,4 @@
--- One row per text, $n at most, whose embedding is most like that of what is searched for: their cosine.
+-- One row per text, at most $n, whose embedding is most similar to that of the search: their cosine.
 select meanings.explanation, array_cosine_similarity(meanings.vector, asked_meaning.vector) as similarity
 from meanings
 cross join asked_meaning

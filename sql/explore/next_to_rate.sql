@@ -1,6 +1,6 @@
--- One row: the explanation that reader $rater is shown next, controls with words among them, the hash of its
--- words, and how many are left with it. All readers go through them in one order, by hash, so that what two have
--- rated overlaps.
+-- One row: the explanation that reader $rater is shown next, with the hash of its words, and how many are left
+-- including it. Controls with words are among them. All readers see them in one order, by hash, so that the
+-- ratings of two readers overlap.
 select
     explanation_id,
     sae,

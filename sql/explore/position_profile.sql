@@ -1,4 +1,4 @@
--- One row per 32nd of the context: how often feature $feature of SAE $sae fires there.
+-- One row per 32nd of the context: how often feature $feature of SAE $sae fires in it.
 select (position * 32 // context_length())::int as bin, count(*) as n
 from activations
 where sae = $sae and feature = $feature

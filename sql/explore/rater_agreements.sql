@@ -1,8 +1,9 @@
--- One row per pair of readers: how often two that have rated the same explanations say the same, and Cohen's kappa
--- (1960) with its interval:
+-- One row per pair of readers who have rated the same explanations: how often they give the same verdict, and
+-- Cohen's kappa (1960) with its interval:
 --   kappa = (p - c) / (1 - c),
--- p the share of equal verdicts, c that expected of two who say each as often as they do; its bounds are kappa at
--- Wilson's of p, so that readers who agree on all of ten are not taken to agree on everything. Null under 10.
+-- with p the share of equal verdicts, and c the share expected of two readers who give each verdict independently,
+-- as often as these do. Its bounds are kappa at Wilson's bounds of p, so that agreement on all of ten is not taken
+-- for agreement on everything. Null under 10 explanations.
 with other_ratings as (
     select explanation_id, rater as other_rater, verdict as other_verdict
     from last_ratings

@@ -1,4 +1,4 @@
--- One row per reader: how many explanations he or she has rated.
+-- One row per reader: the number of explanations that he or she has rated.
 select rater, count(*) as n
 from last_ratings
 group by rater

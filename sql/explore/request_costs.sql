@@ -1,5 +1,5 @@
--- One row per SAE, purpose and model of the requests that its tables come from: how many, for how many features,
--- their tokens and price. A price that is not known makes the sum null.
+-- One row per SAE, purpose and model of the requests that its tables come from: their number, the number of
+-- features, their tokens and price. An unknown price makes the sum null.
 with asked as (
     select
         sae,

@@ -1,8 +1,8 @@
--- One row per SAE and scorer: how its figure of first reading correlates with the share of readers who say that an
--- explanation fits, the last verdict of each, over the explanations that both judged; controls are left out, as in
--- scorer_agreements. Pearson r has Fisher's interval over features, as explanations of one feature are not
--- independent: z / sqrt(n - 3) to either side. Null under 4 features, or where all have one score or one share.
--- The noise of few readers lowers it.
+-- One row per SAE and scorer: how its main metric correlates with the share of readers whose last verdict is that
+-- an explanation fits, over the explanations that both judged; controls are left out, as in scorer_agreements.
+-- Pearson r has Fisher's interval over features, z / sqrt(n - 3) to either side, since explanations of one feature
+-- are not independent. Null under 4 features, or where the scores or the shares do not vary. The noise of few
+-- readers lowers it.
 with shares as (
     select explanation_id, count(*) as n_verdicts, avg((verdict = 'fits')::int) as share
     from last_ratings

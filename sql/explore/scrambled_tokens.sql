@@ -1,5 +1,5 @@
--- One row per token of feature $feature of SAE $sae that was put among random tokens, and kind of these: in how
--- many of the texts the feature fires on it.
+-- One row per kind of random text and token of feature $feature of SAE $sae that was placed in it: the number of
+-- texts in which the feature fires on the token.
 select
     scrambled_contexts.token_id,
     tokens.text,

@@ -1,5 +1,6 @@
 -- One row per window of feature $feature of SAE $sae that an LLM may read: the activating ones by peak, then the
--- silent ones of each kind in the order in which they are taken; with the numbers of its kind, and of its decile.
+-- silent ones of each kind in the order in which they are taken; with the number of windows of its kind, and of
+-- its decile.
 select
     example_id,
     context_id,

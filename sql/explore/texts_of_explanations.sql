@@ -1,4 +1,4 @@
--- One row per text of the explanations that are shown: it may be that of several features.
+-- One row per text of the explanations that are shown. Several features may share a text.
 select distinct explanation
 from explanation_index
 where is_shown

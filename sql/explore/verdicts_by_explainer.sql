@@ -1,5 +1,5 @@
--- One row per explainer, controls among them, and verdict: how many judgements of its explanations say so, the
--- last of each reader.
+-- One row per explainer, controls included, and verdict: how many readers' last ratings of its explanations give
+-- this verdict.
 select
     explanation_index.explainer,
     last_ratings.verdict,

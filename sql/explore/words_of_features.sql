@@ -1,4 +1,4 @@
--- One row per feature of SAE $sae among $features: its route, and what is known of it in words.
+-- One row per feature of SAE $sae in $features: its route, and what is known about it in words.
 select
     feature_index.feature,
     feature_index.route,

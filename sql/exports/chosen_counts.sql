@@ -1,4 +1,4 @@
--- One row per explainer whose explanations stand for a feature of the exported SAEs: for how many.
+-- One row per explainer whose explanations stand for features of the exported SAEs: the number of these features.
 select chosen_explanations.explainer, count(*) as n_features
 from chosen_explanations
 semi join exported_saes using (sae)

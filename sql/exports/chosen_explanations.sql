@@ -1,5 +1,5 @@
--- One row per feature with an explanation: the one that stands for it, of explainer $explainer; where that is
--- null, the first of explanation_places. With it, the model that wrote it.
+-- One row per feature with an explanation: the one that stands for it, by explainer $explainer, or where that is
+-- null the first of explanation_places; and the model that wrote it.
 with models as (
     select request_id, any_value(coalesce(resolved_model, model)) as model
     from llm_requests

@@ -1,5 +1,6 @@
 -- One row per feature of SAE $sae from $first_feature to below $end_feature that has windows: its file in the
--- folder $folder, by the Cantor pairing of layer $layer and feature, and its text as circuit-tracer reads it.
+-- folder $folder, numbered by the Cantor pairing of layer $layer and feature, and the file's text as
+-- circuit-tracer reads it.
 with grouped as (
     select
         feature,

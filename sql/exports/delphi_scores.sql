@@ -1,6 +1,6 @@
 -- One row per scorer and feature with an explanation of SAE $sae, from $first_feature to below $end_feature: its
 -- file in delphi's results, and the questions about test windows as a JSON list. `distance` is the decile of a
--- window, -1 where the feature is silent in it; without an answer, `prediction` and `correct` are null.
+-- window, -1 where the feature is silent in it. Without an answer, `prediction` and `correct` are null.
 select
     format(
         'scores/{}/{}_latent{}.txt',

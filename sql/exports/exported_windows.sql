@@ -1,6 +1,7 @@
--- One row per window of a feature of SAE $sae from $first_feature to below $end_feature that has examples: these,
--- and the 20 strongest that the index holds, of train and test documents; its tokens as text, the activation on
--- each as it is written in decimals, and of those in which it fires the place by strength.
+-- One row per window of a feature of SAE $sae from $first_feature to below $end_feature that has examples: the
+-- examples, and the 20 strongest windows in the index, from train and test documents. It has the tokens as text,
+-- the activation on each in its shortest decimal form, and for windows in which the feature fires the rank by
+-- strength.
 with own as (
     select example_id, sae, feature, role, kind, decile, peak, token_ids, activations
     from examples
@@ -74,7 +75,7 @@ placed_tokens as (
 spelled as (
     select
         placed_tokens.example_id,
-        -- Databases behind the programs that read this take no NUL.
+        -- The databases of programs that read this reject NUL.
         list(replace(tokens.text, chr(0), ' ') order by placed_tokens.position) as texts
     from placed_tokens
     join tokens using (token_id)
@@ -90,7 +91,7 @@ select
     windows.peak,
     windows.place,
     spelled.texts,
-    -- 0.1 as a float32 is 0.10000000149 as a float64, and 0.1 in decimals
+    -- A float32 0.1 cast to a float64 is 0.10000000149; by way of its decimals it is 0.1.
     list_transform(windows.activations, lambda activation: activation::varchar::double) as activations,
     list_position(windows.activations, list_max(windows.activations)) - 1 as strongest
 from windows

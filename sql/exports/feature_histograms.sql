@@ -1,5 +1,5 @@
--- One row per feature of SAE $sae from $first_feature to below $end_feature that fires: how many of its firings,
--- in all documents, are in each of 40 bars of equal width from 0 to its maximum, and where the bars stand.
+-- One row per feature of SAE $sae from $first_feature to below $end_feature that fires: the number of its firings,
+-- in all documents, in each of 40 bars of equal width from 0 to its maximum, and the position of each bar.
 with firing_features as (
     select feature, max_activation
     from feature_stats

@@ -1,4 +1,4 @@
--- One row per feature of the SAEs: what is counted of it, its route, and the explanation that stands for it.
+-- One row per feature of the SAEs: its statistics, its route, and the explanation that stands for it.
 select
     feature_stats.*,
     feature_routes.route,

@@ -1,4 +1,4 @@
--- One row per feature of the SAEs with a rule: the chosen one.
+-- One row per feature of the SAEs with a rule: the chosen rule.
 select feature_rules.*
 from feature_rules
 semi join exported_saes using (sae)

@@ -1,6 +1,6 @@
--- One row per window in which a feature of SAE $sae from $first_feature to below $end_feature fires, as
--- Neuronpedia's table of activations has it: the strongest in a group of their own (bounds -1), the others by
--- tenths of the firings.
+-- One row per window in which a feature of SAE $sae from $first_feature to below $end_feature fires, with the
+-- columns of Neuronpedia's table of activations. The strongest windows form a group of their own (bounds -1), the
+-- others are grouped by tenths of the firings.
 select
     unnest({
         'id': 'c' || left(md5(exported_saes.source_id || neuronpedia_windows.example_id), 24),

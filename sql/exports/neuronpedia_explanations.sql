@@ -1,6 +1,6 @@
--- One row per feature of SAE $sae from $first_feature to below $end_feature with an explanation, as
--- Neuronpedia's table of explanations has it. Its types of explanations and of models are fixed lists, so that
--- ours stand in the notes.
+-- One row per feature of SAE $sae from $first_feature to below $end_feature with an explanation, with the columns
+-- of Neuronpedia's table of explanations. Neuronpedia allows only its own types of explanations and of models, so
+-- ours are named in the notes.
 select
     unnest({
         'id': 'c' || left(md5(exported_saes.source_id || chosen_explanations.explanation_id), 24),

@@ -1,5 +1,5 @@
--- One row per rule of Neuronpedia's that a written file breaks: the first place, and what is wrong there. The
--- tables written_* are the files as they were written.
+-- One row per place at which a written file breaks a rule of Neuronpedia's: the place, and what is wrong there.
+-- The tables written_* are the files as written.
 select
     format('feature {} of {}', index, layer) as place,
     'a model or source that is not of letters, digits, - and _ (a model also of .)' as fault

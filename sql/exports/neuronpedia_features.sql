@@ -1,4 +1,5 @@
--- One row per feature of SAE $sae from $first_feature to below $end_feature, as Neuronpedia keeps features.
+-- One row per feature of SAE $sae from $first_feature to below $end_feature, with the columns of Neuronpedia's
+-- table of features.
 select
     unnest({
         'modelId': exported_saes.model_id,

@@ -1,6 +1,7 @@
--- One row per batch to upload: its file, and the body of the request. Of SAE $sae, from $first_feature to below
--- $end_feature, 128 features at most a batch: those with an explanation and a window in which they fire. An
--- explanation has at most 512 characters there, a feature at most 20 tokens of each end.
+-- One row per batch to upload: its file, and the body of the request. A batch has at most 128 features of SAE
+-- $sae, from $first_feature to below $end_feature: those with an explanation and a window in which they fire.
+-- Neuronpedia accepts at most 512 characters per explanation, and at most 20 raised and 20 lowered tokens per
+-- feature.
 with windows as (
     select
         feature,

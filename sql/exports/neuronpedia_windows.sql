@@ -1,6 +1,6 @@
 -- One row per window in which a feature of SAE $sae from $first_feature to below $end_feature fires, with its
--- group: the 20 strongest, or a tenth of the feature's firings by strength, between two of whose deciles its
--- peak stands.
+-- group: the 20 strongest windows, or the tenth of the feature's firings by strength, between two of its deciles,
+-- that contains the window's peak.
 with placed as (
     select
         exported_windows.feature,

@@ -1,4 +1,4 @@
--- One row per figure of documents: how much of the corpus there is, by role.
+-- One row per figure of documents: the size of the corpus, by role.
 select
     unnest(['tokens', 'train_tokens', 'test_tokens', 'units']) as figure,
     unnest([

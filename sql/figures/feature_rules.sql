@@ -1,4 +1,4 @@
--- One row per figure of feature_rules: features whose chosen rule reaches an F1 on train documents.
+-- One row per figure of feature_rules: features whose chosen rule reaches a given F1 on train documents.
 select
     unnest(['features_with_rule', 'f1_above_0.7', 'f1_above_0.8', 'f1_above_0.9']) as figure,
     unnest([

@@ -1,4 +1,4 @@
--- One row per figure of feature_stats: what the heuristics flag.
+-- One row per figure of feature_stats: how many features the heuristics flag.
 select
     unnest(['dead', 'firings', 'positional_raw_cut', 'unigram_flag', 'previous_token_flag']) as figure,
     unnest([

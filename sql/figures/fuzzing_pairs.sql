@@ -1,4 +1,4 @@
--- One row per figure of fuzzing_pairs: the right windows of the batch, and those dropped for want of a partner.
+-- One row per figure of fuzzing_pairs: the right windows of the batch, and those dropped for lack of a partner.
 select
     unnest([
         {'figure': 'n_pairs', 'value': count(partner_id)},

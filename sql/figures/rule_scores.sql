@@ -1,5 +1,5 @@
--- One row per figure of rule_scores: features whose rule reaches an F1 on test documents, and the median fall of
--- F1 from train to test.
+-- One row per figure of rule_scores: features whose rule reaches a given F1 on test documents, and the median drop
+-- of F1 from train to test.
 select
     unnest(['rules', 'f1_above_0.7', 'f1_above_0.8', 'f1_above_0.9', 'median_fall_of_f1']) as figure,
     unnest([

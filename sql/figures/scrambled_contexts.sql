@@ -1,5 +1,5 @@
 -- One row per figure of scrambled_contexts: the share that fires, among random tokens and in real text, and the
--- rate on fillers.
+-- rate on filler tokens.
 select
     unnest(['candidates_verified', 'share_active', 'share_active_in_text', 'share_of_fillers_active']) as figure,
     unnest([

@@ -1,5 +1,5 @@
--- One row per figure of slots: how many, test ones, those of them that are copied from train documents, and tokens
--- in no slot.
+-- One row per figure of slots: the number of slots, of test slots, and of test slots copied from train documents;
+-- and the tokens in no slot.
 select
     unnest(['slots', 'copied_test_slots', 'test_slots', 'tokens_in_no_slot']) as figure,
     unnest([

@@ -1,2 +1,2 @@
--- The lower end of the interval of a rate p of n, of Wilson (1927): the upper end's formula, with -z for z.
+-- The lower end of Wilson's (1927) interval of a rate p of n: the upper end's formula, with -z for z.
 create macro wilson_low(p, n, z) as wilson_high(p, n, -z)

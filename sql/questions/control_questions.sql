@@ -1,7 +1,7 @@
--- One row per question by which a scorer's threshold is told, with the prompt that it stands in: a feature of the
--- pilot with another one's explanation (`control_pairs`), and a train window in which the feature itself fires and
--- the other does not, with its right marks where the scorer asks about marks ($has_marks). $n_windows of a pair,
--- the first by draw.
+-- One row per question that helps to set a scorer's threshold, with the number of its prompt: a feature of the
+-- pilot with another feature's explanation (`control_pairs`), and a train window in which the feature itself fires
+-- and the other does not, with its right marks where the scorer asks about marks ($has_marks). Each pair takes
+-- $n_windows windows, the first by draw.
 with fitting as (
     -- Windows in which the other feature fires.
     select distinct control_pairs.explanation_id, examples.example_id

@@ -1,16 +1,17 @@
--- One row per activating test window that fuzzing may ask about: its marks, and the window that is marked alike
--- and wrong. Marked are the places above a share of the window's peak; its partner is another window of the
--- feature in which none of them fires. Windows are tried in an order, 20 at most: those nearest to the right one's
--- length first, so that length tells nothing; for every other pair those that hold a top token of the feature at
--- one of the places; then in one order by hash, documents in turn, in which each right one begins a place further
--- on, so that wrong marks stand in as many documents as there are. Where none of them will do, partner_id is null
--- and the pair is dropped, so that right and wrong marks have the same numbers and places. Pairs are taken in the
--- order of their right windows, those first whose wrong one is the first in its document.
+-- One row per activating test window that fuzzing may ask about: its marks, and its partner, a window that carries
+-- the same marks wrongly. Marked are the positions above a share of the window's peak; the partner is another
+-- window of the feature in which none of these positions fires.
+-- At most 20 windows are tried as a partner, in this order: those nearest in length to the right window first, so
+-- that length gives nothing away; for every other pair, those with a top token of the feature at one of the marked
+-- positions; then one order by hash, documents in turn, in which each right window starts one window further on,
+-- so that wrong marks spread over as many documents as possible. Where none of them qualifies, partner_id is null
+-- and the pair is dropped, so that right and wrong marks have the same numbers and positions.
+-- Pairs are taken in the order of their right windows, those first whose partner is the first from its document.
 with hashed as (
     select
         examples.*,
         len(examples.token_ids) as n_tokens,
-        -- Behind a window's end nothing is silent.
+        -- Positions past a window's end do not count as silent.
         array_to_string(
             list_transform(
                 range($sampling_slot_tokens), lambda p: (coalesce(examples.activations[p + 1], 1) > 0)::int
@@ -74,7 +75,7 @@ tried as (
     group by rights.feature, rights.example_id
 ),
 found as (
-    -- A window may serve several right ones; it is taken with different marks then.
+    -- A window may be the partner of several right windows, with different marks.
     select *, list_position(list_transform(tries, lambda t: t['is_silent']), true) as try
     from tried
 ),

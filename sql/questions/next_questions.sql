@@ -1,21 +1,23 @@
--- One row per question of the next round, with the prompt that it stands in, $questions_per_prompt each: its
--- window and the explanation's words.
--- An explanation goes on with a scorer while it has questions left and the interval of its balanced accuracy
--- reaches further than target_half_width to either side (Wilson and MOVER with the design effect, the very
--- interval that its score will have; stopping on a plug-in standard error covers 54 to 72 % where 95 % is
--- promised). It stops as well where that can do nothing: where all questions of one answer are asked and the part
--- of that rate alone, (high - low) / 4, is wider; and where it could not come to min_coverage if all that is left
--- were answered: its score is null.
--- A round takes as many positives as negatives while both last, those that come first. The first takes
--- min_questions of each, or all without a target_half_width; a further one as many as make the interval narrow if
--- the rates p so far are the last ones, and at least round_questions. With n of each answer it reaches
+-- One row per question of the next round, with its window, the explanation's words and the number of its prompt,
+-- $questions_per_prompt to a prompt.
+-- An explanation continues with a scorer while it has questions left and the half-width of its balanced accuracy's
+-- interval exceeds target_half_width. The interval is the one that its score will have (Wilson and MOVER with the
+-- design effect); stopping on a plug-in standard error covers 54 to 72 % where 95 % is promised. It also stops
+-- where more questions cannot help: where all questions with one answer have been asked and that rate's part
+-- alone, (high - low) / 4, is wider; and where it would miss min_coverage even if all remaining questions were
+-- answered: its score is null.
+-- A round takes equal numbers of positives and negatives while both last, in their order. The first round takes
+-- min_questions of each, or all without a target_half_width. A further one takes as many as would make the
+-- interval narrow enough if the rates p so far were the final ones, and at least round_questions. With n of each
+-- answer the half-width is
 --   z / 2 sqrt(n S + z^2 / 2) / (n + z^2), S = sum of p (1 - p)
--- to either side (of two Wilson intervals by MOVER), which is solved for n and multiplied by the design effect so
--- far: two stages (Stein 1945) overshoot by fewer questions than steps of one size, in fewer rounds.
--- The pilot went by the config's rho. While an explanation goes on by that, rounds are sized by it too, so that
--- the pilot's come first and its answers serve; then by the rho in force, which the pilot may have raised.
--- Positives and negatives are spread evenly over a round's prompts; within a prompt they stand in the order of a
--- hash of the window and its marks alone: so that two explanations in the same words are put alike, and take one
+-- (two Wilson intervals by MOVER), which is solved for n and multiplied by the design effect so far. Two stages
+-- (Stein 1945) overshoot by fewer questions than steps of one size, in fewer rounds.
+-- The pilot used the config's rho. While an explanation would continue under that rho, rounds are sized by it, so
+-- that the pilot's questions come first and its answers are reused; afterwards by the rho in force, which the
+-- pilot may have raised.
+-- Positives and negatives are spread evenly over a round's prompts. Within a prompt they are in the order of a
+-- hash of the window and its marks alone, so two explanations in the same words make the same prompt and share one
 -- answer.
 with unasked as (
     select
@@ -36,7 +38,7 @@ left_over as (
     select distinct explanation_id, scorer, n_left, n_left_positive from unasked
 ),
 rates as (
-    -- By the config's rho, and by the one in force.
+    -- Under the config's rho, and under the one in force.
     select
         explanation_id,
         scorer,
@@ -78,7 +80,7 @@ decided as (
     group by explanation_id, scorer
 ),
 wants as (
-    -- Null where nothing was asked yet.
+    -- Null where nothing has been asked yet.
     select
         explanation_id,
         scorer,

@@ -1,5 +1,5 @@
--- One row per feature of the pilot that scorers judge, in the order of its draw: what the first of the config's
--- explainers says of it that says anything.
+-- One row per feature of the pilot that scorers judge, in the order of its draw: the explanation of the first of
+-- the config's explainers that has one.
 select scored_explanations.feature, scored_explanations.explanation
 from scored_explanations
 join batch_features using (feature)

@@ -1,6 +1,6 @@
--- One row per question that scorer $scorer may put (of `asked_questions`, its own rows), with the place in which
--- its turn comes among those of its answer: in the order in which windows were drawn, distinct documents first,
--- deciles and silent strata in turn.
+-- One row per question that scorer $scorer may ask (from `asked_questions`, its own rows), with its place among
+-- the questions of the same answer: in the order in which windows were drawn, distinct documents first, deciles
+-- and silent strata in turn.
 select
     * exclude (draw),
     $scorer as scorer,

@@ -1,7 +1,7 @@
--- One row per explanation that a scorer judges: a model's, by keywords, a control, or a rule of route `rule`; of
--- several draws the chosen one, or with scoring.all_draws each;
--- where the scorer asks a language model ($asks_model), of the first scoring.max_features features of the batch
--- by draw.
+-- One row per explanation that a scorer judges: of any explainer, controls included, except rules of features on
+-- routes other than `rule`. Of several draws it is the chosen one, or with scoring.all_draws each of them. Where
+-- the scorer asks a language model ($asks_model), only the first scoring.max_features features of the batch by
+-- draw are judged.
 select explanations.explanation_id, explanations.feature, explanations.explainer, explanations.explanation
 from explanations
 join feature_routes using (feature)

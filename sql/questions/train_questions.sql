@@ -1,7 +1,7 @@
--- One row per question by which a draft of an explanation is judged on train windows, with the prompt that it
--- stands in: does the feature fire in this window? $n_judging activating windows and as many silent ones that no
--- explainer is shown; drafts of a feature are asked about the same.
--- Positives and negatives are spread evenly over the prompts; within a prompt they stand in the order of a hash.
+-- One row per question that judges a draft of an explanation on a train window, with the number of its prompt:
+-- does the feature fire in this window? The windows are $n_judging activating ones and as many silent ones that no
+-- explainer is shown; all drafts of a feature are asked about the same windows.
+-- Positives and negatives are spread evenly over the prompts; within a prompt they are in the order of a hash.
 with put as (
     select
         drafts.*,

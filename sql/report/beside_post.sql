@@ -1,7 +1,7 @@
--- One row per SAE (null: over all requests) and quantity that the post publishes: what it is in this experiment.
--- Scores are means over features with Student's interval (null under 3 features), of all explanations but
+-- One row per SAE (null: over all requests) and quantity that the post publishes: its value in this experiment.
+-- Scores are means over features with Student's interval (null under 3 features), over all explanations except
 -- controls and draws that were not chosen. The correlation is Pearson's with Fisher's interval over features (null
--- under 10). Shares and tokens are counted, and have none.
+-- under 10). Shares and token counts are exact and have no interval.
 -- The post's own figures are in pipeline/show/published/post.yaml.
 with judged as (
     select
@@ -43,7 +43,7 @@ scores_of_both as (
     group by sae, explanation_id
 ),
 correlated as (
-    -- Where one of the two is the same for all, there is none: the quotient is no number.
+    -- Where one of the two does not vary, the quotient is NaN and there is no correlation.
     select
         sae,
         count(distinct feature) as n_features,

@@ -1,5 +1,5 @@
--- One row per SAE, explainer and status: how many explanations; controls are those that the config does not
--- name.
+-- One row per SAE, explainer and status: the number of explanations. Controls are explainers that the config does
+-- not name.
 select
     sae,
     explainer,

@@ -1,4 +1,4 @@
--- One row per SAE: what it is, and how well it fits the place that the config names.
+-- One row per SAE: its format, size and source, and how well it fits the hookpoint that the config names.
 select
     saes.sae,
     saes.hookpoint,

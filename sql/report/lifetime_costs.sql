@@ -1,5 +1,5 @@
--- One row per SAE: all requests about it that were ever answered in the lake, or took tokens and failed, and what
--- they took. What the tables of now cost of this is in current_requests. A price that is not known makes the sum
+-- One row per SAE: all requests about it that were ever answered in the lake, or used tokens and failed, and what
+-- they used. current_requests has the part of this that the current tables cost. An unknown price makes the sum
 -- null.
 select
     sae,

@@ -1,6 +1,6 @@
--- One row per purpose and model of the requests that the tables come from: how many, about how many features, and
--- the tokens, seconds and dollars of one, and of a feature. Tokens and time of attempts that failed count, as they
--- were spent.
+-- One row per purpose and model of the requests that the tables come from: their number, the number of features
+-- that they are about, and tokens, seconds and dollars per request and per feature. Failed attempts that used
+-- tokens and time are included.
 with answered as (
     select
         purpose,

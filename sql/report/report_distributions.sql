@@ -1,5 +1,5 @@
--- One row per SAE, scorer and explanation that was chosen: its score, by which the distribution of scores is
--- drawn.
+-- One row per SAE, scorer and chosen explanation: its score. The report draws the distribution of scores from
+-- these.
 select
     sae,
     scorer,

@@ -1,5 +1,6 @@
--- One row per SAE, scorer, route and explainer: the mean of its scores over features with Student's interval,
--- null under 3 features, and their middle 80 %. Controls are explainers that the config does not name.
+-- One row per SAE, scorer, route and explainer: the mean of its scores over features with Student's interval, null
+-- under 3 features, and the range of the middle 80 % of features. Controls are explainers that the config does not
+-- name.
 select
     sae,
     scorer,

@@ -1,6 +1,6 @@
--- One row per SAE, measure and threshold: the share of its features of at least 100 firings that are positional
--- by it. The post's measure is the raw mutual information of firing and position, of all documents; ours the
--- corrected and normalised score, of train documents from position 1 on.
+-- One row per SAE, measure and threshold: the share of its features with at least 100 firings that the measure
+-- calls positional. The post's measure is the raw mutual information of firing and position, over all documents;
+-- ours is the corrected and normalised score, over train documents from position 1 on.
 with thresholds as (
     select unnest([0.01, 0.02, 0.05, 0.1, 0.2]::double[]) as threshold
 ),

@@ -1,5 +1,5 @@
--- One row per explanation and pair of scorers that both judged it, controls left out: the two scores, and over
--- all explanations of the pair their correlation (Pearson) with its interval over n features, as in
+-- One row per explanation and pair of scorers that both judged it, controls left out: the two scores; and, over
+-- all explanations of the pair, their correlation (Pearson) with its interval over n features, as in
 -- scorer_agreements.
 with judged as (
     select sae, explanation_id, explainer, scorer, value

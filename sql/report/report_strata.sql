@@ -1,5 +1,5 @@
--- One row per SAE, scorer, explainer and stratum: the share of right answers about windows of a decile of the
--- peak (1 is the weakest), or of a kind of silent windows, with its interval.
+-- One row per SAE, scorer, explainer and stratum: the share of right answers about windows of a decile of the peak
+-- (1 is the weakest), or of a kind of silent window, with its interval.
 select
     *,
     coalesce(

@@ -1,5 +1,5 @@
--- One row per SAE, scorer, explainer and stratum: the share of right answers about its windows, of the
--- explanations that were chosen, as the mean over features with Student's interval, null under 3 features.
+-- One row per SAE, scorer, explainer and stratum: the share of right answers about its windows for chosen
+-- explanations, as the mean over features with Student's interval, null under 3 features.
 with by_feature as (
     select
         sae,

@@ -1,12 +1,14 @@
--- One row per SAE and scorer: rho found, the correlation of right answers to two questions of one document, over
--- all that were scored, and its standard error; of a scorer that only ranks, that of what it ranks by; of one that
--- grades windows, that of the grades of those in which the feature fires, and of silent ones.
+-- One row per SAE and scorer: rho, the correlation of right answers to two questions about one document, estimated
+-- from all scored answers, with its standard error. For a scorer that only ranks, it is the correlation of the
+-- values that it ranks by; for one that grades windows, that of the grades, within the windows in which the
+-- feature fires and within silent ones.
 -- The analysis-of-variance estimator, pooled over cells of one explanation, scorer and label (Donner 1986; Ridout,
--- Demetrio and Firth 1999): rho = (MSB - MSW) / (MSB + (m - 1) MSW), of the mean squares between and within
+-- Demetrio and Firth 1999): rho = (MSB - MSW) / (MSB + (m - 1) MSW), with the mean squares between and within
 -- documents and m = sum over cells (n - sum over documents n_d^2 / n) / sum (documents - 1). It may be negative by
--- chance, and is null where no document was asked about twice, or every answer was right. n_repeated: questions
--- beyond a document's first. Explanations of one feature are judged on the same documents, so that the standard
--- error is the jackknife's over features: (F - 1) / F sum (rho without one feature - their mean)^2.
+-- chance, and is null where no document was asked about twice, or every answer was right.
+-- n_repeated: questions beyond a document's first. Explanations of one feature are judged on the same documents,
+-- so the standard error is the jackknife's over features: (F - 1) / F sum (rho without one feature - their
+-- mean)^2.
 with answers as (
     select sae, feature, explanation_id, scorer, label, document, coalesce(is_right::double, probability) as value
     from question_answers
@@ -59,8 +61,8 @@ by_cell as (
     group by sae, feature, explanation_id, scorer, label
 ),
 by_feature as (
-    -- Sums of squares between and within documents, and what they are divided by; as decimals, of which those of a
-    -- feature can be taken off again.
+    -- Sums of squares between and within documents, and their divisors; as decimals, so that one feature's can be
+    -- subtracted exactly.
     select
         sae,
         scorer,
@@ -91,7 +93,7 @@ pooled as (
     group by sae, scorer
 ),
 without_one as (
-    -- Each feature left out in turn, and none of them (feature is null).
+    -- With each feature left out in turn, and with none left out (feature is null).
     select
         pooled.sae,
         pooled.scorer,

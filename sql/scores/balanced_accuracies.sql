@@ -1,7 +1,8 @@
--- One row per explanation and scorer: how many questions were answered and how, and the balanced accuracy.
--- Its interval is by MOVER from Wilson's of the two rates; the same one ends a sequential scoring (next_questions)
--- and stands in the scores.
--- Under min_coverage no figure is told, only balanced accuracy if all failures were wrong, or all right.
+-- One row per explanation and scorer: counts of questions and answers, and the balanced accuracy.
+-- Its interval is by MOVER from Wilson's of the two rates. The same interval ends a sequential scoring
+-- (next_questions) and is stored in the scores.
+-- Below min_coverage the balanced accuracy and its rates are null; only its values if all failures were wrong, or
+-- all right, are given.
 with counted as (
     select
         explanation_id,

@@ -1,5 +1,6 @@
--- One row per explanation and scorer that chooses among several: the share of right choices, and that of
--- guessing, the mean of 1 / n_choices over its questions. The interval is Wilson's with the design effect.
+-- One row per explanation and scorer that chooses among several: the share of right choices, and the share that
+-- guessing would reach, the mean of 1 / n_choices over its questions. The interval is Wilson's with the design
+-- effect.
 with asked as (
     select
         explanation_id,

@@ -1,7 +1,9 @@
--- One row per scorer of `pilot_scorers`: the probability from which it is taken to say yes, where it asks that.
--- With scoring.threshold `controls` it is what one in ten of its answers about controls reach (`control_answers`:
--- another feature's explanation, and a train window that it is not of), and never under a half, with the reason
--- where it is that, and what to change where too few came.
+-- One row per scorer of `pilot_scorers`: the probability from which its answer counts as yes, where it asks yes/no
+-- questions.
+-- With scoring.threshold `controls` this is the probability that one in ten of its answers about controls reaches
+-- (`control_answers`: another feature's explanation, and a train window in which that feature does not fire), and
+-- at least one half. Where it is one half, threshold_reason gives the reason, and what to change where too few
+-- answers came.
 with answered as (
     select
         scorer,

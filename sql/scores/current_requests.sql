@@ -1,8 +1,9 @@
--- One row per request that the lake's explanations and predictions come from and that was answered, or took
--- tokens and failed: what it was about, and what it took. This is what the tables of an experiment cost, wherever
--- that is told. More than this was spent (lifetime_costs): on earlier prompts, models and selections, and pilots.
--- Where an answer cannot be used, the next draw is asked for: the tables name the one that counts, and all draws
--- of what it asks (first_id) were paid.
+-- One row per request behind the lake's explanations and predictions that was answered, or that used tokens and
+-- failed: what it was about, and what it used. This is the cost of an experiment's tables, wherever a cost is
+-- shown. The lake may have spent more (lifetime_costs): on earlier prompts, models and selections, and on
+-- pilots.
+-- Where an answer cannot be used, the next draw is requested. The tables name the draw that counts, but all draws
+-- of the same request (first_id) were paid for.
 with named as (
     select request_id from explanations
     union all

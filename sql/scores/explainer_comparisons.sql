@@ -1,11 +1,12 @@
--- One row per SAE, scorer and two explainers of the same features: the mean over these of the difference of their
--- scores on test documents, A less B, in both orders. Of an explainer that chooses, by its choice.
+-- One row per SAE, scorer and pair of explainers, in both orders: the mean difference of their scores on test
+-- documents, A less B, over the features that both explained. Of an explainer's draws for a feature, the chosen
+-- one counts.
 -- The interval is over features, by Student's t; null under 3 features. The table student_quantiles holds t by the
--- number of features. The variance of a difference is taken to be no less than that of the less certain of the two
--- scores. Both added would be too much, as both are asked about the same windows. In simulations of 3 to 30
--- features the interval covers 95 % at least, and without this 93 %.
--- Tokens and cost are of all requests that the explanations of these features took, other draws, answers that
--- could not be used and the questions that judged them included. A price that is not known makes the sum null.
+-- number of features. The variance of a difference is taken to be at least that of the less certain of the two
+-- scores. Their sum would be too much, because both explanations are asked about the same windows. In simulations
+-- of 3 to 30 features the interval covers at least 95 %; without this, 93 %.
+-- Tokens and cost are those of all requests for the explanations of these features, including other draws, answers
+-- that could not be used and the questions that judged drafts. An unknown price makes the sum null.
 with scored as (
     select
         headline_scores.sae,
@@ -50,7 +51,7 @@ averaged as (
         exact_mean(value_b) as mean_b,
         exact_mean(difference) as difference,
         error_of_mean(difference, own_variance) as error,
-        -- A difference of correlations is from -2 to 2, of shares from -1 to 1.
+        -- A difference of correlations lies between -2 and 2, one of shares between -1 and 1.
         if(any_value(metric) = 'correlation', 2, 1) as most,
         count(*) filter (difference > 0) / count(*) as share_better,
         count(*) filter (difference = 0) / count(*) as share_equal

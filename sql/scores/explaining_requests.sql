@@ -1,6 +1,6 @@
--- One row per SAE, feature, explainer and request that its explanations took: those of all draws, those whose
--- answers could not be used, and the questions about train windows that judged them. is_search: the chosen
--- explanation came from another.
+-- One row per SAE, feature, explainer and request for its explanations: requests of all draws, those whose answers
+-- could not be used, and the questions about train windows that judged the draws. is_search: the chosen
+-- explanation came from another request.
 with named as (
     select sae, feature, explainer, request_id, not is_chosen as is_search
     from explanations

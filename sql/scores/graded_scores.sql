@@ -1,14 +1,16 @@
--- One row per explanation, scorer and weighting whose windows were graded (by grade_scorers): how the
--- feature's activations order windows of grade 2 and of grade 0 (FADE, Puri et al. 2025); those of grade 1 are
--- left out.
--- weighting: `sample`, each window weighs 1; `population`, as many slots as it stands for (`question_weights`).
--- Its activation a is that of its peak, 0 where it is silent. auroc (responsiveness): the chance that
--- a window of grade 2 has a larger one than a window of grade 0, ties one half. average_precision (purity): over
--- the thresholds of a, from above, the sum of (gain in the weight of grade 2) x (share of grade 2 above).
--- The sample's variance is DeLong's, sum (v - auroc)^2 / (n (n - 1)) over each grade, v a window's placement among
--- those of the other grade, times the design effect (rate_intervals). The population has none: its interval is
--- Wilson's with the smaller of Kish's effective n, (sum w)^2 / sum w^2, of both grades, as one silent window can
--- weigh more than all that fire. Its figures are null where that spans more than max_interval.
+-- One row per explanation, scorer and weighting whose windows were graded (by grade_scorers): how well the
+-- feature's activations separate windows of grade 2 from windows of grade 0 (FADE, Puri et al. 2025). Windows of
+-- grade 1 are left out.
+-- weighting: `sample`, where each window weighs 1; `population`, where it weighs as many slots as it stands for
+-- (`question_weights`).
+-- A window's activation a is its peak, 0 where it is silent. auroc (responsiveness): the probability that a window
+-- of grade 2 has a larger activation than a window of grade 0, ties one half. average_precision (purity): over the
+-- thresholds of a, from above, the sum of (gain in the weight of grade 2) x (share of grade 2 above).
+-- The sample's variance is DeLong's, sum (v - auroc)^2 / (n (n - 1)) over each grade, with v a window's placement
+-- among those of the other grade, times the design effect (rate_intervals). The population has no such variance,
+-- as one silent window can weigh more than all that fire: its interval is Wilson's with the smaller of Kish's
+-- effective n, (sum w)^2 / sum w^2, of the two grades. Its figures are null where that interval is wider than
+-- max_interval.
 with asked as (
     select
         predictions.explanation_id,
@@ -42,7 +44,7 @@ grades as (
     where is_scored and grade <> 1
 ),
 placed as (
-    -- The weight of the windows of the other grade that a window is right beside.
+    -- The weighted share of the other grade's windows against which a window is in the right order, ties one half.
     select
         grades.explanation_id,
         grades.scorer,
@@ -92,7 +94,7 @@ paired as (
         scorer,
         weighting,
         any_value(auroc) filter (fits) as auroc,
-        -- A population's tells no spread, and a single window of a grade has none.
+        -- A population has no variance, nor does a grade with a single window.
         if(weighting = 'sample' and min(n) > 1, sum(variance), null) as variance,
         min(n_effective) as n_least
     from by_grade

@@ -1,4 +1,4 @@
--- One row per explanation that its explainer did not choose: with scoring.all_draws it has scores as well.
+-- One row per explanation that its explainer did not choose. With scoring.all_draws these have scores, too.
 select explanation_id
 from explanations
 where not is_chosen

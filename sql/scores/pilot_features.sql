@@ -1,5 +1,5 @@
--- One row per feature of the pilot, a row of selected_features: the first by draw, scoring.pilot_features of them,
--- of the batches that a run explains first; of each batch before the next.
+-- One row per feature of the pilot, with the columns of selected_features: the first scoring.pilot_features
+-- features in the order of the draw, batch by batch, of the batches that a run explains first.
 with batches as (
     select *
     from selected_batches

@@ -1,16 +1,18 @@
 -- One row per explanation and scorer whose questions were drawn from all candidate slots of test documents
--- (population_scorers, such as detection): its figures for all of these.
+-- (population_scorers, such as detection): its figures for all of these slots.
 -- A stratum is a decile of activating slots or a kind of silent ones. A rate is sum W p / sum W over the strata
--- that have answers, W = n_slots, p the share of right answers by `question_weights`. p has the bounds of Wilson
--- with n by the design effect (rate_intervals), times Kish's (sum w)^2 / (n sum w^2) of the weights.
--- Over the silent kinds a rate's bounds are by stratified MOVER (Zou and Donner 2008), w = W / sum W, U likewise:
+-- that have answers, with W = n_slots and p the share of right answers by `question_weights`. The bounds of p are
+-- Wilson's with n by the design effect (rate_intervals), times Kish's (sum w)^2 / (n sum w^2) of the weights.
+-- Over the silent kinds a rate's bounds are by stratified MOVER (Zou and Donner 2008), with w = W / sum W; U
+-- likewise:
 --   L = R - sqrt(sum w^2 (p - l)^2)
--- Deciles have too few answers each for that (tried: ten of 5 at a rate of 0.5: nominal 95 % covers 87 %): theirs
--- are Wilson's with Kish's effective n, (sum W)^2 / sum (W^2 / n), times the design effect of all positives.
--- A stratum with slots and without an answer has no weight, be it that no window of it was drawn; the shares say
--- what part of all slots is spoken for, and under min_coverage there is no figure. Precision r A / (r A + f S) and
--- F1 = 2 r A / (r A + f S + A), of A activating and S silent slots, rise with recall r and fall with the false-
--- positive rate f: their bounds are their values at the bounds of both.
+-- Deciles have too few answers each for that (tried: with ten deciles of 5 answers at a rate of 0.5, nominal 95 %
+-- covers 87 %). Their bounds are Wilson's with Kish's effective n, (sum W)^2 / sum (W^2 / n), times the design
+-- effect of all positives.
+-- A stratum without answers gets no weight, even if none of its windows were drawn; share_* is the fraction of
+-- slots in strata that have answers, and below min_coverage there is no figure.
+-- Precision r A / (r A + f S) and F1 = 2 r A / (r A + f S + A), with A activating and S silent slots, rise with
+-- recall r and fall with the false-positive rate f: their bounds are their values at the bounds of both.
 with strata as (
     select
         sae,
@@ -25,11 +27,11 @@ with strata as (
 index_strata as (
     select distinct sae, feature, kind, decile, n_slots
     from example_index
-    -- Features of the batch have these ids: so the other rows are not read.
+    -- The batch's features have these ids, so other rows are not read.
     where role = 'test' and feature >= $first_feature and feature < $end_feature
 ),
 totals as (
-    -- The index has a row of every decile with slots, and counts silent slots of all kinds together.
+    -- The index has a row for every decile with slots, and counts silent slots of all kinds together.
     select sae, feature, kind = 'activating' as is_activating, sum(n_slots)::double as n_all_slots
     from index_strata
     group by sae, feature, kind = 'activating'

@@ -1,10 +1,10 @@
 -- One row per question put to a scorer, with the stratum of its example and whether its answer is scored.
 -- Only an answer of status ok is scored; a failure is neither a label nor a zero. A scorer that ranks windows
--- gives a probability (or a likeness) and no prediction: nothing is right or wrong then. A choice is right where
--- its prediction is, its label being true. A question without an example is a document of its own, but where its
--- scorer says with which others it shares its texts (`cluster`; is_clustered).
--- is_put: whether there was anything to ask; else (`no_input`) it is neither scored nor unscored.
--- A row without a label is no question of yes or no (simulation, graded): it has scores of its own.
+-- gives a probability (or a similarity) and no prediction, so nothing is right or wrong. A choice has label true,
+-- and is right where its prediction is true. A question without an example counts as its own document, unless its
+-- scorer gives a `cluster` of questions that share texts (is_clustered).
+-- is_put: whether there was anything to ask; if not (`no_input`), the question is neither scored nor unscored.
+-- A row without a label is not a yes/no question (simulation, graded): it has scores of its own.
 with joined as (
     select
         predictions.explanation_id,

@@ -1,13 +1,15 @@
--- One row per question that was drawn from all candidate slots (by population_scorers, such as detection, and
--- grade_scorers) and whose answer can be used: the slots of the population that its window stands for, `weight`,
--- which sum to n_slots over its stratum (`rate`: a decile, or a kind of silent ones).
--- Windows are taken documents in turn, each document's first in the order of the draw, then the second of each.
--- So a slot is the likelier taken the fewer its document holds. Where all first f slots of the documents were
--- taken, and of the next those within the share x of the draw, a slot of a document of m was taken with the chance
+-- One row per question whose window was drawn from all candidate slots (by population_scorers, such as detection,
+-- and grade_scorers) and whose answer can be used: `weight`, the number of slots of the population that its window
+-- stands for. Weights sum to n_slots over a stratum (`rate`: a decile, or a kind of silent ones).
+-- Windows are taken from documents in turn: each document's first in the order of the draw, then the second of
+-- each. So a slot is more likely to be taken the fewer slots its document holds. Where the first f slots of every
+-- document were taken, and of the next ones those within the share x of the draw, a slot of a document with m
+-- slots was taken with probability
 --   min(m, f + 1 - (1 - x)^(m - f)) / m
 -- (exact for f = 0: the first of m slots lies within x), f and x being those of the last window answered
 -- (`reach`).
--- The weight is proportional to its inverse (Hajek 1971). Silent windows drawn at random weigh alike.
+-- The weight is proportional to the inverse of this probability (Hajek 1971). Silent windows drawn at random have
+-- equal weights.
 with answered as (
     select
         predictions.explanation_id,
@@ -34,7 +36,7 @@ with answered as (
     )
 ),
 inverted as (
-    -- As decimals, so that their sum is the same in any order of the threads.
+    -- As decimals, so that their sum does not depend on the order of threads.
     select *, coalesce(1 / probability, 1)::decimal(38, 12) as times
     from answered
 )

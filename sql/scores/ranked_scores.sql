@@ -1,9 +1,9 @@
--- One row per explanation, scorer and stratum in which answers of both labels have a probability. stratum:
--- `all`, or a kind of silent windows, of which alone the negatives are then. An answer without a probability is
--- unscored here; where fewer than min_coverage of the questions have one, there is no row.
--- A positive's placement is the share of negatives under it, a negative's the share of positives over it, ties
--- one half; auroc is their mean and its variance S10 / n_positive + S01 / n_negative (DeLong et al. 1988), n by
--- the design effect; a single question of a label tells none. n_least: the smaller effective n.
+-- One row per explanation, scorer and stratum in which answers of both labels have a probability. stratum: `all`,
+-- or a kind of silent window to which the negatives are restricted. An answer without a probability is unscored
+-- here; where fewer than min_coverage of the questions have one, there is no row.
+-- A positive's placement is the share of negatives below it, a negative's the share of positives above it, ties
+-- one half. auroc is their mean, with variance S10 / n_positive + S01 / n_negative (DeLong et al. 1988), n by the
+-- design effect; null where a label has a single question. n_least: the smaller effective n.
 -- average_precision: sum over thresholds of (gain in recall) x precision.
 with judged as (
     select explanation_id, scorer

@@ -1,15 +1,16 @@
--- One row per explanation, scorer and rate that an answered question speaks to: the share of right answers,
--- null where the scorer ranks and nothing is right or wrong.
--- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), or in place
+-- One row per explanation, scorer and rate with at least one answered question: the share of right answers, null
+-- where the scorer ranks and nothing is right or wrong.
+-- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), or instead
 -- of these `accuracy` (choices); `decile 1` to `decile 10` (positives of that decile), or the kind of the example;
--- and the question's own strata. coverage: of the questions of that rate that were put, the share answered.
--- Wilson's interval with n by the design effect: m = sum over documents n_d^2 / n, the questions of its document
--- that a question has on average; rho the pilot's (scorer_rhos), else the config's.
--- Answers about the same texts (is_clustered) are far more alike, and no pilot asks for any: their rho is that of
--- the explanation's own answers (or of what they rank by), by analysis of variance as in answer_correlations; it
--- is never under the other one, and 1 where they are all alike and tell none. In simulations of 8 trials at 3
--- targets, with true correlations of 0 to 0.95, 95 % intervals cover 95 % on average and 90 % at least; as
--- independent answers, 86 and 69 %.
+-- and the question's own strata. coverage: the share of the rate's questions that was answered, of those that were
+-- put.
+-- Wilson's interval, with n by the design effect: m = sum over documents n_d^2 / n is the mean, over questions, of
+-- the number of questions about the same document; rho is the pilot's (scorer_rhos), else the config's.
+-- Answers about the same texts (is_clustered) are far more alike, and no pilot measures them. Their rho is that of
+-- the explanation's own answers (or of the values that it ranks by), by analysis of variance as in
+-- answer_correlations; it is at least the rho above, and 1 where all answers are the same, which shows no
+-- variance. In simulations of 8 trials at 3 targets, with true correlations of 0 to 0.95, 95 % intervals cover 95
+-- % on average and at least 90 %; treated as independent answers, 86 and 69 %.
 with named as (
     select
         sae,

@@ -1,4 +1,4 @@
--- One row per explanation by the chosen rule: the rule's scores on every token of the test documents.
+-- One row per explanation that is a chosen rule: the rule's scores on every token of the test documents.
 select
     explanations.explanation_id,
     explanations.explainer,

@@ -1,6 +1,7 @@
 -- One row per explanation and scorer: the figures of the questions as they were drawn, with intervals.
 -- F1 = 2 r P / (r P + f N + P) rises with TPR r and falls with FPR f, so its bounds are its values at the bounds
--- of both, at the P positives and N negatives that were answered; they cover at least what the rates' do.
+-- of both, for the P positives and N negatives that were answered. They cover at least as often as the rates'
+-- bounds do.
 select
     balanced_accuracies.* exclude (specificity, specificity_low, specificity_high),
     1 - balanced_accuracies.specificity as false_positive_rate,

@@ -1,17 +1,17 @@
 -- One row per explanation, scorer, metric, stratum and weighting.
--- n: what the value rests on: answered questions; for rule_exact test tokens; for the population's coverage slots;
--- for simulation tokens; for graded windows.
+-- n: the number of observations behind the value: answered questions; for rule_exact, test tokens; for the
+-- population's coverage, slots; for simulation, tokens; for graded, windows.
 -- metric: those of `scores`; `accuracy`, the share of right answers in a stratum; `coverage`, the share of all
--- activating or silent slots that lie in strata with answers; of simulation `correlation`, `explained` and
--- `explained_calibrated`; of graded `responsiveness` and `purity`.
+-- activating or silent slots that lie in strata with answers; for simulation `correlation`, `explained` and
+-- `explained_calibrated`; for graded `responsiveness` and `purity`.
 -- stratum: `all`; for accuracy the kind of the example, the decile of a positive's peak, or a stratum of the
 -- scorer's own; for auroc the kind of silent windows that positives are ranked against.
 -- weighting: `sample`, or `population` (detection: all candidate slots of test documents; rule_exact: every test
 -- token).
--- A population figure of detection is null where its interval spans more than max_interval, and a stratum's
--- accuracy where fewer than min_coverage of its own questions were answered.
+-- A population figure of detection is null where its interval is wider than max_interval, and a stratum's accuracy
+-- where fewer than min_coverage of its own questions were answered.
 with figures as (
-    -- max_interval holds for the population's figures of detection alone, which rest on its answers.
+    -- max_interval applies only to detection's population figures, which are estimated from answers.
     select *, 'sample' as weighting, null::double as max_interval from sample_scores
     union all by name
     select

@@ -1,9 +1,9 @@
--- One row per SAE and two scorers that judged the same explanations: how their figures of first reading correlate.
--- Controls are left out. A scorer that judges features and no explanations (all of its rows hang on `empty`) goes
--- beside each explanation of its feature. Noise in either score lowers a correlation.
+-- One row per SAE and pair of scorers that judged the same explanations: how their main metrics correlate.
+-- Controls are left out. A scorer that judges features instead of explanations (all its rows belong to `empty`) is
+-- paired with each explanation of its feature. Noise in either score lowers a correlation.
 -- Pearson r has Fisher's interval, of variance 1 / (n - 3); Spearman is Pearson of ranks, ties at their mean, with
--- (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000). n is the number of features, as explanations of one
--- feature are not independent; null under 4.
+-- variance (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000). n is the number of features, since explanations of
+-- one feature are not independent; null under 4.
 with told as (
     select
         sae,

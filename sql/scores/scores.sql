@@ -1,6 +1,7 @@
--- One row per explanation and scorer: how well the explanation says when its feature fires.
--- Figures are of the questions as drawn (rule_exact: of every test token); those for the population are in
--- score_details. ci_low and ci_high are of balanced accuracy. A figure that cannot be told is null, with a reason.
+-- One row per explanation and scorer: how well the explanation predicts when its feature fires.
+-- Figures are for the questions as drawn (rule_exact: for every test token); those for the population are in
+-- score_details. ci_low and ci_high are for balanced accuracy. A figure that cannot be computed is null, with a
+-- reason.
 with all_scores as (
     select * from sample_scores
     union all by name

@@ -1,8 +1,9 @@
--- One row per scorer of `pilot_scorers`: what the pilot's answers say of rho, and the rho by which every interval
--- of the scorer is widened and its scoring ended.
--- The difference d of what was found to the config's rho is shrunk by its own uncertainty, the empirical Bayes
--- estimate with the prior variance d^2 - s^2 (James and Stein 1961, positive part): rho + d max(0, 1 - s^2 / d^2);
--- never below the config's rho. Where there is nothing to go by, it is the config's, with the reason.
+-- One row per scorer of `pilot_scorers`: the rho found in the pilot's answers, and the rho that widens every
+-- interval of the scorer and ends its scoring.
+-- The difference d between the rho found and the config's rho is shrunk by its own uncertainty s, the empirical
+-- Bayes estimate with the prior variance d^2 - s^2 (James and Stein 1961, positive part): rho + d max(0, 1 - s^2 /
+-- d^2). The result is never below the config's rho. Where the pilot's answers do not suffice, it is the config's,
+-- with the reason.
 with failures as (
     select scorer, count(*) as n_failed
     from predictions

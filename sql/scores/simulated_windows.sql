@@ -1,7 +1,8 @@
--- One row per window whose activations were simulated (by activation_scorers), and stratum that it is in: the
--- sums over its tokens, of the predicted x and the true y, both from 0 to 10.
+-- One row per window whose activations were simulated (by activation_scorers) and stratum that it belongs to: sums
+-- over its tokens of the predicted x and the true y, both from 0 to 10, of their squares and of their product.
 -- y = round(10 a / the feature's largest train activation), at most 10. stratum: `all`, and those that the scorer
--- gives. A window without a usable answer, or of a feature that fires in no train document, has no sums.
+-- gives. A window without a usable answer, or of a feature that fires in no train document, is not scored and has
+-- no sums.
 with windows as (
     select
         examples.example_id,

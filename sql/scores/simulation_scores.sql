@@ -1,10 +1,10 @@
 -- One row per explanation, scorer and stratum of simulated windows: how well the predicted activations x of all
--- their tokens go with the true ones y, both from 0 to 10.
--- correlation: Pearson's, over the tokens of all windows together (Bills et al. 2023). It is null where y does
--- not vary, and 0 where x does not: one value for all tokens explains nothing. explained: 1 - mean (y - x)^2 /
--- mean y^2; explained_calibrated: the same with a + b x for x, fitted by least squares on the other windows.
--- The interval is by jackknife over documents, on Fisher's scale z = atanh r. A sample without a miss tells no
--- spread, so one firing token of typical strength is added that was not predicted, as a document of its own; the
+-- their tokens match the true ones y, both from 0 to 10.
+-- correlation: Pearson's, over the tokens of all windows together (Bills et al. 2023). It is null where y does not
+-- vary, and 0 where x does not: one value for all tokens explains nothing. explained: 1 - mean (y - x)^2 / mean
+-- y^2; explained_calibrated: the same with a + b x for x, fitted by least squares on the other windows.
+-- The interval is by jackknife over documents, on Fisher's scale z = atanh r. A sample without a miss shows no
+-- variance, so one firing token of typical strength that was not predicted is added, as a document of its own. The
 -- standard error of z is at least 0.6 / sqrt(documents), and its quantile is widened to that of Student's t by the
 -- ratio of their standard deviations, sqrt(df / (df - 2)). Tried without these, at 15 windows and 95 %: the plain
 -- jackknife covers 86 %, and 24 % at a correlation of 0.98; this covers 97 %, and at least 92 %.
@@ -42,7 +42,8 @@ totals as (
     group by explanation_id, scorer, stratum
 ),
 left_out as (
-    -- The sums without one document; without none (`all`); all of these with the missed token, but in one.
+    -- The sums as they are (`raw`); with the missed token (`all`); and with it, but without one document or
+    -- without that token (`without`).
     select totals.*, 'raw' as kind from totals
     union all by name
     select * replace (n + 1 as n, y + missed as y, yy + missed * missed as yy), 'all' as kind from totals
@@ -75,7 +76,7 @@ correlated as (
     from left_out
 ),
 jackknifed as (
-    -- Over k = documents + 1 of them: the variance is (k - 1) / k sum (r_i - mean r_i)^2.
+    -- Over the k = documents + 1 correlations r_i without one: the variance is (k - 1) / k sum (r_i - mean r_i)^2.
     select
         explanation_id,
         scorer,
@@ -101,7 +102,7 @@ bounded as (
     from jackknifed
 ),
 fitted as (
-    -- a and b by the windows of the stratum but one; its errors by them.
+    -- a and b are fitted on all windows of the stratum except one; squares: the squared errors on that one.
     select
         simulated_windows.explanation_id,
         simulated_windows.scorer,

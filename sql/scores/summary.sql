@@ -1,17 +1,19 @@
--- One row per SAE, route, explainer and scorer: the scores on test documents of the route's features, by balanced
--- accuracy; by AUROC for a scorer that says neither yes nor no; by accuracy for one that chooses among several, by
--- correlation for one that predicts activations.
+-- One row per SAE, route, explainer and scorer: the scores on test documents of the route's features, by the
+-- scorer's main metric (headline_scores): balanced accuracy; AUROC for a scorer that answers neither yes nor no;
+-- accuracy for one that chooses among several; correlation for one that predicts activations.
 -- A feature with several draws counts once, by their mean. The mean's interval is over features, by Student's t;
 -- null under 3 features. The table student_quantiles holds t by the number of features.
--- Coverage is answered questions of all. Cost and tokens are of the distinct requests that these explanations and
--- answers name, with the draws whose answers could not be used, so an explanation's own request is in the row of
--- every scorer. A price that is not known makes the sum null.
--- Where an explainer chooses among its draws, scores are those of its choice, and the search's cost is told apart.
--- A feature that an explainer failed to explain has no score: n_asked_features and explained_share say how many it
--- had to explain, and mean_failed_at_chance what the mean is if the failures are explanations that say nothing. It
--- has a row for every scorer of explanations even if it failed on all.
+-- Coverage is the share of all questions that was answered. Cost and tokens are those of the distinct requests
+-- that these explanations and answers name, including draws whose answers could not be used, so an explanation's
+-- own request counts in the row of every scorer. An unknown price makes the sum null.
+-- Where an explainer chooses among its draws, the scores are those of its choice, and the search's cost is given
+-- separately.
+-- A feature that an explainer failed to explain has no score: n_asked_features and explained_share show how many
+-- it had to explain, and mean_failed_at_chance is the mean if the failures count as explanations that score at
+-- chance. An explainer has a row for every scorer of explanations even if it failed on all features.
 with scorers as (
-    -- Not of rules alone, nor of features, which has but rows of the empty explanation.
+    -- Excludes rule_exact (rules only) and scorers that judge features, which only have rows for the empty
+    -- explanation.
     select sae, scorer, any_value(metric) as metric, min(chance) as chance
     from headline_scores
     where explainer not in ('empty', 'other_feature') and scorer <> 'rule_exact'

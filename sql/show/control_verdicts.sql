@@ -1,13 +1,13 @@
 -- One row per scorer of SAE $sae that judged controls: the mean score of another feature's explanation over the
--- features of all routes, and what it says. Routes' intervals are combined by MOVER; a route without one (under 3
+-- features of all routes, and a verdict. Routes' intervals are combined by MOVER; a route without one (under 3
 -- features) is left out.
---   above chance     its interval is above chance: the scorer tells the windows apart without the right words
---   at chance        it is not, and reaches at most 0.1 above
---   too few to tell  it reaches further, or there is none
+--   above chance     the interval is above chance: the scorer tells the windows apart without the right words
+--   at chance        it is not, and ends at most 0.1 above chance
+--   too few to tell  it extends further, or there is none
 with pooled as (
     select
         scorer,
-        -- A mean of 1 / n_choices over features: routes may differ in its last digit.
+        -- It is a mean of 1 / n_choices over features, whose last digit may differ between routes.
         any_value(chance) as chance,
         sum(n_features) filter (ci_low is not null)::bigint as n,
         sum(n_features * mean) filter (ci_low is not null) / n as mean_of_all,

@@ -1,8 +1,10 @@
 -- One row per explanation that may stand for its feature: status ok, its explainer's choice among its draws, and
--- no control. `place` is its place among those of the feature, of which the first stands for it: that of the
--- explainer that the route asks for (on route `rule` of `rule`), else of the first in the config's order, `rule`
--- last, which has words for every feature. `own_place` is its place among those of its explainer. Scores have no
--- say: what is chosen by its score on test documents would have a score that flatters.
+-- not a control. `place` is its place among those of the feature; the first stands for the feature. That is the
+-- one by the explainer that the route calls for (on route `rule`, by `rule`), else by the first in the config's
+-- order; `rule` comes last there, as it has words for every feature. `own_place` is its place among those of its
+-- explainer.
+-- Scores play no part: an explanation chosen by its score on test documents would have a score that is biased
+-- upwards.
 select
     explanations.sae,
     explanations.feature,

@@ -1,5 +1,5 @@
--- One row: a sum over groups of generated numbers, work of the kind that DuckDB does for the features.
--- How long it takes says how fast this machine is, beside the one on which the pipeline was measured.
+-- One row: a sum over groups of generated numbers, like the work that DuckDB does for features. Its duration shows
+-- how fast this machine is compared with the one on which the pipeline was measured.
 with grouped as (
     select number % 100003 as feature, count(*) as n, max(hash(number) % 65536) as largest
     from range(3000000) as numbers (number)

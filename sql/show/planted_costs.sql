@@ -1,4 +1,4 @@
--- One row per purpose: what the requests about the planted SAE took that its tables come from, an explanation.
+-- One row per purpose: what the requests behind the planted SAE's tables used, per explanation.
 select
     purpose,
     count(*) / $n_explanations::int as requests,

@@ -1,10 +1,12 @@
 -- One row per scorer, kind of plant and fault: how often it scores the better of two explanations of a feature
--- higher, a tie one half. `planted_explanations` says what each explanation is, `planted_worths` what one with a
--- fault is worth to a scorer: 2, the right one; without a row, the kind is nothing that the scorer can judge.
--- `fault`: the pairs of the right explanation with those of one fault; `all`: every pair of unequal worth.
--- An explanation that was answered about and has no score says nothing about its feature, as when no window was
--- found to fit it: its score is that of guessing, if the scorer gives another explanation of the feature one.
--- A feature's share is one observation; the interval is Wilson's, which bounded observations keep to.
+-- higher, a tie one half. `planted_explanations` has what each explanation is; `planted_worths` has what an
+-- explanation with a fault is worth to a scorer, 2 for the right one, and no row for a kind that the scorer cannot
+-- judge. `fault`: the pairs of the right explanation with those of one fault; `all`: every pair of unequal worth.
+-- An explanation whose questions were answered but that has no score, for example because no window was found to
+-- fit it, says nothing about its feature: it counts as chance, if the scorer gives another explanation of the
+-- feature a score.
+-- A feature's share is one observation. The interval is Wilson's, which also holds for shares: they vary no more
+-- than 0s and 1s of the same mean.
 with judged as (
     select
         headline_scores.scorer,

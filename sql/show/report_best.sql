@@ -1,12 +1,13 @@
 -- One row per explanation of SAE $sae that is among the $n best or the $n worst, the best and the worst first,
 -- controls and draws that were not chosen left out: its words, figures, and the test window in which its feature
--- fires most strongly. By the scorer that judged the most explanations, exact rules apart; a feature's other
--- explanations come after those of all features.
--- A ranking of raw values puts the luckiest first, so it goes by values shrunken towards their mean m,
+-- fires most strongly. Scores are by the scorer that judged the most explanations, exact rules apart. A feature's
+-- second and further explanations come after the first ones of all features.
+-- A ranking of raw values puts the luckiest first, so explanations are ranked by values shrunk towards their mean
+-- m,
 --   shrunken = m + t / (t + s) (value - m),
--- s the value's variance by its interval, t that of the true values: the variance of the values less the mean s,
--- at least 0 (Efron and Morris 1975), of those that have an interval. One without may vary by anything: it is
--- shrunken to m, and comes after those of the same shrunken value.
+-- with s the value's variance by its interval, and t that of the true values: the variance of the values less the
+-- mean s, at least 0 (Efron and Morris 1975), over those that have an interval. A value without an interval may
+-- vary by any amount: it is shrunk to m, and comes after others of the same shrunken value.
 with own as (
     select headline_scores.*, explanations.explanation
     from headline_scores

@@ -1,6 +1,7 @@
--- One row per scorer and two explainers of the config, the later one against the earlier one, whose explanations
--- of the same features of SAE $sae have scores; of three features or more, as fewer say nothing of a difference.
--- Of a scorer the $n pairs that say most: intervals without 0 first, then the larger difference. n_pairs: all.
+-- One row per scorer and pair of the config's explainers, the later one against the earlier one, whose
+-- explanations of the same features of SAE $sae have scores. Pairs with fewer than three features are left out, as
+-- they show nothing about a difference. Each scorer has at most $n pairs, the most informative: intervals without
+-- 0 first, then the larger differences. n_pairs: the number of all pairs.
 select
     scorer,
     explainer_a,

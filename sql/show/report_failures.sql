@@ -1,5 +1,5 @@
--- One row per purpose and reason of the requests of SAE $sae that got no answer, the most frequent first. Reasons
--- that differ in their numbers are one.
+-- One row per purpose and reason for which requests of SAE $sae got no answer, the most frequent first. Reasons
+-- that differ only in their numbers count as one.
 with failed as (
     select request_id
     from explanations

@@ -1,4 +1,4 @@
--- A few rows per route of SAE $sae: selected features first, then by feature id; the dead ones say nothing.
+-- A few rows per route of SAE $sae: selected features first, then by feature id; dead features are left out.
 select
     feature_routes.route,
     feature_routes.feature,

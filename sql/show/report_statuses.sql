@@ -1,5 +1,5 @@
--- One row per explainer and status of SAE $sae, controls left out: how many explanations, of several draws the
--- chosen one.
+-- One row per explainer and status of SAE $sae, controls left out: the number of explanations; of several draws,
+-- only the chosen one counts.
 select explainer, status, count(*) as n
 from explanations
 where sae = $sae and is_chosen and list_contains($explaining_explainers::varchar[], explainer)

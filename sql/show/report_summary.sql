@@ -1,6 +1,7 @@
--- One row per scorer, explainer and route of SAE $sae: means over features, coverage and tokens; scorers that
--- judged most features first, controls (whom the config does not name) last; and for a scorer with AUROC its mean
--- against the windows that hold a token of the feature, which words alone cannot tell.
+-- One row per scorer, explainer and route of SAE $sae: means over features, coverage and tokens. Scorers that
+-- judged the most features come first, controls (explainers that the config does not name) last. For a scorer with
+-- AUROC there is also its mean against silent windows that contain a token of the feature, which words alone
+-- cannot separate.
 with same_token as (
     select
         score_details.scorer,

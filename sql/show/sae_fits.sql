@@ -1,5 +1,5 @@
--- One row per place and way in which SAE $sae was measured: the config's first, then the best, then those too far
--- off to be measured on as many tokens.
+-- One row per hookpoint and way of reading that was measured for SAE $sae: the config's first, then the best, then
+-- those whose fit was too poor to be measured on as many tokens.
 select *
 from sae_fit
 where sae = $sae

@@ -1,5 +1,5 @@
--- One row per feature: what is known of it in words. The explanation that stands for it (explanation_places) goes
--- before its rule, and a rule that was not asked to stand for it is said to be one.
+-- One row per feature: what is known about it, in words. The explanation that stands for it (explanation_places)
+-- takes precedence over its rule, and a rule that does not stand for the feature is labelled as such.
 with rules as (
     select sae, feature, rule, train_f1 from feature_rules where is_chosen
 )

@@ -1,13 +1,12 @@
 -- One row per feature of the batch that fires in train documents: the tokens that it fires on and the words around
--- them that stand out against the corpus, as a sentence.
--- Of each token, in letters of one case and without its spaces: n_own of the feature's n_all_own strong firings
--- are on it, and it is n of the n_all tokens of the train documents. Of each word: it stands in n_own of the
--- feature's n_all_own windows, and in n of the n_all train slots; once a window, as a text that repeats a word
--- says little more.
--- Both by log-odds with an informative Dirichlet prior of the corpus's own shares (Monroe et al. 2008, eq. 16 to
--- 22):
+-- them that are distinctive against the corpus, as a sentence.
+-- For a token, in lower case and without spaces: n_own of the feature's n_all_own strong firings are on it, and it
+-- makes up n of the n_all tokens of the train documents. For a word: it occurs in n_own of the feature's n_all_own
+-- windows, and in n of the n_all train slots; once per window, as a text that repeats a word adds little evidence.
+-- Both are ranked by log-odds with an informative Dirichlet prior of the corpus's own shares (Monroe et al. 2008,
+-- eq. 16 to 22):
 --   a = prior n / n_all, o1 = (n_own + a) / (n_all_own + prior - n_own - a),
---   o2 likewise of what is not the feature's,
+--   o2 the same for what is not the feature's,
 --   z = (ln o1 - ln o2) / sqrt(1 / (n_own + a) + 1 / (n - n_own + a))
 with fired_tokens as (
     select feature, token, sum(n_strong) as n_own
@@ -96,7 +95,7 @@ tokens_that_stand_out as (
     qualify place <= $explaining_keywords_n_tokens
 ),
 words_that_stand_out as (
-    -- A word that begins with one of the tokens says nothing new.
+    -- A word that begins with one of the tokens adds nothing.
     select *, row_number() over (partition by feature order by z desc, keyword) as place
     from judged
     where

@@ -1,6 +1,6 @@
 -- One row per detection question: does the feature fire somewhere in this test window?
--- n_questions activating windows and as many silent ones, or n_no_questions; `draw` is the place in which a window
--- is taken.
+-- There are n_questions activating windows and as many silent ones, or n_no_questions of these; `draw` is the
+-- place in which a window is taken.
 select
     scored_explanations.explanation_id,
     scored_explanations.feature,

@@ -1,5 +1,5 @@
--- One row per question: how like is this test window to the explanation? The activating windows that other scorers
--- ask about, twice as many silent ones, with their tokens and the explanation's words.
+-- One row per question: how similar is this test window to the explanation? The activating windows that other
+-- scorers ask about, and twice as many silent ones, with their tokens and the explanation's words.
 select
     scored_explanations.explanation_id,
     scored_explanations.feature,

@@ -1,7 +1,7 @@
 -- One row per fuzzing question: are the marked tokens of this test window the ones on which the feature fires?
--- Both windows of a pair, marked in the same places; `draw` is the right one's. A pair without a partner was
--- dropped. Of the wrong ones there are n_no_questions at most where the config says so, those of the pairs drawn
--- first.
+-- Each pair gives two questions, its windows marked at the same positions; `draw` is that of the right one. Pairs
+-- without a partner have been dropped. Where the config sets n_no_questions, there are at most that many wrong
+-- ones, from the pairs drawn first.
 with marked as (
     select feature, example_id, marked, true as label, draw from fuzzing_pairs where partner_id is not null
     union all
@@ -10,7 +10,7 @@ with marked as (
     where partner_id is not null and draw <= $scoring_n_noes
 ),
 marked_once as (
-    -- Two right windows with equal places may find the same wrong one.
+    -- Two right windows marked at the same positions may have the same partner.
     select *
     from marked
     qualify row_number() over (partition by feature, example_id, marked order by draw) = 1

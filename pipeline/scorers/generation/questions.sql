@@ -1,5 +1,5 @@
--- One row per text that is to be written: of each explanation n_texts in which its feature should fire, and as
--- many near misses. deciles: of the feature's train windows, the lowest peak of each.
+-- One row per text to be written: for each explanation, n_texts in which its feature should fire, and as many near
+-- misses. deciles: the lowest peak in each decile of the feature's train windows.
 with floors as (
     select feature, decile, min(peak)::double as lowest
     from example_index

@@ -1,6 +1,6 @@
 -- One row per question: how well does this test window fit the explanation? n_questions activating windows and as
--- many silent ones by draw, with their tokens and the explanation's words; in an order that no explanation
--- changes, so that two in the same words take one answer.
+-- many silent ones by draw, with their tokens and the explanation's words. Their order does not depend on the
+-- explanation, so two explanations in the same words share one answer.
 select
     scored_explanations.explanation_id,
     scored_explanations.feature,

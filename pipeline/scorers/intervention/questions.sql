@@ -1,11 +1,12 @@
 -- One row per question: which of three sets of continuations was written with the explanation's feature changed?
--- A trial's sets go on with the same texts (steer; ablation goes on with each feature's own windows), one of them
--- with this feature changed, the others with two of the first features of the batch, by hash. Each continuation
--- stands beside the one of the model as it is. sets: in the order in which they are shown; own: the place of the
--- right one. Both are null where a set is missing. cluster: a trial shows the same texts and the same features at
--- every target, so that its answers are no independent ones.
--- A control is asked about beside the feature whose explanation it borrows only where too few others are left:
--- with that one's set shown it would be right about a wrong set, and score below chance.
+-- The sets of a trial continue the same texts (when steering; ablation continues each feature's own windows). One
+-- was written with this feature changed, the others with two other features, chosen by hash among the first of the
+-- batch. Each continuation is shown beside the unchanged model's. sets: in the order in which they are shown; own:
+-- the number of the right one. Both are null where a set is missing.
+-- cluster: a trial shows the same texts and the same features at every target, so its answers are not independent.
+-- For a control, the feature whose explanation it borrows is among the others only where too few are left without
+-- it: the explanation would be right about that feature's set, which counts as wrong, and the control would score
+-- below chance.
 with lenders as (
     select distinct scored_explanations.explanation_id, explanations.feature as other
     from scored_explanations

@@ -1,6 +1,7 @@
--- One row per question: a continuation with the explanation's feature changed, or with another one of the first of
--- the batch, by hash; each beside the one of the model as it is. cluster: all targets go on with the same text.
--- A control is asked about beside the feature whose explanation it borrows only where there is no other.
+-- One row per question: a continuation written with the explanation's feature changed, or with another feature,
+-- chosen by hash among the first of the batch; each beside the unchanged model's. cluster: all targets continue
+-- the same text.
+-- For a control, the other feature is the one whose explanation it borrows only where there is no other.
 with lenders as (
     select distinct scored_explanations.explanation_id, explanations.feature as other
     from scored_explanations

@@ -1,9 +1,10 @@
 -- One row per question: which of these test windows of a feature does not belong?
 -- Windows of a decile are taken n_choices at a time, in the order of their draw, the deciles in turn. The last of
--- them is not shown: the intruder has its marks' number and places, so that these tell nothing. The intruder is a
--- silent window that reaches as far as the marks; or with intruder: other_decile, a window of another decile, with
--- its own marks, as many as can be had. Those of like length and marks go first, then a hash. strata: the decile
--- of the others. A decile of too few windows has no question.
+-- them is replaced by the intruder, which takes over the number and positions of its marks, so that these give
+-- nothing away. The intruder is a silent window long enough for the marks; or with intruder: other_decile, a
+-- window of another decile with its own marks, as close in number as can be had. Windows of similar length and
+-- number of marks come first, then a hash decides.
+-- strata: the decile of the other windows. A decile with too few windows has no question.
 with windows as (
     select
         feature,

@@ -1,5 +1,5 @@
--- One row per activating test slot by which a question is made up, of those behind the first that all scorers
--- read: the next by the same draw.
+-- One row per activating test slot, beyond the first ones that all scorers read, from which a question is made:
+-- the next ones of the same draw.
 select * from taken_slots where false
 union all by name
 select test_slots.*

@@ -1,6 +1,7 @@
 -- One row per question: does the feature fire somewhere in this test window? The activating windows of detection,
--- and as many of its near neighbours, in which it does not, in turn.
--- strata of these: the neighbour's rank, its cosine, and whether it fires on the same tokens more than by chance.
+-- and as many windows of its near neighbours in which it does not fire, neighbour by neighbour in turn.
+-- strata of the latter: the neighbour's rank, its cosine, and whether it fires on the same tokens more often than
+-- by chance.
 with silent as (
     select
         examples.feature,

@@ -1,7 +1,9 @@
 -- One row per feature of the batch and test slot in which a near neighbour fires and the feature is silent,
--- n_questions a feature: the strongest one of each neighbour, of its sampling.top strongest, then the second of
--- each, the nearest neighbour first. A slot of several is the nearest one's. Slots that are examples for other
--- scorers are left to these: that is by draw, and tells nothing of a feature.
+-- n_questions per feature. Each neighbour's sampling.top strongest slots are candidates. The strongest of each
+-- neighbour is taken first, nearest neighbour first, then the second of each. A slot of several neighbours belongs
+-- to the nearest.
+-- Slots that are already examples for other scorers are not taken again; those were drawn at random, so this
+-- reveals nothing about a feature.
 with nearest as (
     select feature_neighbours.*
     from feature_neighbours
@@ -14,7 +16,7 @@ own_slots as (
         activations.token_index % $corpus_context_length as position
     from activations
     semi join nearest using (feature)
-    -- Features of the batch have these ids: so the other firings are not read.
+    -- The batch's features have these ids, so other firings are not read.
     where activations.feature >= $first_feature and activations.feature < $end_feature
 ),
 candidates as (

@@ -1,6 +1,6 @@
 -- One row per question: how strongly does the feature fire on each token of this test window? Its n_top strongest
--- test windows (stratum `top`), n_drawn by draw over the deciles and n_drawn silent ones (`random`); with tokens
--- and the explanation's words. A window may be both.
+-- test windows (stratum `top`), n_drawn windows by draw over the deciles and n_drawn silent ones (`random`), with
+-- their tokens and the explanation's words. A window may be in both strata.
 with windows as (
     select
         feature,

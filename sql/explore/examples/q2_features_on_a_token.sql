@@ -1,4 +1,5 @@
--- One row per feature: the features that fire on the token ' error', by the share of them on which they do.
+-- One row per feature: the features that fire on the token ' error', by the share of its occurrences on which they
+-- fire.
 select sae, feature, token.fire_share as share, token.n_active as firings, token.mean_activation as mean
 from (select sae, feature, unnest(top_tokens) as token from feature_stats)
 where token.text = ' error'

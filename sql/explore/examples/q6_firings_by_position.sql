@@ -1,4 +1,4 @@
--- One row per SAE and stretch of 16 positions: how many firings of feature 5 lie where in a context.
+-- One row per SAE and stretch of 16 positions: how often feature 5 fires in it, and how strongly on average.
 select sae, position // 16 * 16 as from_position, count(*) as n, round(avg(activation), 1) as mean_activation
 from activations
 where feature = 5
