@@ -14,11 +14,7 @@ _PARTS = {
 
 def main() -> int:
     """Run the benchmarks named, or all of the scale; the number that failed."""
-    known = sorted(
-        path.stem
-        for path in Path(__file__).parent.glob("*.py")
-        if path.stem not in _PARTS
-    )
+    known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _PARTS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"of {', '.join(known)}; left out: all of the scale")
     parser.add_argument("--scale", choices=("small", "large"), default="small")

@@ -163,9 +163,7 @@ def _write_first(config: Config) -> None:
     write_activation_shards(_open(config), 0)
 
 
-def coders_of(
-    coder: SparseCoder, states: torch.Tensor, widths: Sequence[int] = WIDTHS
-) -> dict[str, SparseCoder]:
+def coders_of(coder: SparseCoder, states: torch.Tensor, widths: Sequence[int] = WIDTHS) -> dict[str, SparseCoder]:
     """An SAE of each kind and width, made of a TopK one: wider by noisy copies, with about as many firings."""
     coders: dict[str, SparseCoder] = {}
     torch.manual_seed(0)

@@ -48,7 +48,10 @@ class Page:
         """Set the window's size in CSS pixels, its colours, and how many dots a pixel has."""
         self.command(
             "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=scale, mobile=False,
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=False,
         )
         scheme = {"name": "prefers-color-scheme", "value": "dark" if is_dark else "light"}
         self.command("Emulation.setEmulatedMedia", features=[scheme])
@@ -97,7 +100,9 @@ def open_browser() -> Iterator[Page]:
                 *(program, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"),
                 *("--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"),
             ],
-            stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
         )
         try:
             with connect(_address(process), max_size=None) as connection:

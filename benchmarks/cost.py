@@ -30,9 +30,7 @@ def main() -> int:
     """Count and publish; the exit code."""
     try:
         figures = [
-            figure
-            for per_prompt in (5, 50)
-            for figure in _measure(_with_questions(load_config(DEMO), per_prompt))
+            figure for per_prompt in (5, 50) for figure in _measure(_with_questions(load_config(DEMO), per_prompt))
         ]
         figures += [figure for name in _asking() for figure in _measure_explainer(load_config(DEMO), name)]
     except LakeError as error:

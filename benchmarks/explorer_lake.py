@@ -253,9 +253,14 @@ def make_lake(
         connection.execute("set variable one_in = $one_in", {"one_in": one_in})
         connection.execute(_MACROS)
         values = {
-            "sae": SAE, "n_features": n_features, "n_tokens": n_tokens, "n_contexts": n_contexts, "batch": BATCH,
+            "sae": SAE,
+            "n_features": n_features,
+            "n_tokens": n_tokens,
+            "n_contexts": n_contexts,
+            "batch": BATCH,
             "one_in": one_in,
-            "hostile": " ".join(hostile), "explainers": list(config.explaining.explainers),
+            "hostile": " ".join(hostile),
+            "explainers": list(config.explaining.explainers),
             "scorers": list(config.scoring.scorers),
         }
         _write_corpus(lake, connection, values)
@@ -316,15 +321,25 @@ def _write_requests(lake: Lake, first: int, end: int, one_in: int) -> None:
     folder = lake.root / LEDGER_FOLDER / "predictions" / SAE
     folder.mkdir(parents=True, exist_ok=True)
     messages = [
-        {"role": "system", "content": "Does it fire?\n" * 40}, {"role": "user", "content": "A window.\n" * 40}
+        {"role": "system", "content": "Does it fire?\n" * 40},
+        {"role": "user", "content": "A window.\n" * 40},
     ]
     with (folder / f"{first}-{end - 1}.jsonl").open("w", encoding="utf-8") as file:
         for feature in range(-(-first // one_in) * one_in, end, one_in):
             for number, purpose in enumerate(("explain", "detection", "detection")):
                 record = {
-                    "request_id": f"{feature}-{number}", "purpose": purpose, "sae": SAE, "feature": feature,
-                    "model": "made", "messages": messages, "response": "yes", "status": "ok", "attempts": 1,
-                    "prompt_tokens": None if number else 300, "completion_tokens": 3, "cost_usd": 0.0001,
+                    "request_id": f"{feature}-{number}",
+                    "purpose": purpose,
+                    "sae": SAE,
+                    "feature": feature,
+                    "model": "made",
+                    "messages": messages,
+                    "response": "yes",
+                    "status": "ok",
+                    "attempts": 1,
+                    "prompt_tokens": None if number else 300,
+                    "completion_tokens": 3,
+                    "cost_usd": 0.0001,
                     "duration_ms": 500,
                     "requested_at": "2026-01-01T00:00:00Z",
                 }
@@ -365,18 +380,22 @@ def write_config(folder: Path, n_features: int, batch_size: int = BATCH) -> Path
     """Write the experiment of such a lake below a folder; no model or SAE is there."""
     path = folder / "synthetic.yaml"
     path.write_text(
-        json.dumps({
-            "name": "synthetic",
-            "subject": {"model": "none"},
-            "saes": [{"name": SAE, "source": "none", "hookpoint": "layers.9", "n_features": n_features}],
-            "corpus": {
-                "sources": [{"kind": "text", "path": "none"}], "context_length": CONTEXT_LENGTH, "shards": 1
-            },
-            "selection": {"batch_size": batch_size},
-            "explaining": {"explainers": ["default", "keywords", "rule"], "model": "none"},
-            "scoring": {"scorers": ["detection", "fuzzing", "simulation", "generation"], "model": "none"},
-            "machine": {"lake": str(folder / "lake")},
-        }),
+        json.dumps(
+            {
+                "name": "synthetic",
+                "subject": {"model": "none"},
+                "saes": [{"name": SAE, "source": "none", "hookpoint": "layers.9", "n_features": n_features}],
+                "corpus": {
+                    "sources": [{"kind": "text", "path": "none"}],
+                    "context_length": CONTEXT_LENGTH,
+                    "shards": 1,
+                },
+                "selection": {"batch_size": batch_size},
+                "explaining": {"explainers": ["default", "keywords", "rule"], "model": "none"},
+                "scoring": {"scorers": ["detection", "fuzzing", "simulation", "generation"], "model": "none"},
+                "machine": {"lake": str(folder / "lake")},
+            }
+        ),
         encoding="utf-8",
     )
     return path

@@ -52,12 +52,15 @@ def main() -> None:
     for visit in failed[:10]:
         print(f"{visit.address}: {visit.error}")
     note = f"{len(visits)} pages, {N_READERS} readers, {n_written} times written meanwhile"
-    publish("explorer_readers", [
-        Figure("errors", len(failed), "pages", 0, note=note),
-        Figure("p95_s", statistics.quantiles(took, n=20)[-1], "s", 1.0, note="wall time"),
-        Figure("median_s", statistics.median(took), "s", note="wall time"),
-        Figure("slowest_s", took[-1], "s", note="wall time"),
-    ])
+    publish(
+        "explorer_readers",
+        [
+            Figure("errors", len(failed), "pages", 0, note=note),
+            Figure("p95_s", statistics.quantiles(took, n=20)[-1], "s", 1.0, note="wall time"),
+            Figure("median_s", statistics.median(took), "s", note="wall time"),
+            Figure("slowest_s", took[-1], "s", note="wall time"),
+        ],
+    )
 
 
 def read_while_written(path: Path) -> tuple[list[Visit], int]:

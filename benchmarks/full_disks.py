@@ -84,9 +84,7 @@ def main() -> int:
     return 0
 
 
-def _run_until_done(
-    config: Path, quiet: Path, disk: Path, seed: int, most_full: int, quiet_s: float
-) -> Outcome:
+def _run_until_done(config: Path, quiet: Path, disk: Path, seed: int, most_full: int, quiet_s: float) -> Outcome:
     """One lake from nothing to its end, its disk full on the way, compared with the quiet one."""
     draw = random.Random(seed)
     log = disk.with_suffix(".log")

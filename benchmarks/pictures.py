@@ -111,7 +111,8 @@ def serving_dagster(config: str) -> Iterator[str]:
         server = subprocess.Popen(
             [sys.executable, "-m", "dagster_webserver", "-m", "assets.definitions", "-p", str(port)],
             env={"DAGSTER_HOME": home} | os.environ | {"LATENTLAKE_CONFIG": config},
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         try:
             _wait_for(f"http://127.0.0.1:{port}/server_info")

@@ -135,9 +135,7 @@ def _figures(
             yield Figure(f"{way}_f1_{f1}", share, "%", better="higher", note=words)
 
 
-def _by_kind(
-    sae: str, chosen: Mapping[str, pl.DataFrame], found: pl.DataFrame, words_of: str
-) -> Iterator[Figure]:
+def _by_kind(sae: str, chosen: Mapping[str, pl.DataFrame], found: pl.DataFrame, words_of: str) -> Iterator[Figure]:
     """What rules of a kind add over the best token set of the same features, by test F1."""
     kinds = chosen[f"{sae}_1_of_1"].select("feature", "kind")
     f1s = found.select("feature", "way", "f1")
@@ -146,12 +144,16 @@ def _by_kind(
         for way, name in (("1_of_1", "own"), ("with_token", "set"))
     )
     both = kinds.join(own, on="feature").join(sets, on="feature", how="left")
-    grouped = both.with_columns(pl.col("set").fill_null(0)).group_by("kind").agg(
-        pl.len().alias("n"),
-        pl.col("set").mean(),
-        pl.col("own").mean(),
-        newly=((pl.col("own") >= F1S[-1]) & (pl.col("set") < F1S[-1])).sum(),
-        lost=((pl.col("own") < F1S[-1]) & (pl.col("set") >= F1S[-1])).sum(),
+    grouped = (
+        both.with_columns(pl.col("set").fill_null(0))
+        .group_by("kind")
+        .agg(
+            pl.len().alias("n"),
+            pl.col("set").mean(),
+            pl.col("own").mean(),
+            newly=((pl.col("own") >= F1S[-1]) & (pl.col("set") < F1S[-1])).sum(),
+            lost=((pl.col("own") < F1S[-1]) & (pl.col("set") >= F1S[-1])).sum(),
+        )
     )
     for row in grouped.sort("n", "kind", descending=[True, False]).iter_rows(named=True):
         name = f"{sae}_kind_{row['kind']}"

@@ -245,12 +245,15 @@ def test_an_answer_that_cannot_be_used_is_no_answer(make: Make) -> None:
         assert row["reason"] == "coverage 0.00 is under 0.80"
 
 
-@pytest.mark.parametrize("failure, status", [
-    (Reply("[EXPLANATION]: animals", fault="refuse"), "refused"),
-    (Reply("[EXPLANATION]: animals", fault="truncate"), "truncated"),
-    (Reply("animals, I think"), "unparsed"),
-    (Reply(f"[EXPLANATION]: {explainer.own_texts()[0].splitlines()[1]}"), "echoed"),
-])
+@pytest.mark.parametrize(
+    "failure, status",
+    [
+        (Reply("[EXPLANATION]: animals", fault="refuse"), "refused"),
+        (Reply("[EXPLANATION]: animals", fault="truncate"), "truncated"),
+        (Reply("animals, I think"), "unparsed"),
+        (Reply(f"[EXPLANATION]: {explainer.own_texts()[0].splitlines()[1]}"), "echoed"),
+    ],
+)
 def test_an_explainer_that_fails_gives_no_explanation(make: Make, failure: Reply, status: str) -> None:
     with Oracle(lambda body: failure) as oracle:
         lake = open_lake(make(oracle.base_url))
@@ -618,9 +621,7 @@ def test_no_key_is_in_dagsters_logs_and_metadata(
             config = make(oracle.base_url, f"run {len(results)}", endpoint={"api_key_env": KEY_ENV})
             open_lake(config)
             job = build_definitions(config).resolve_job_def("explain_and_score")
-            result = job.execute_in_process(
-                instance=instance, partition_key=f"00000|{SAE}", raise_on_error=False
-            )
+            result = job.execute_in_process(instance=instance, partition_key=f"00000|{SAE}", raise_on_error=False)
             results.append(result.success)
     assert results == [True, False]
     files = [path for path in home.rglob("*") if path.is_file()]

@@ -85,6 +85,10 @@ def test_the_demo_is_found_from_an_empty_folder(site: Path, tmp_path: Path) -> N
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True, check=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.split() == [str(site / "pipeline" / "__init__.py"), "4096"]

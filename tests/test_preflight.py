@@ -82,9 +82,7 @@ CASES = {
         lambda folder: sae_entry(folder, n_features=9), SaeError, ("has 8 features", "n_features: 9")
     ),
     "a damaged SAE file": Case(damaged_sae, SaeError, ("sae.safetensors", "damaged")),
-    "no SAE folder": Case(
-        lambda folder: sae_entry(folder, source=str(folder / "none")), SaeError, ("no folder",)
-    ),
+    "no SAE folder": Case(lambda folder: sae_entry(folder, source=str(folder / "none")), SaeError, ("no folder",)),
     "an empty corpus": Case(
         lambda folder: texts(folder, "  ", "\n"), CorpusError, ("corpus is empty", "corpus.jsonl")
     ),
@@ -108,9 +106,7 @@ CASES = {
     ),
     "no such column": Case(
         lambda folder: {
-            "corpus": {
-                "sources": [{**texts(folder, "some text")["corpus"]["sources"][0], "text_field": "body"}]
-            }
+            "corpus": {"sources": [{**texts(folder, "some text")["corpus"]["sources"][0], "text_field": "body"}]}
         },
         CorpusError,
         ("line 1", "has no 'body'"),
@@ -122,9 +118,7 @@ CASES = {
     "a lake that DuckDB looks for elsewhere": Case(
         lambda folder: {"machine": {"lake": str(folder / "back\\slash")}}, LakeError, ("contains a '\\'",)
     ),
-    "an unknown device": Case(
-        lambda folder: {"machine": {"device": "gpu0"}}, SubjectError, ("device 'gpu0'",)
-    ),
+    "an unknown device": Case(lambda folder: {"machine": {"device": "gpu0"}}, SubjectError, ("device 'gpu0'",)),
     "a condition with a slip": Case(
         lambda folder: {"selection": {"where": "densty > 0.001"}}, ConfigError, ("densty", "density")
     ),

@@ -120,9 +120,7 @@ def hand_set_answers(subject_folder: Path) -> dict[int, dict[int, float]]:
     tokenizer = AutoTokenizer.from_pretrained(subject_folder)
     coordinates = _hand_set_coordinates(tokenizer)
     return {
-        feature: {
-            token_id: value for token_id, value in enumerate(coordinates[:, place].tolist()) if value > 0
-        }
+        feature: {token_id: value for token_id, value in enumerate(coordinates[:, place].tolist()) if value > 0}
         for feature, place in _READS.items()
     }
 
@@ -167,9 +165,7 @@ def write_sparsify(
     """Save tensors as eai-sparsify does: encoder and decoder [n, d_in], bias [n], b_dec [d_in]."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {"encoder.weight": encoder, "encoder.bias": bias, "W_dec": decoder, "b_dec": b_dec}
-    save_file(
-        {name: tensor.clone().contiguous() for name, tensor in tensors.items()}, folder / "sae.safetensors"
-    )
+    save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, folder / "sae.safetensors")
     written = {
         "activation": "topk",
         "expansion_factor": 32,
@@ -198,16 +194,13 @@ def corpus_texts(n_documents: int = 40, n_sentences: int = 16, seed: int = 0) ->
 
     return [
         "\n\n".join(
-            " ".join(sentence() for _ in range(min(4, n_sentences - first)))
-            for first in range(0, n_sentences, 4)
+            " ".join(sentence() for _ in range(min(4, n_sentences - first))) for first in range(0, n_sentences, 4)
         )
         for _ in range(n_documents)
     ]
 
 
-def write_corpus(
-    folder: Path, *, kind: str = "text", texts: Iterable[str] | None = None, **size: int
-) -> Path:
+def write_corpus(folder: Path, *, kind: str = "text", texts: Iterable[str] | None = None, **size: int) -> Path:
     """Write texts (by default those of `corpus_texts(**size)`) as a folder of .txt files, .jsonl or .parquet.
 
     Returns the path that `corpus.sources` takes.

@@ -85,4 +85,3 @@ def _controls_check(config: Config) -> dg.AssetChecksDefinition:
         )
 
     return check
-

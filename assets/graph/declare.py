@@ -63,9 +63,7 @@ class TableAsset:
         """The asset in one experiment; `assets` are its assets by table, among which the inputs are found."""
         table, stage = self.table, STAGES[self.table.name]
         inputs = (*inputs_of(config, table.name), *stage.gates)
-        columns = [
-            dg.TableColumn(column.name, type_name(column.type), column.words) for column in table.columns
-        ]
+        columns = [dg.TableColumn(column.name, type_name(column.type), column.words) for column in table.columns]
         parts = partitions(config, table.unit)
 
         @dg.asset(

@@ -94,9 +94,7 @@ def make_report(path: str) -> int:
     return 0
 
 
-def materialise(
-    config: Config, console: Console, part: Part | None = None, jobs: Collection[str] = JOBS
-) -> bool:
+def materialise(config: Config, console: Console, part: Part | None = None, jobs: Collection[str] = JOBS) -> bool:
     """Make every missing table of some jobs, or of a part; True if all succeeded.
 
     Raises:

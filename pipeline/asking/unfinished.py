@@ -126,9 +126,7 @@ def _keep(lake: Lake, found: Mapping[_Batch, _Found]) -> None:
         temporary.write_text(json.dumps([(*batch, *each) for batch, each in found.items()]), encoding="utf-8")
 
 
-def _files(
-    lake: Lake, table: str, batches: Collection[_Batch], whole: Collection[_Batch]
-) -> Iterator[Path]:
+def _files(lake: Lake, table: str, batches: Collection[_Batch], whole: Collection[_Batch]) -> Iterator[Path]:
     """A table's files of whole batches, after the empty files that provide its columns."""
     for sae in sorted({sae for sae, _ in batches}):
         for part in lake.parts(table):

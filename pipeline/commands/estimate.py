@@ -68,7 +68,5 @@ def _notes(rows: pl.DataFrame, scorers: Sequence[str]) -> list[str]:
         notes.append(f"{waits[0].upper()}{waits[1:]}.")
     unpriced = rows.filter(pl.col("cost_usd").is_null())["model"].unique().sort().to_list()
     if unpriced:
-        notes.append(
-            f"No price is known for {', '.join(unpriced)}; add one to the file that budget.prices names."
-        )
+        notes.append(f"No price is known for {', '.join(unpriced)}; add one to the file that budget.prices names.")
     return notes

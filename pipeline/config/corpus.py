@@ -55,7 +55,7 @@ class FileTexts(_Rows):
     path: str = Field(
         min_length=1,
         description="A file, a folder (searched recursively), a glob pattern, or the URL of one "
-        "(`s3://bucket/*.jsonl.zst`, `hf://datasets/…`, any that fsspec knows)"
+        "(`s3://bucket/*.jsonl.zst`, `hf://datasets/…`, any that fsspec knows)",
     )
 
     @property

@@ -122,9 +122,7 @@ def _asker(lake: Lake, role: Role, recorded: duckdb.DuckDBPyConnection) -> _Aske
     else:
         found = lake.select(recorded, "recorded_prompts", model=model).fetchall()
         prompts = [([Message(**each) for each in messages], tokens) for messages, tokens in found]
-        counter = foreign_counter(
-            load_tokenizer(config.subject), prompts, is_of_texts=role.name == "embedder"
-        )
+        counter = foreign_counter(load_tokenizer(config.subject), prompts, is_of_texts=role.name == "embedder")
     found = lake.select(recorded, "recorded_rates", model=model).fetchall()
     rates = {purpose: _Rate(*figures) for purpose, *figures in found}
     at_once = 1 if local else role.endpoint.max_concurrent

@@ -30,9 +30,7 @@ def controls(
         yield Control("other_feature", Explanation(feature, explained[other]))
 
 
-def other_features(
-    own: Mapping[int, str], near: Collection[tuple[int, int]] = ()
-) -> Iterator[tuple[int, int]]:
+def other_features(own: Mapping[int, str], near: Collection[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
     """Each feature with the feature whose explanation it borrows: the next one whose words differ.
 
     Near neighbours come last, as their explanations may well be right about this feature, too.

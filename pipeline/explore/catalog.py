@@ -141,11 +141,7 @@ class Catalog:
         catalog = self.folder / CATALOG_FILE
         if not catalog.is_file():
             raise LakeError(f"there is no lake at '{self.folder}' yet; 'make run' makes it")
-        folders = [
-            path
-            for table in tables_read(*_INDEXES)
-            for path in sorted((self.folder / table).glob("**/"))
-        ]
+        folders = [path for table in tables_read(*_INDEXES) for path in sorted((self.folder / table).glob("**/"))]
         paths = (catalog, self.folder / TABLES["ratings"].lines_folder, *folders)
         return tuple((str(path), path.stat().st_mtime_ns) for path in paths if path.exists())
 
@@ -191,9 +187,7 @@ class Reader:
         names = [column[0] for column in answer.description]
         return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
 
-    def _execute(
-        self, name: str | Path, values: Mapping[str, Any], before: str = ""
-    ) -> duckdb.DuckDBPyConnection:
+    def _execute(self, name: str | Path, values: Mapping[str, Any], before: str = "") -> duckdb.DuckDBPyConnection:
         text = ready_text(self._cursor, name)
         known = {
             key: values[key] if key in values else config_value(self._config, key) for key in parameters_of(text)
@@ -258,4 +252,3 @@ class Reader:
         """The one row of a query, or None."""
         found = self.rows(name, **values)
         return found[0] if found else None
-

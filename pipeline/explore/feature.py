@@ -35,6 +35,7 @@ KINDS = {
     "random": "Silent, at random",
 }
 
+
 class Piece(NamedTuple):
     """One or more tokens of a window that spell whole characters.
 
@@ -48,6 +49,7 @@ class Piece(NamedTuple):
 
 
 _WRITTEN = {True: "It should fire", False: "Near misses: it should be silent"}
+
 
 class Answer(NamedTuple):
     """A scorer's answer about a window.
@@ -212,9 +214,7 @@ def _written(
     return groups
 
 
-def _answers(
-    reader: Reader, own: dict[str, Any], chosen: Row, windows: Sequence[Row]
-) -> dict[str, list[Answer]]:
+def _answers(reader: Reader, own: dict[str, Any], chosen: Row, windows: Sequence[Row]) -> dict[str, list[Answer]]:
     """The answers about each window, by example_id."""
     activations = {row["example_id"]: row["activations"] for row in windows}
     found: dict[str, list[Answer]] = {}
@@ -261,9 +261,7 @@ def _groups(
     if strongest:
         yield "Strongest", strongest, strongest[0]["n_of_kind"]
     shown = {(row["context_id"], row["start"]) for row in strongest}
-    later = [
-        row for row in rows if row["kind"] == "activating" and (row["context_id"], row["start"]) not in shown
-    ]
+    later = [row for row in rows if row["kind"] == "activating" and (row["context_id"], row["start"]) not in shown]
     for decile in range(10, 0, -1):
         if own := _test_first(row for row in later if row["decile"] == decile):
             yield f"Decile {decile}", own if shows_all else own[:_OF_A_DECILE], own[0]["n_alike"]

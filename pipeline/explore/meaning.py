@@ -148,10 +148,12 @@ class Meanings:
         with self._embedding:
             vectors = embed(texts)
         values = pa.array(vectors.reshape(-1).tolist(), pa.float32())
-        return pa.table({
-            "explanation": list(texts),
-            "vector": pa.FixedSizeListArray.from_arrays(values, vectors.shape[1]),
-        })
+        return pa.table(
+            {
+                "explanation": list(texts),
+                "vector": pa.FixedSizeListArray.from_arrays(values, vectors.shape[1]),
+            }
+        )
 
     @property
     def _folder(self) -> Path:

@@ -54,15 +54,17 @@ def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
         done = subprocess.run(
             # -I: neither the working directory nor the environment decides what is imported.
             [sys.executable, "-I", str(SCRIPT)],
-            input=json.dumps({
-                "statement": statement,
-                "n_rows": ROWS,
-                "n_columns": _COLUMNS,
-                "n_characters": _CELL_CHARACTERS,
-                "memory_bytes": _MEMORY_BYTES,
-                "seconds": seconds,
-                "views": views_from_inside(folder),
-            }),
+            input=json.dumps(
+                {
+                    "statement": statement,
+                    "n_rows": ROWS,
+                    "n_columns": _COLUMNS,
+                    "n_characters": _CELL_CHARACTERS,
+                    "memory_bytes": _MEMORY_BYTES,
+                    "seconds": seconds,
+                    "views": views_from_inside(folder),
+                }
+            ),
             capture_output=True,
             text=True,
             timeout=seconds + _START_SECONDS,

@@ -208,9 +208,7 @@ def _measure(coder: SparseCoder, states: _States, is_taken: Tensor) -> dict[_Tri
     }
 
 
-def _rows(
-    sae: SaeConfig, coder: SparseCoder, own: _Trial, tried: dict[_Trial, Figures], loss: Loss
-) -> pa.Table:
+def _rows(sae: SaeConfig, coder: SparseCoder, own: _Trial, tried: dict[_Trial, Figures], loss: Loss) -> pa.Table:
     declared = declared_l0(coder)
     rows = [
         {

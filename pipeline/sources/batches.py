@@ -50,7 +50,5 @@ def _last_batches(lake: Lake) -> Iterator[Path]:
 def _made_by_batch(lake: Lake) -> list[str]:
     """The tables with a batch in any version, since a config that is changed back finds its old ones."""
     return [
-        name
-        for name in _TABLES
-        if any(path.name != SCHEMA_FILE for path in lake.files_below(lake.root / name))
+        name for name in _TABLES if any(path.name != SCHEMA_FILE for path in lake.files_below(lake.root / name))
     ]

@@ -72,9 +72,7 @@ def look_at_sources(config: Config) -> SourceHashes:
     return _compare(config, deepcopy(read_record(config)), takes_new=False, takes_first=False)
 
 
-def _compare(
-    config: Config, known: dict[str, Any], takes_new: bool, takes_first: bool = True
-) -> SourceHashes:
+def _compare(config: Config, known: dict[str, Any], takes_new: bool, takes_first: bool = True) -> SourceHashes:
     """Check known sources against the record, and record new ones and added documents."""
     lake = Lake(config, SourceHashes())
     for source in config.corpus.sources:

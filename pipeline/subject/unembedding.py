@@ -110,9 +110,7 @@ def _final_norm(model: PreTrainedModel, name: str) -> str:
     return last
 
 
-def _read_safetensors(
-    subject: SubjectConfig, model: PreTrainedModel, norm_path: str
-) -> dict[str, Tensor] | None:
+def _read_safetensors(subject: SubjectConfig, model: PreTrainedModel, norm_path: str) -> dict[str, Tensor] | None:
     """The norm's tensors by name, and `unembedding`; None if the files lack them."""
     stored = _stored_tensors(subject)
     embedding = model.get_input_embeddings()

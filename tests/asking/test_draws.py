@@ -82,7 +82,10 @@ def test_a_draw_that_failed_on_its_way_is_asked_again_before_the_next(tmp_path):
             with Ledger(tmp_path, "predictions", "s", 0, 0) as ledger:
                 client = client_of(oracle.base_url, None, max_attempts=1)
                 [answer] = ask_draws(
-                    lambda some: ask(ledger, client, some), request, 5, lambda _, answer: "draw" in answer.text  # noqa: B023
+                    lambda some, ledger=ledger, client=client: ask(ledger, client, some),
+                    request,
+                    5,
+                    lambda _, answer: "draw" in answer.text,
                 ).values()
             assert answer.status == expected
         assert (answer.text, oracle.n_requests) == ("draw 1", 3)

@@ -120,9 +120,7 @@ def test_what_an_earlier_process_left_may_be_torn(lake: Lake, torn: str) -> None
     assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]
 
 
-def test_a_changed_setting_is_looked_at_again_by_a_later_process(
-    lake: Lake
-) -> None:
+def test_a_changed_setting_is_looked_at_again_by_a_later_process(lake: Lake) -> None:
     explain(lake, 1, "ok")
     explain(lake, 3, "ok")
     assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]

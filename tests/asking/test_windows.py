@@ -23,18 +23,21 @@ def marks(line):
 
 
 def test_text_without_marks_is_itself():
-    assert render([" don", "'t", ' "stop"', " it"]) == " don't \"stop\" it"
+    assert render([" don", "'t", ' "stop"', " it"]) == ' don\'t "stop" it'
     assert render([]) == ""
 
 
-@pytest.mark.parametrize("marked, line", [
-    ([0], "<<a>> b c d"),
-    ([3], "a b c<< d>>"),
-    ([1, 2], "a<< b c>> d"),
-    ([0, 2, 3], "<<a>> b<< c d>>"),
-    ([3, 1], "a<< b>> c<< d>>"),
-    (range(4), "<<a b c d>>"),
-])
+@pytest.mark.parametrize(
+    "marked, line",
+    [
+        ([0], "<<a>> b c d"),
+        ([3], "a b c<< d>>"),
+        ([1, 2], "a<< b c>> d"),
+        ([0, 2, 3], "<<a>> b<< c d>>"),
+        ([3, 1], "a<< b>> c<< d>>"),
+        (range(4), "<<a b c d>>"),
+    ],
+)
 def test_runs_of_marked_tokens_stand_in_one_mark(marked, line):
     assert render(["a", " b", " c", " d"], marked) == line
 
@@ -67,16 +70,19 @@ def test_fragments_of_a_character_at_the_ends_are_spelled_by_their_bytes():
     assert render([b"a", "中".encode()[:1], "中".encode()[1:2]], [2]) == "a<<\\udce4\\udcb8>>"
 
 
-@pytest.mark.parametrize("pieces, marked, line", [
-    ([b"\xc3", b"\xa9"], [0], "<<é>>"),
-    ([b"\xc3", b"\xa9"], [1], "<<é>>"),
-    ([b"a\xf0\x9f", b"\x98", b"\x80b", b"c"], [1], "a<<😀>>bc"),
-    ([b"a\xf0\x9f", b"\x98", b"\x80b", b"c"], [2], "a<<😀b>>c"),
-    ([b"\xe4", b"\xb8\xad\xe5", b"\x9b\xbd", b"a"], [0], "<<中>>国a"),
-    ([b"\xe4", b"\xb8\xad\xe5", b"\x9b\xbd", b"a"], [1], "<<中国>>a"),
-    ([b"\xe4", b"\xb8\xad", b"\xe5\x9b", b"\xbd"], [1, 2], "<<中国>>"),
-    ([b"\xe4", b"\xb8\xad", b"a", b"\xe5\x9b", b"\xbd"], [0, 4], "<<中>>a<<国>>"),
-])
+@pytest.mark.parametrize(
+    "pieces, marked, line",
+    [
+        ([b"\xc3", b"\xa9"], [0], "<<é>>"),
+        ([b"\xc3", b"\xa9"], [1], "<<é>>"),
+        ([b"a\xf0\x9f", b"\x98", b"\x80b", b"c"], [1], "a<<😀>>bc"),
+        ([b"a\xf0\x9f", b"\x98", b"\x80b", b"c"], [2], "a<<😀b>>c"),
+        ([b"\xe4", b"\xb8\xad\xe5", b"\x9b\xbd", b"a"], [0], "<<中>>国a"),
+        ([b"\xe4", b"\xb8\xad\xe5", b"\x9b\xbd", b"a"], [1], "<<中国>>a"),
+        ([b"\xe4", b"\xb8\xad", b"\xe5\x9b", b"\xbd"], [1, 2], "<<中国>>"),
+        ([b"\xe4", b"\xb8\xad", b"a", b"\xe5\x9b", b"\xbd"], [0, 4], "<<中>>a<<国>>"),
+    ],
+)
 def test_mark_grows_to_whole_characters_and_no_further(pieces, marked, line):
     assert render(pieces, marked) == line
 
@@ -126,19 +132,38 @@ def test_escapes_in_what_a_model_says_stay_as_it_was_shown_them():
     assert one_line("the token \\n, or << \n") == "the token \\n, or < < \\n"
 
 
-@pytest.mark.parametrize("text, spelled", [
-    ("\n", "\\n"), ("\r\n", "\\r\\n"), ("\t", "\\t"), ("\0", "\\x00"), ("\x1b[0m", "\\x1b[0m"), ("\v", "\\x0b"),
-    ("\x85", "\\x85"), ("\u2028", "\\u2028"), ("\u2029", "\\u2029"), ("\u202e", "\\u202e"), ("\ufeff", "\\ufeff"),
-])
+@pytest.mark.parametrize(
+    "text, spelled",
+    [
+        ("\n", "\\n"),
+        ("\r\n", "\\r\\n"),
+        ("\t", "\\t"),
+        ("\0", "\\x00"),
+        ("\x1b[0m", "\\x1b[0m"),
+        ("\v", "\\x0b"),
+        ("\x85", "\\x85"),
+        ("\u2028", "\\u2028"),
+        ("\u2029", "\\u2029"),
+        ("\u202e", "\\u202e"),
+        ("\ufeff", "\\ufeff"),
+    ],
+)
 def test_line_ends_and_control_characters_are_spelled_out(text, spelled):
     assert one_line(f"a{text}b") == f"a{spelled}b"
     assert render(["a", text, "b"], [1]) == f"a<<{spelled}>>b"
 
 
-@pytest.mark.parametrize("pieces", [
-    ["a << b >> c"], ["a <", "< b >", "> c"], ["<<<<", ">>>>"], ["x<<<y>>>z"], ["1", "<", "<", "2", ">", ">"],
-    ["\n<<", "\n>>"],
-])
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["a << b >> c"],
+        ["a <", "< b >", "> c"],
+        ["<<<<", ">>>>"],
+        ["x<<<y>>>z"],
+        ["1", "<", "<", "2", ">", ">"],
+        ["\n<<", "\n>>"],
+    ],
+)
 def test_text_cannot_make_a_mark(pieces):
     line = render(pieces)
     assert OPEN not in line and CLOSE not in line
@@ -150,9 +175,15 @@ def test_text_beside_or_inside_a_mark_cannot_close_or_open_it(pieces):
     assert render(pieces, [1]).count(OPEN) == render(pieces, [1]).count(CLOSE) == 1
 
 
-@pytest.mark.parametrize("pieces, place", [
-    (["vector<", "int", "> x"], 1), (["a", "<b", " c"], 1), (["a", " b>", " c"], 1), (["x<y<int", ">>", " z"], 1),
-])
+@pytest.mark.parametrize(
+    "pieces, place",
+    [
+        (["vector<", "int", "> x"], 1),
+        (["a", "<b", " c"], 1),
+        (["a", " b>", " c"], 1),
+        (["x<y<int", ">>", " z"], 1),
+    ],
+)
 def test_single_angle_at_the_border_of_a_mark_cannot_be_taken_for_it(pieces, place):
     line = render(pieces, [place])
     assert re.search(r"<<<|>>>", line) is None
@@ -166,8 +197,24 @@ def test_line_ends_stay_and_a_space_stands_before_what_follows():
 
 def test_no_further_line_of_a_window_begins_as_a_prompts_own_do():
     rng = np.random.default_rng(0)
-    alphabet = [b"\n", b"\r", b"\x85", "\u2028".encode(), b"\xc3", b"\xa9", b"<", b"<<", b">", b">>", b"a",
-                b"Example 2: ", b"\0", b"\xff", b"\x1c", "é".encode()]
+    alphabet = [
+        b"\n",
+        b"\r",
+        b"\x85",
+        "\u2028".encode(),
+        b"\xc3",
+        b"\xa9",
+        b"<",
+        b"<<",
+        b">",
+        b">>",
+        b"a",
+        b"Example 2: ",
+        b"\0",
+        b"\xff",
+        b"\x1c",
+        "é".encode(),
+    ]
     vocabulary = Vocabulary(alphabet)
     for _ in range(500):
         token_ids = rng.integers(0, len(alphabet), 12).tolist()

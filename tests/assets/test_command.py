@@ -153,7 +153,11 @@ def shell(prints: str, line: str, **variables: str) -> subprocess.CompletedProce
     command = line.replace("{}", f'"{sys.executable}" -c "{code}" sql')
     return subprocess.run(
         ["bash", "-o", "pipefail", "-c", command],
-        cwd=ROOT, env={**os.environ, **variables}, capture_output=True, text=True, check=False,
+        cwd=ROOT,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 

@@ -103,9 +103,7 @@ def test_what_a_plug_in_alone_reads_is_made_where_the_config_names_it(make_exper
 def test_there_is_one_job_a_group_and_each_table_is_in_one(make_experiment: Experiment) -> None:
     definitions = build_definitions(make_experiment())
     tables = [
-        key.path[-1]
-        for job in JOBS
-        for key in definitions.resolve_job_def(job).asset_layer.executable_asset_keys
+        key.path[-1] for job in JOBS for key in definitions.resolve_job_def(job).asset_layer.executable_asset_keys
     ]
     of_others = {"steered_texts", "token_changes"}  # which no plug-in of it reads
     assert sorted(tables) == sorted(set(TABLE_ASSETS) - of_others)
@@ -193,11 +191,15 @@ def test_a_broken_law_fails_its_check_and_stops_what_is_downstream(
             return lake.write(table, broken.select(names), sae=sae)
 
         monkeypatch.setattr("pipeline.make_table.make_table", lose_a_feature)
-        result = build_definitions(config).resolve_job_def("prepare").execute_in_process(
-            instance=instance,
-            partition_key="hand-set",
-            asset_selection=[dg.AssetKey(["tiny", name]) for name in ("feature_routes", "selected_features")],
-            raise_on_error=False,
+        result = (
+            build_definitions(config)
+            .resolve_job_def("prepare")
+            .execute_in_process(
+                instance=instance,
+                partition_key="hand-set",
+                asset_selection=[dg.AssetKey(["tiny", name]) for name in ("feature_routes", "selected_features")],
+                raise_on_error=False,
+            )
         )
     failed = [each.check_name for each in result.get_asset_check_evaluations() if not each.passed]
     assert failed == ["every_feature_routed_once"]

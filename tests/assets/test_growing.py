@@ -61,8 +61,10 @@ def tick(config: Config, instance: dg.DagsterInstance) -> list[dg.RunRequest] | 
 
 def launch(config: Config, instance: dg.DagsterInstance, job: str, key: str | None, tables: object = None) -> None:
     forget_lakes()  # as in a process of its own
-    made = build_definitions(config).resolve_job_def(job).execute_in_process(
-        instance=instance, partition_key=key, asset_selection=tables
+    made = (
+        build_definitions(config)
+        .resolve_job_def(job)
+        .execute_in_process(instance=instance, partition_key=key, asset_selection=tables)
     )
     assert made.success
 

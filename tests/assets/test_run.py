@@ -46,15 +46,18 @@ def run(config: Path, home: Path) -> Result:
     environment = {**os.environ, "DAGSTER_HOME": str(home), "COLUMNS": "140", "MAKELEVEL": "1"}
     done = subprocess.run(
         [sys.executable, "-m", "assets.command", "run", str(config)],
-        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     return Result(done.returncode, done.stdout, done.stderr)
 
 
 @pytest.fixture
-def run_here(
-    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[RunHere]:
+def run_here(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[RunHere]:
     """Run the command in this process, which has imported everything already."""
     forget_lakes()
     monkeypatch.setenv("DAGSTER_HOME", str(home))

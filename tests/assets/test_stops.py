@@ -33,7 +33,11 @@ def start(config: Path, home: Path) -> "subprocess.Popen[str]":
     environment = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONUNBUFFERED": "1", "COLUMNS": "140"}
     return subprocess.Popen(
         [sys.executable, "-m", "assets.run", str(config)],
-        cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
 
 
@@ -51,18 +55,19 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 400 kB, too small for the documents of the tiny experiment."""
     folder = tmp_path / "small"
     folder.mkdir()
-    if os.geteuid() or subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], check=False, capture_output=True
-    ).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(folder)], check=False, capture_output=True
+        ).returncode
+    ):
         pytest.skip("a small disk can be made by root alone, where mounting is allowed")
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 @pytest.mark.whole
-def test_a_full_disk_is_one_sentence(
-    tmp_path: Path, tiny_subject: Path, home: Path, small_disk: Path
-) -> None:
+def test_a_full_disk_is_one_sentence(tmp_path: Path, tiny_subject: Path, home: Path, small_disk: Path) -> None:
     path = write_experiment(
         tmp_path, subject={"model": str(tiny_subject)}, machine={"lake": str(small_disk / "lake")}
     )

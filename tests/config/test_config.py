@@ -184,15 +184,23 @@ def test_a_key_without_a_value_is_said_to_be_empty(tmp_path):
         (lambda values: values["corpus"].update(min_document_tokens=2_000_000), ("min_document_tokens",)),
         (lambda values: values["subject"].update(dtype="int4"), ("'subject.dtype'", "'bfloat16'", "'int4'")),
         (lambda values: values["sampling"].update(copied_run_tokens=33), ("power of two",)),
-        (lambda values: values.update(rules={"max_tokens": [5, 20], "chosen_max_tokens": 3}),
-         ("chosen_max_tokens is 3; it must be one of max_tokens (5, 20)",)),
+        (
+            lambda values: values.update(rules={"max_tokens": [5, 20], "chosen_max_tokens": 3}),
+            ("chosen_max_tokens is 3; it must be one of max_tokens (5, 20)",),
+        ),
         (lambda values: values.update(rules={"chosen_max_tokens": 10}), ("is 10; it must be", "(1, 5, 20, 50)")),
-        (lambda values: values.update(
-            explaining={"sampling": "random", "n_examples": 41}, sampling={"draws_per_decile": 4}
-         ), ("41 windows", "draws_per_decile keeps 40; set it to 5")),
-        (lambda values: values.update(
-            explaining={"sampling": "mixture", "n_examples": 41}, sampling={"draws_per_decile": 2}
-         ), ("21 windows", "draws_per_decile keeps 20; set it to 3")),
+        (
+            lambda values: values.update(
+                explaining={"sampling": "random", "n_examples": 41}, sampling={"draws_per_decile": 4}
+            ),
+            ("41 windows", "draws_per_decile keeps 40; set it to 5"),
+        ),
+        (
+            lambda values: values.update(
+                explaining={"sampling": "mixture", "n_examples": 41}, sampling={"draws_per_decile": 2}
+            ),
+            ("21 windows", "draws_per_decile keeps 20; set it to 3"),
+        ),
         (lambda values: values.update(sampling=[1]), ("'sampling'",)),
         (lambda values: values.update(name="a/b"), ("'name'", "'a/b'")),
         (lambda values: values.update(name=2024), ("'name': it is text", "needs quotes", "2024")),

@@ -213,9 +213,7 @@ assert all(text.text.strip() for text in texts)
 units = {text.unit for text in texts}
 print(json.dumps([len(texts), len(units), sorted({text.source for text in texts}), sorted(new)]))
 """
-    run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
-    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
     n_texts, n_units, sources, new_modules = json.loads(run.stdout)
     assert sources == ["package READMEs", "python docstrings", "python topics"]
     assert n_units > 200 and n_units > 0.9 * n_texts
@@ -240,9 +238,7 @@ def test_every_text_is_a_document_with_the_tokens_of_its_tokenizer(make_experime
 
 
 @pytest.mark.parametrize("prepend_bos", [False, True])
-def test_contexts_hold_every_token_of_a_document_in_order_and_never_two_documents(
-    make_experiment, prepend_bos
-):
+def test_contexts_hold_every_token_of_a_document_in_order_and_never_two_documents(make_experiment, prepend_bos):
     lake = open_lake(make_experiment(corpus={"prepend_bos": prepend_bos, "shards": 3}))
     write_documents(lake)
     for shard in range(3):

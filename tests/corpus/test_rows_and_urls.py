@@ -72,9 +72,7 @@ def test_a_chat_is_written_by_the_models_template_and_what_is_said_has_no_power(
 
 def test_a_model_without_a_chat_template_is_named_before_anything_is_written(make_experiment, tmp_path):
     path = jsonl(tmp_path / "chats.jsonl", [{"chat": CHAT}])
-    config = make_experiment(
-        corpus={"sources": [{"kind": "jsonl", "path": str(path), "messages_field": "chat"}]}
-    )
+    config = make_experiment(corpus={"sources": [{"kind": "jsonl", "path": str(path), "messages_field": "chat"}]})
     with pytest.raises(CorpusError, match="has no chat template"):
         _check_corpus(config, config.corpus.sources)
 
@@ -84,8 +82,7 @@ def test_tokens_that_were_made_before_are_read_as_they_are(make_experiment, tmp_
     tokenizer = AutoTokenizer.from_pretrained(tiny_subject)
     bos = tokenizer.bos_token_id
     rows = [
-        {"input_ids": [bos, *tokenizer(text, add_special_tokens=False).input_ids]}
-        for text in corpus_texts()[:6]
+        {"input_ids": [bos, *tokenizer(text, add_special_tokens=False).input_ids]} for text in corpus_texts()[:6]
     ]
     path = tmp_path / f"tokens.{kind}"
     if kind == "jsonl":

@@ -160,9 +160,7 @@ def test_every_batch_of_a_run_is_counted_by_itself(make: Make) -> None:
         assert requests(rows) == sent(oracle)
 
 
-def test_dollars_are_those_of_the_price_file_and_so_is_what_is_recorded(
-    make: Make, tmp_path: Path
-) -> None:
+def test_dollars_are_those_of_the_price_file_and_so_is_what_is_recorded(make: Make, tmp_path: Path) -> None:
     with Oracle(TRUTH) as oracle:
         config = make(oracle.base_url, budget=price_file(tmp_path))
         before = estimated(open_lake(config))
@@ -230,9 +228,7 @@ def test_without_a_price_dollars_are_unknown_and_the_rest_is_told(make: Make, tm
     assert "USD" not in estimate_sentence(rows)
 
 
-def test_a_local_models_prompts_are_counted_to_the_token_and_cost_nothing(
-    make: Make, tiny_subject: Path
-) -> None:
+def test_a_local_models_prompts_are_counted_to_the_token_and_cost_nothing(make: Make, tiny_subject: Path) -> None:
     local = {"provider": "local", "model": str(tiny_subject)}
     explaining = {**local, "max_tokens": 4, "n_examples": 4, "controls": 2}
     config = make("http://127.0.0.1:9", explaining=explaining, scoring={**local, "questions_per_prompt": 1})
@@ -299,9 +295,7 @@ def test_the_command_says_disk_and_time_before_and_requests_after_the_preparatio
     assert "stand-in" in said and "Budget: no limit is set" in said
 
 
-def test_a_spent_budget_stops_a_run_and_the_schedule_and_raising_it_goes_on(
-    make: Make, tmp_path: Path
-) -> None:
+def test_a_spent_budget_stops_a_run_and_the_schedule_and_raising_it_goes_on(make: Make, tmp_path: Path) -> None:
     with Oracle(TRUTH) as oracle, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         free = make(oracle.base_url, "free")
         explain_and_score(free)

@@ -43,9 +43,7 @@ SETS = [
 ]
 """Continuations that would look like other sets, were their line ends left in."""
 ONE, MANY = "one.txt", "many.txt"
-WINDOWS = [
-    {"example_id": each.example_id, "token_ids": list(each.token_ids), "strata": ["top"]} for each in SHOWN
-]
+WINDOWS = [{"example_id": each.example_id, "token_ids": list(each.token_ids), "strata": ["top"]} for each in SHOWN]
 
 
 def config_of(**sections: Any) -> Config:
@@ -59,6 +57,8 @@ def config_of(**sections: Any) -> Config:
             **sections,
         }
     )
+
+
 class Judging(Batch):
     """A batch without tables, whose windows that judge drafts are those above."""
 
@@ -159,9 +159,10 @@ def rendered() -> Iterator[tuple[str, list[Request]]]:
 
 def as_text(requests: list[Request]) -> str:
     """The messages of some requests, one after another."""
-    return "\n".join(
-        f"--- {message.role}\n{message.content}" for request in requests for message in request.messages
-    ) + "\n"
+    return (
+        "\n".join(f"--- {message.role}\n{message.content}" for request in requests for message in request.messages)
+        + "\n"
+    )
 
 
 RENDERED = {name: as_text(requests) for name, requests in rendered()}

@@ -32,9 +32,7 @@ def valued(lake_of: Any, name: str, settings: dict[str, Any], oracle: dict[str, 
 
 
 @each_way
-def test_true_explanations_score_1_and_controls_do_not(
-    lake_of: Any, name: str, settings: dict[str, Any]
-) -> None:
+def test_true_explanations_score_1_and_controls_do_not(lake_of: Any, name: str, settings: dict[str, Any]) -> None:
     judged = valued(lake_of, name, settings, TRUE)
     figure = "correlation" if name == "simulation" else "auroc"
     assert len(judged.own) == 3 and set(judged.predictions["status"]) == {"ok"}

@@ -38,11 +38,14 @@ LIST = [
 ]
 
 
-@pytest.mark.parametrize("name, content", [
-    ("a.csv", 'sae,feature,explanation\ndeep,3,animals\nhand-set,7,"two\nlines <<marked>>"\n'),
-    ("a.json", json.dumps(LIST)),
-    ("a.jsonl", "\n".join(map(json.dumps, LIST))),
-])
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("a.csv", 'sae,feature,explanation\ndeep,3,animals\nhand-set,7,"two\nlines <<marked>>"\n'),
+        ("a.json", json.dumps(LIST)),
+        ("a.jsonl", "\n".join(map(json.dumps, LIST))),
+    ],
+)
 def test_a_list_with_words_is_read(config_of: Any, tmp_path: Path, name: str, content: str) -> None:
     (tmp_path / name).write_text(content)
     assert words(config_of(tmp_path / name)) == {
@@ -93,18 +96,39 @@ def test_rows_that_are_left_out_are_counted_and_named(
         assert part in record.getMessage()
 
 
-@pytest.mark.parametrize("name, content, odd_rows", [
-    ("a.csv", "sae,feature,explanation\ndeep,3,the token, or so\ndeep\ndeep,5,animals,\n",
-     ["line 2 (more cells than columns: quote a text that holds ',')", "line 3 (names no feature)"]),
-    ("a.csv", 'sae,feature,explanation\ndeep,5,animals\ndeep,6,"plants\ndeep,7,stones\n',
-     ["line 3 (a quote opens there and is not closed)"]),
-    ("a.jsonl", '{"sae": "deep", "fea\n[1]\n{"sae": "deep", "feature": [5]}\n{"sae": {}}\n'
-     '{"sae": "deep", "feature": 5, "explanation": "animals"}\r\n{"sae": "deep", "feature": 6, "description": 7}',
-     ["line 1 (no JSON)", "line 2 (not an object)", "line 3 (no feature [5])", "line 4 (names no SAE)",
-      "line 6 (no words)"]),
-    ("deep.json", '{"5": "animals", "6": null, "about": "a file", "64": "beyond"}',
-     ["feature 6 (no words)", "feature about (no feature about)", "feature 64 (no feature 64)"]),
-])
+@pytest.mark.parametrize(
+    "name, content, odd_rows",
+    [
+        (
+            "a.csv",
+            "sae,feature,explanation\ndeep,3,the token, or so\ndeep\ndeep,5,animals,\n",
+            ["line 2 (more cells than columns: quote a text that holds ',')", "line 3 (names no feature)"],
+        ),
+        (
+            "a.csv",
+            'sae,feature,explanation\ndeep,5,animals\ndeep,6,"plants\ndeep,7,stones\n',
+            ["line 3 (a quote opens there and is not closed)"],
+        ),
+        (
+            "a.jsonl",
+            '{"sae": "deep", "fea\n[1]\n{"sae": "deep", "feature": [5]}\n{"sae": {}}\n'
+            '{"sae": "deep", "feature": 5, "explanation": "animals"}\r\n'
+            '{"sae": "deep", "feature": 6, "description": 7}',
+            [
+                "line 1 (no JSON)",
+                "line 2 (not an object)",
+                "line 3 (no feature [5])",
+                "line 4 (names no SAE)",
+                "line 6 (no words)",
+            ],
+        ),
+        (
+            "deep.json",
+            '{"5": "animals", "6": null, "about": "a file", "64": "beyond"}',
+            ["feature 6 (no words)", "feature about (no feature about)", "feature 64 (no feature 64)"],
+        ),
+    ],
+)
 def test_a_row_that_cannot_be_read_is_named_and_those_after_it_are_read(
     config_of: Any, tmp_path: Path, name: str, content: str, odd_rows: list[str]
 ) -> None:
@@ -131,15 +155,22 @@ def test_a_line_of_json_may_hold_what_else_ends_a_line(config_of: Any, tmp_path:
     assert words(config_of(tmp_path / "a.jsonl")) == {("deep", 3): "two lines"}
 
 
-@pytest.mark.parametrize("name, content, says", [
-    (None, "", r"needs explaining\.imported\.path"),
-    ("none.csv", None, "no file"),
-    ("a.csv", "sae,feature,explanation\nother,1,x\n", r"explains no feature of the SAEs.*no SAE is called other"),
-    ("a.csv", "", "it is empty"),
-    ("a.txt", "words", r"is not a \.csv"),
-    ("a.jsonl.gz", b"no gzip", "cannot be read"),
-    ("a.json", '[{"sae": "deep", "feature": 3, "explanation": NaN}]', "no words"),
-])
+@pytest.mark.parametrize(
+    "name, content, says",
+    [
+        (None, "", r"needs explaining\.imported\.path"),
+        ("none.csv", None, "no file"),
+        (
+            "a.csv",
+            "sae,feature,explanation\nother,1,x\n",
+            r"explains no feature of the SAEs.*no SAE is called other",
+        ),
+        ("a.csv", "", "it is empty"),
+        ("a.txt", "words", r"is not a \.csv"),
+        ("a.jsonl.gz", b"no gzip", "cannot be read"),
+        ("a.json", '[{"sae": "deep", "feature": 3, "explanation": NaN}]', "no words"),
+    ],
+)
 def test_what_explains_nothing_is_refused(
     config_of: Any, tmp_path: Path, name: str | None, content: str | bytes | None, says: str
 ) -> None:

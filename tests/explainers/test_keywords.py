@@ -42,26 +42,43 @@ def filled(seed: int, spelled: dict[int, bytes] | None = None) -> Filled:
         contexts.append(words)
     database = Database(context_length=8)
     fill_corpus(database, [Document("train", words) for words in contexts], slot_tokens=7)
-    database.fill("tokens", [
-        {"token_id": i, "text": f" {word}", "bytes": (spelled or {}).get(i, f" {word}".encode())}
-        for i, word in enumerate(WORDS)
-    ])
+    database.fill(
+        "tokens",
+        [
+            {"token_id": i, "text": f" {word}", "bytes": (spelled or {}).get(i, f" {word}".encode())}
+            for i, word in enumerate(WORDS)
+        ],
+    )
     windows = {1: list(range(0, N_SLOTS, 4)), 2: list(range(0, N_SLOTS, 3))}
-    database.fill("selected_features", [
-        {"sae": SAE, "feature": feature, "batch": 0, "place": feature} for feature in windows
-    ])
-    database.fill("example_index", [
-        {
-            "sae": SAE, "feature": feature, "context_id": context, "start": 1, "role": "train",
-            "kind": "activating", "draw": draw,
-        }
-        for feature, slots in windows.items() for draw, context in enumerate(slots, 1)
-    ])
+    database.fill(
+        "selected_features",
+        [{"sae": SAE, "feature": feature, "batch": 0, "place": feature} for feature in windows],
+    )
+    database.fill(
+        "example_index",
+        [
+            {
+                "sae": SAE,
+                "feature": feature,
+                "context_id": context,
+                "start": 1,
+                "role": "train",
+                "kind": "activating",
+                "draw": draw,
+            }
+            for feature, slots in windows.items()
+            for draw, context in enumerate(slots, 1)
+        ],
+    )
     fired = {1: Counter({7: len(windows[1])}), 2: Counter(contexts[context][2] for context in windows[2])}
-    database.fill("feature_tokens", [
-        {"sae": SAE, "feature": feature, "token_id": token_id, "n_strong": n}
-        for feature, counts in fired.items() for token_id, n in counts.items()
-    ])
+    database.fill(
+        "feature_tokens",
+        [
+            {"sae": SAE, "feature": feature, "token_id": token_id, "n_strong": n}
+            for feature, counts in fired.items()
+            for token_id, n in counts.items()
+        ],
+    )
     return database, contexts, windows
 
 
@@ -78,7 +95,8 @@ def test_a_feature_is_told_by_its_token_and_the_words_around_it() -> None:
     database, _, _ = filled(0)
     told = sentences(database, explaining_keywords_min_z=2.0)
     assert told[1] in {
-        'fires on "stop"; among the words "bank", "river"', 'fires on "stop"; among the words "river", "bank"',
+        'fires on "stop"; among the words "bank", "river"',
+        'fires on "stop"; among the words "river", "bank"',
     }
     assert "among the words" not in told[2], "its windows are as the others"
 

@@ -101,7 +101,7 @@ def test_steps_have_room_and_only_what_follows_the_last_mark_is_kept():
 def test_promoted_tokens_that_are_not_known_are_said_to_be():
     lines = request("logit_weights", FEATURE._replace(promoted=None)).messages[1].content.splitlines()
     assert "Likelier next tokens: not known for this feature" in lines
-    assert "Likelier next tokens: \" stop\"" in request("logit_weights").messages[1].content.splitlines()
+    assert 'Likelier next tokens: " stop"' in request("logit_weights").messages[1].content.splitlines()
 
 
 def test_a_token_cannot_close_its_quotes_or_add_a_line():
@@ -201,9 +201,11 @@ def test_the_version_of_an_explainer_that_chooses_follows_its_base_and_its_judge
         before, after = versions(), versions(**other)
         return {name for name in before if before[name] != after[name]}
 
-    assert changed(scoring={"model": "another"}) == changed(scoring={"min_coverage": 0.5}) == {
-        *("best_of_k", "refinement")
-    }
+    assert (
+        changed(scoring={"model": "another"})
+        == changed(scoring={"min_coverage": 0.5})
+        == {*("best_of_k", "refinement")}
+    )
     assert changed(default={"sampling": "top"}) == {"default", "best_of_k", "refinement"}
     assert changed(refinement={"rounds": 5}) == {"refinement"}
     assert changed(scoring={"max_features": 3, "n_questions": 5}) == set()

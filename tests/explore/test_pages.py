@@ -55,8 +55,18 @@ def test_every_page_is_whole_and_shows_hostile_text_as_text(browser: TestClient,
 
 def test_what_is_hostile_is_spelled(browser: TestClient) -> None:
     page = browser.get(f"/features/{SAE}/8?windows=all").text
-    for spelled in ("&lt;script&gt;alert(1)", "&#34;onmouseover=", r"\x1b", r"\u202e", r"\u2066", r"\x00", r"\r\n",
-                    "&amp;amp;", r"\u200b", r"\x85\u2028"):
+    for spelled in (
+        "&lt;script&gt;alert(1)",
+        "&#34;onmouseover=",
+        r"\x1b",
+        r"\u202e",
+        r"\u2066",
+        r"\x00",
+        r"\r\n",
+        "&amp;amp;",
+        r"\u200b",
+        r"\x85\u2028",
+    ):
         assert spelled in page
 
 
@@ -109,16 +119,19 @@ def test_a_number_leads_to_its_feature(browser: TestClient) -> None:
     assert browser.get("/").headers["location"] == "/features"
 
 
-@pytest.mark.parametrize(("typed", "tokens"), [
-    (" of ", ["of"]),
-    ("·of", ["·of", "of"]),
-    (r"\n·\t", [r"\n·\t", "\n·\t"]),
-    (r"\xa0", [r"\xa0", "\xa0"]),
-    (r"\d", [r"\d"]),
-    (r"\ud800", [r"\ud800"]),
-    ("·", ["·"]),
-    ("  ", None),
-])
+@pytest.mark.parametrize(
+    ("typed", "tokens"),
+    [
+        (" of ", ["of"]),
+        ("·of", ["·of", "of"]),
+        (r"\n·\t", [r"\n·\t", "\n·\t"]),
+        (r"\xa0", [r"\xa0", "\xa0"]),
+        (r"\d", [r"\d"]),
+        (r"\ud800", [r"\ud800"]),
+        ("·", ["·"]),
+        ("  ", None),
+    ],
+)
 def test_a_token_is_found_as_it_is_and_as_pages_show_it(typed: str, tokens: list[str] | None) -> None:
     assert Search(token=typed).values()["tokens"] == tokens
 
@@ -136,8 +149,20 @@ def test_an_address_says_all_that_was_searched_for(search: Search) -> None:
     assert Search.of(QueryParams(query)) == search
 
 
-@pytest.mark.parametrize("query", ["page=0", "page=-1", "page=x", "least_score=nan", "sort=drop", "words=%00%ff",
-                                   f"words={'9' * 400}", "least_density=1e999", "page=99999999999999999999"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "page=0",
+        "page=-1",
+        "page=x",
+        "least_score=nan",
+        "sort=drop",
+        "words=%00%ff",
+        f"words={'9' * 400}",
+        "least_density=1e999",
+        "page=99999999999999999999",
+    ],
+)
 def test_what_cannot_be_read_in_an_address_is_left_out(browser: TestClient, query: str) -> None:
     assert browser.get(f"/features?{query}").status_code == 200
 
@@ -215,8 +240,17 @@ def test_the_run_has_its_funnel_scores_cost_and_what_is_left(browser: TestClient
     assert re.search(r"Spent<span.*?</dt><dd>\$0\.0009</dd>", page)
 
 
-@pytest.mark.parametrize("address", [f"/features/{SAE}/{'9' * 5000}", f"/features/{SAE}/{'9' * 5000}/requests",
-                                     f"/features/{SAE}/999", "/features/none/1", "/nothing", "/features/x/y"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"/features/{SAE}/{'9' * 5000}",
+        f"/features/{SAE}/{'9' * 5000}/requests",
+        f"/features/{SAE}/999",
+        "/features/none/1",
+        "/nothing",
+        "/features/x/y",
+    ],
+)
 def test_what_is_not_there_is_a_page_that_says_so(browser: TestClient, address: str) -> None:
     answer = browser.get(address)
     assert answer.status_code == 404 and "Not found" in answer.text and "Traceback" not in answer.text

@@ -98,8 +98,14 @@ def test_rating_needs_the_token(config: Config, cookie: str | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"verdict": "great"}, {"rater": " \n "}, {"explanation_id": "../x"}, {"verdict": ""},
-                {"explanation_sha256": ""}]
+    "changes",
+    [
+        {"verdict": "great"},
+        {"rater": " \n "},
+        {"explanation_id": "../x"},
+        {"verdict": ""},
+        {"explanation_sha256": ""},
+    ],
 )
 def test_a_rating_that_is_none_is_refused(config: Config, changes: dict[str, str]) -> None:
     assert enter(config).post(NEXT, data=given(NOTHING, **changes), headers=OWN).status_code == 400

@@ -140,8 +140,12 @@ def test_files_outside_the_lake_are_out_of_reach_though_a_statement_were_let_thr
     ):
         done = subprocess.run(
             [sys.executable, "-I", "-c", unchecked],
-            input=json.dumps(asked(statement)), capture_output=True, text=True,
-            cwd=lake, env={}, check=False,
+            input=json.dumps(asked(statement)),
+            capture_output=True,
+            text=True,
+            cwd=lake,
+            env={},
+            check=False,
         )
         assert done.returncode != 0 or error in json.loads(done.stdout)["error"]
         assert not (lake / "stolen.csv").exists() or (lake / "stolen.csv").stat().st_size == 0

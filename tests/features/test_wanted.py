@@ -51,17 +51,30 @@ def test_a_list_that_could_be_misread_is_refused(listing, name, content, says):
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize("name, content", [
-    ("list.csv", "sae,feature,priority\ndeep,5,2\nhand-set,7,\nother,1,\n\ndeep,1.5,\n"),
-    ("list.tsv", "sae\tfeature\tpriority\ndeep\t5\t2\nhand-set\t7\t\nother\t1\t\n\ndeep\t1.5\t\n"),
-    ("list.CSV", "\ufeffsae;feature;priority\r\ndeep;5;2\r\nhand-set;7;\r\nother;1;\r\n\r\ndeep;1.5;\r\n"),
-    ("list.json", json.dumps([
-        {"sae": "deep", "feature": 5, "priority": 2}, {"sae": "hand-set", "feature": "7"},
-        {"sae": "other", "feature": 1}, {"sae": "deep", "feature": 1.5},
-    ])),
-    ("list.jsonl", '{"sae": "deep", "feature": 5.0, "priority": "2"}\n{"sae": "hand-set", "feature": 7}\n'
-                   '{"sae": "other", "feature": 1}\n\n{"sae": "deep", "feature": 1.5}\n'),
-])
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("list.csv", "sae,feature,priority\ndeep,5,2\nhand-set,7,\nother,1,\n\ndeep,1.5,\n"),
+        ("list.tsv", "sae\tfeature\tpriority\ndeep\t5\t2\nhand-set\t7\t\nother\t1\t\n\ndeep\t1.5\t\n"),
+        ("list.CSV", "\ufeffsae;feature;priority\r\ndeep;5;2\r\nhand-set;7;\r\nother;1;\r\n\r\ndeep;1.5;\r\n"),
+        (
+            "list.json",
+            json.dumps(
+                [
+                    {"sae": "deep", "feature": 5, "priority": 2},
+                    {"sae": "hand-set", "feature": "7"},
+                    {"sae": "other", "feature": 1},
+                    {"sae": "deep", "feature": 1.5},
+                ]
+            ),
+        ),
+        (
+            "list.jsonl",
+            '{"sae": "deep", "feature": 5.0, "priority": "2"}\n{"sae": "hand-set", "feature": 7}\n'
+            '{"sae": "other", "feature": 1}\n\n{"sae": "deep", "feature": 1.5}\n',
+        ),
+    ],
+)
 def test_every_format_is_read_alike(listing, name, content):
     features, odd_rows = read(listing(name, content))
     assert features == [("deep", 5, 2), ("hand-set", 7, 0)]
@@ -99,16 +112,28 @@ def test_a_parquet_list_is_read(listing, tmp_path):
     assert read(config) == ([("deep", 8, 0)], ["row 1 (8)"])
 
 
-@pytest.mark.parametrize("name, content", [
-    ("neuronpedia.json", json.dumps([
-        {"modelId": "tiny", "layer": "1-res", "index": "3", "description": "x", "pos_str": ["a"]},
-        {"modelId": "other", "layer": "1-res", "index": 5}, {"modelId": "tiny", "layer": "2-res", "index": 5},
-    ])),
-    ("circuits.jsonl", '{"Component": "resid", "Layer": "1", "Feature": "3", "Name": "resid_1/3"}\n'
-                       '{"Component": "Component", "Layer": "", "Feature": "", "Name": "Name"}\n'
-                       '{"Name": "resid_1/5", "Annotation": "x"}\n{"Name": "resid_9/5"}\n'),
-    ("list.csv", "sae,feature\nresid_1,3\ntiny/1-res,5\nresid_9,5\n"),
-])
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        (
+            "neuronpedia.json",
+            json.dumps(
+                [
+                    {"modelId": "tiny", "layer": "1-res", "index": "3", "description": "x", "pos_str": ["a"]},
+                    {"modelId": "other", "layer": "1-res", "index": 5},
+                    {"modelId": "tiny", "layer": "2-res", "index": 5},
+                ]
+            ),
+        ),
+        (
+            "circuits.jsonl",
+            '{"Component": "resid", "Layer": "1", "Feature": "3", "Name": "resid_1/3"}\n'
+            '{"Component": "Component", "Layer": "", "Feature": "", "Name": "Name"}\n'
+            '{"Name": "resid_1/5", "Annotation": "x"}\n{"Name": "resid_9/5"}\n',
+        ),
+        ("list.csv", "sae,feature\nresid_1,3\ntiny/1-res,5\nresid_9,5\n"),
+    ],
+)
 def test_an_sae_is_found_by_the_names_that_others_give_it(listing, name, content):
     config = listing(name, content)
     deep = config.saes[1].model_copy(update={"aliases": ("resid_1", "tiny/1-res", "1-res")})
@@ -117,20 +142,26 @@ def test_an_sae_is_found_by_the_names_that_others_give_it(listing, name, content
     assert len(odd_rows) == 1 and ("2-res" in odd_rows[0] or "resid_9" in odd_rows[0])
 
 
-@pytest.mark.parametrize("name, content, says", [
-    ("a.csv", "layer,index\n9-res-jb,1124\n", ("line 2 (9-res-jb)", "unless saes.aliases names it")),
-    ("a.jsonl", '{"Layer": "5", "Feature": "3036"}\n', ("columns Layer, Feature", "sae or hookpoint")),
-    ("a.csv", "hookpoint,feature\nmodel.layers.1,3\nmodel.layers.1,5\n",
-     ("2 rows name no feature", "line 2 (model.layers.1)", "nearest hookpoint: 'layers.1'")),
-    ("a.csv", "sae,feature\ndepp,3\n", ("1 row names no feature", "nearest sae: 'deep'")),
-    ("a.csv", "sae,feature\n" + "deep,64\n" * 30, ("30 rows name no feature", "line 11 (64) and 20 more")),
-    ("a.csv", "sae,feature\n", ("has the columns none",)),
-    ("a.csv", b"sae,feature\n\xff\xfe\n", ("cannot be read", "utf-8")),
-    ("a.json", "[{]", ("cannot be read",)),
-    ("a.json", "[1, 2]", ("2 rows name no feature: row 1 (not an object)", "none is left")),
-    ("a.parquet", "no Parquet", ("cannot be read",)),
-    ("a.xlsx", "", ("is not a .csv",)),
-])
+@pytest.mark.parametrize(
+    "name, content, says",
+    [
+        ("a.csv", "layer,index\n9-res-jb,1124\n", ("line 2 (9-res-jb)", "unless saes.aliases names it")),
+        ("a.jsonl", '{"Layer": "5", "Feature": "3036"}\n', ("columns Layer, Feature", "sae or hookpoint")),
+        (
+            "a.csv",
+            "hookpoint,feature\nmodel.layers.1,3\nmodel.layers.1,5\n",
+            ("2 rows name no feature", "line 2 (model.layers.1)", "nearest hookpoint: 'layers.1'"),
+        ),
+        ("a.csv", "sae,feature\ndepp,3\n", ("1 row names no feature", "nearest sae: 'deep'")),
+        ("a.csv", "sae,feature\n" + "deep,64\n" * 30, ("30 rows name no feature", "line 11 (64) and 20 more")),
+        ("a.csv", "sae,feature\n", ("has the columns none",)),
+        ("a.csv", b"sae,feature\n\xff\xfe\n", ("cannot be read", "utf-8")),
+        ("a.json", "[{]", ("cannot be read",)),
+        ("a.json", "[1, 2]", ("2 rows name no feature: row 1 (not an object)", "none is left")),
+        ("a.parquet", "no Parquet", ("cannot be read",)),
+        ("a.xlsx", "", ("is not a .csv",)),
+    ],
+)
 def test_a_list_of_no_feature_is_refused_with_what_is_wrong(listing, name, content, says):
     with pytest.raises(ConfigError) as caught:
         check_selection(listing(name, content))
@@ -158,9 +189,14 @@ def test_a_condition_that_draws_anew_is_refused(make_experiment, where):
     check_selection(make_experiment(selection={"where": "hash(feature) % 10 = 0"}))
 
 
-@pytest.mark.parametrize("where, says", [
-    ("densty > 0.001", "density"), ("density >", "syntax"), ("route = 7 and density > 'x'", "x"),
-])
+@pytest.mark.parametrize(
+    "where, says",
+    [
+        ("densty > 0.001", "density"),
+        ("density >", "syntax"),
+        ("route = 7 and density > 'x'", "x"),
+    ],
+)
 def test_a_condition_that_does_not_work_is_refused(make_experiment, where, says):
     with pytest.raises(ConfigError) as caught:
         check_selection(make_experiment(selection={"where": where}))

@@ -80,9 +80,7 @@ def firings_of(lake: Lake, sae: str = "hand-set") -> dict[Firing, float]:
     return firings
 
 
-def expected_firings(
-    lake: Lake, answers: Answers, *, scale: float = 1.0, first: int = 0
-) -> dict[Firing, float]:
+def expected_firings(lake: Lake, answers: Answers, *, scale: float = 1.0, first: int = 0) -> dict[Firing, float]:
     """The same by the contexts' token ids alone."""
     return {
         (first + feature, row["context_id"], position): scale * by_token[token_id]
@@ -228,9 +226,7 @@ def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(
     coder = load_sparse_coder(path)
     expected = {}
     for row in rows_of(lake, "from contexts"):
-        states = subject.read(torch.tensor([row["token_ids"]]), [Hookpoint("layers.1")])[
-            Hookpoint("layers.1")
-        ][0]
+        states = subject.read(torch.tensor([row["token_ids"]]), [Hookpoint("layers.1")])[Hookpoint("layers.1")][0]
         if centred:
             states = states - states.mean(dim=-1, keepdim=True)
         encoding = coder.encode(states)
@@ -397,9 +393,7 @@ def test_a_flush_that_fails_beside_the_pass_stops_the_run(make_experiment, monke
 def test_figures_are_the_tokens_and_firings_of_the_shard(make_experiment, answers):
     lake = write_corpus_tables(make_experiment())
     published = [write_activation_shards(lake, shard) for shard in range(2)]
-    tokens = rows_of(
-        lake, "select shard, sum(len(token_ids)) as n from contexts group by shard order by shard"
-    )
+    tokens = rows_of(lake, "select shard, sum(len(token_ids)) as n from contexts group by shard order by shard")
     assert [each.figures["tokens_read"] for each in published] == [row["n"] for row in tokens]
     assert sum(each.n_rows for each in published) == len(expected_firings(lake, answers))
     stored = write_activations(lake, "hand-set")

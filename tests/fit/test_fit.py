@@ -439,10 +439,14 @@ def test_the_graph_stops_at_a_misfit_and_says_why(make_sae: Any, make_experiment
         tables = ["saes", "sae_fit", "documents"]
         assert first.job == "corpus" and (fit == "accept" or {*tables} <= {*first.tables})
         with dg.DagsterInstance.ephemeral() as instance:
-            result = build_definitions(config).resolve_job_def("corpus").execute_in_process(
-                instance=instance,
-                asset_selection=[dg.AssetKey(["tiny", table]) for table in tables],
-                raise_on_error=False,
+            result = (
+                build_definitions(config)
+                .resolve_job_def("corpus")
+                .execute_in_process(
+                    instance=instance,
+                    asset_selection=[dg.AssetKey(["tiny", table]) for table in tables],
+                    raise_on_error=False,
+                )
             )
         [found] = [each for each in result.get_asset_check_evaluations() if each.check_name == "every_sae_fits"]
         assert found.passed != is_stopped and found.blocking

@@ -116,9 +116,7 @@ def test_a_transcoder_stands_for_what_its_module_returns(subject: SubjectConfig,
     assert found.loss_spliced == pytest.approx(loss_by_hand(model, spliced, CONTEXTS, 1), rel=1e-4)
 
 
-def test_the_whole_sae_recovers_all_and_one_that_says_zero_nothing(
-    subject: SubjectConfig, tmp_path: Path
-) -> None:
+def test_the_whole_sae_recovers_all_and_one_that_says_zero_nothing(subject: SubjectConfig, tmp_path: Path) -> None:
     coder = load_sparse_coder(write_random_sae(tmp_path / "sae"))
     both = torch.cat([torch.eye(WIDTH), -torch.eye(WIDTH)])
     no_bias = torch.zeros(WIDTH)

@@ -486,9 +486,7 @@ def test_a_comma_in_a_path_breaks_no_view(make_experiment, tmp_path):
 
 
 def hashes_of(config: Config, content: SourceHashes | None = None) -> dict[str, str]:
-    return {
-        table: stage_hash(config, table, content or SourceHashes(), config.sae_names[0]) for table in STAGES
-    }
+    return {table: stage_hash(config, table, content or SourceHashes(), config.sae_names[0]) for table in STAGES}
 
 
 def changed_tables(config: Config, other: Config) -> set[str]:
@@ -582,9 +580,7 @@ def test_another_way_to_read_the_same_files_makes_new_documents(make_experiment,
     source = {"kind": "jsonl", "path": str(write_corpus(tmp_path / "texts", kind="jsonl"))}
     config = make_experiment(corpus={"sources": [source]})
     other = make_experiment(corpus={"sources": [{**source, **change}]})
-    assert Lake(config, fix_sources(config)).path("documents") != Lake(other, fix_sources(other)).path(
-        "documents"
-    )
+    assert Lake(config, fix_sources(config)).path("documents") != Lake(other, fix_sources(other)).path("documents")
 
 
 def test_a_changed_sae_moves_only_its_own_folders(make_experiment, tmp_path):
@@ -651,9 +647,7 @@ def test_cleaning_removes_what_no_view_points_at_and_nothing_else(make_experimen
     new.refresh_catalog()
     (new.root / "ledger").mkdir(exist_ok=True)
     (new.root / "ledger" / "answers.jsonl").write_text("{}\n")
-    kept = {
-        path for path in files_below(new.root) if old.folder("feature_routes", "hand-set") not in path.parents
-    }
+    kept = {path for path in files_below(new.root) if old.folder("feature_routes", "hand-set") not in path.parents}
     assert old.folder("feature_routes", "hand-set") in new.clean()
     assert files_below(new.root) == kept
     assert seen_texts(new.root / CATALOG_FILE) == [("same", 200)]
@@ -664,13 +658,9 @@ def test_cleaning_removes_what_no_view_points_at_and_nothing_else(make_experimen
 
 
 def test_a_table_that_is_not_complete_is_named_with_what_to_materialise(lake):
-    with pytest.raises(
-        LakeError, match=r"table 'tokens' is not complete .*; materialise 'tiny/tokens' first"
-    ):
+    with pytest.raises(LakeError, match=r"table 'tokens' is not complete .*; materialise 'tiny/tokens' first"):
         lake.require("tokens")
-    with pytest.raises(
-        LakeError, match=r"table 'feature_stats' of SAE 'hand-set' .*'tiny/feature_stats' first"
-    ):
+    with pytest.raises(LakeError, match=r"table 'feature_stats' of SAE 'hand-set' .*'tiny/feature_stats' first"):
         lake.require("feature_stats", sae="hand-set")
     lake.write("tokens", token_rows("new"))
     lake.require("tokens")

@@ -103,9 +103,14 @@ def test_after_a_kill_all_machines_see_the_old_files_or_the_new_ones(machine, tm
     write_folder(a, "old")
     seen_in_folder(b)
     kill, expected = KILLS[point]
-    code = FOLDER + inspect.getsource(write_folder) + kill + """
+    code = (
+        FOLDER
+        + inspect.getsource(write_folder)
+        + kill
+        + """
 write_folder(lake, "new")
 """
+    )
     machine("a")
     killed = python(code, tmp_path / "tiny.yaml")
     _, errors = killed.communicate(timeout=120)
@@ -119,10 +124,14 @@ write_folder(lake, "new")
 def test_a_kill_amid_a_large_upload_publishes_nothing(machine, tmp_path):
     a, b = machine("a"), machine("b")
     write_folder(a, "old")
-    code = FOLDER + inspect.getsource(write_folder) + """
+    code = (
+        FOLDER
+        + inspect.getsource(write_folder)
+        + """
 files.put = lambda paths, keys: (print("puts", flush=True), put(paths, keys))
 write_folder(lake, "new", 1 << 25)
 """
+    )
     machine("a")
     for wait in (0.05, 0.3):
         killed = python(code, tmp_path / "tiny.yaml")
@@ -138,13 +147,16 @@ def test_readers_never_see_a_mixture_while_partitions_are_replaced(machine, tmp_
     a = machine("a")
     a.write("tokens", token_rows("0"))
     a.refresh_catalog()
-    code = FOLDER + """
+    code = (
+        FOLDER
+        + """
 number = 0
 print("writes", flush=True)
 while True:
     number += 1
     lake.write("tokens", token_rows(str(number)))
 """
+    )
     writer = python(code, tmp_path / "tiny.yaml")
     assert writer.stdout is not None and writer.stdout.readline() == "writes\n"
     url, count = str(a.config.lake_url), "select text, count(*) from tokens group by text"

@@ -220,9 +220,7 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(200, {"object": "list", "data": [{"id": name} for name in self.oracle.models]})
         return self.send(404, {"error": {"message": f"no such path {self.path}"}})
 
-    def send(
-        self, status: int, content: Any, headers: dict[str, str] | None = None, promised: int = 0
-    ) -> None:
+    def send(self, status: int, content: Any, headers: dict[str, str] | None = None, promised: int = 0) -> None:
         """Send a response whose head promises so many bytes more than come."""
         data = (content if isinstance(content, str) else json.dumps(content)).encode()
         try:
@@ -348,8 +346,10 @@ def _prompt_logprobs(
             line = "".join(next(iter(each.values()))["decoded_token"] for each in told if each).split("\n")[-1]
             probabilities |= blank(line.removesuffix("\t"))
         if token != "\x00":
-            told.append({
-                str(rank): {"logprob": math.log(p), "rank": rank, "decoded_token": each}
-                for rank, (each, p) in enumerate(probabilities.items(), start=1)
-            })
+            told.append(
+                {
+                    str(rank): {"logprob": math.log(p), "rank": rank, "decoded_token": each}
+                    for rank, (each, p) in enumerate(probabilities.items(), start=1)
+                }
+            )
     return told

@@ -266,8 +266,14 @@ def planted_thresholds(lake: Lake) -> dict[str, float]:
 def test_what_earlier_plants_cost_does_not_count() -> None:
     database = Database()
     requests = [
-        {"request_id": f"{sae} {number}", "sae": sae, "purpose": "detection", "model": "any", "prompt_tokens": 10,
-         "status": "ok"}
+        {
+            "request_id": f"{sae} {number}",
+            "sae": sae,
+            "purpose": "detection",
+            "model": "any",
+            "prompt_tokens": 10,
+            "status": "ok",
+        }
         for sae in (SAE, "earlier")
         for number in range(6)
     ]

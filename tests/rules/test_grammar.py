@@ -13,8 +13,13 @@ def columns(text):
 
 
 NOTHING = {
-    "token_ids": None, "token_class": None, "previous_token_ids": None, "previous_class": None, "n_before": None,
-    "is_excluded": False, "position_below": None,
+    "token_ids": None,
+    "token_class": None,
+    "previous_token_ids": None,
+    "previous_class": None,
+    "n_before": None,
+    "is_excluded": False,
+    "position_below": None,
 }
 
 
@@ -35,8 +40,10 @@ def after(previous, **others):
         ("any of the 3 tokens before is ' stop'", after([0], n_before=3)),
         ("none of the 3 tokens before is digits", after(None, previous_class="digits", n_before=3) | EXCLUDED),
         ("token is upper case and position is below 4", {"token_class": "upper case", "position_below": 4}),
-        ("token is uppercase and previous is capitalized", after(None, previous_class="capitalised")
-         | {"token_class": "upper case"}),
+        (
+            "token is uppercase and previous is capitalized",
+            after(None, previous_class="capitalised") | {"token_class": "upper case"},
+        ),
         (r"the token is '\n' or '\\x'", {"token_ids": [3, 5]}),
         (r"""the token is '"'""", {"token_ids": [4]}),
         (r"""the token is "\"" """, {"token_ids": [4]}),

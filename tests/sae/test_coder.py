@@ -89,9 +89,7 @@ def test_one_value_that_is_no_number_is_seen_whatever_stands_beside_it(activatio
 
 
 def test_what_equals_the_threshold_is_no_firing():
-    coder = SparseCoder(
-        None, torch.eye(3), torch.zeros(3), torch.eye(3), JumpReLU(torch.tensor([0.5, 0.5, 0.0]))
-    )
+    coder = SparseCoder(None, torch.eye(3), torch.zeros(3), torch.eye(3), JumpReLU(torch.tensor([0.5, 0.5, 0.0])))
     encoding = coder.encode(torch.tensor([[0.5, 0.75, 0.0], [0.25, -1.0, 0.125]]))
     assert [column.tolist() for column in encoding] == [[0, 1], [1, 2], [0.75, 0.125]]
 

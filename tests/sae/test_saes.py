@@ -30,9 +30,7 @@ def test_a_row_says_what_the_sae_is(tmp_path, tiny_subject, format):
     weights = random_weights(64, WIDTH, k=5)
     path = LAYOUTS[format].write(tmp_path / "layers.1", weights)
     entry = {"name": "it", "source": str(path), "hookpoint": "layers.1", "n_features": 64}
-    lake = open_lake(
-        load_config(write_experiment(tmp_path, subject={"model": str(tiny_subject)}, saes=[entry]))
-    )
+    lake = open_lake(load_config(write_experiment(tmp_path, subject={"model": str(tiny_subject)}, saes=[entry])))
     write_saes(lake)
     [row] = rows_of(lake, "from saes")
     architecture, k, thresholds, normalisation, folded, l0 = SAID[format]

@@ -69,11 +69,7 @@ def test_a_changed_corpus_stops_the_run_and_overwrites_nothing(
     with pytest.raises(CorpusError) as caught:
         fix_sources(config)
     message = str(caught.value)
-    assert (
-        str(tmp_path / "corpus") in message
-        and "has changed" in message
-        and str(config.lake_folder) in message
-    )
+    assert str(tmp_path / "corpus") in message and "has changed" in message and str(config.lake_folder) in message
     assert recorded(config) == before
 
 
@@ -122,9 +118,7 @@ def test_another_sae_is_recorded_beside_the_first(make_experiment, tmp_path):
 
 def test_the_same_sae_under_two_names_has_one_content(make_experiment, tmp_path):
     write_hand_set_sae(tmp_path / "sae")
-    config = make_experiment(
-        saes=[hand_set_entry(tmp_path / "sae", "a"), hand_set_entry(tmp_path / "sae", "b")]
-    )
+    config = make_experiment(saes=[hand_set_entry(tmp_path / "sae", "a"), hand_set_entry(tmp_path / "sae", "b")])
     hashes = fix_sources(config)
     assert hashes.saes["a"] == hashes.saes["b"]
 
@@ -138,12 +132,8 @@ def test_texts_come_back_in_the_order_of_the_sources(make_experiment, tmp_path):
     assert [text.text for text in corpus_texts(config)] == [*tiny_texts()[:3], "last"]
 
 
-def test_the_python_texts_are_copied_so_that_a_changed_installation_changes_no_lake(
-    make_experiment, monkeypatch
-):
-    installed = [
-        Text("python topics", f"topic {name}", f"About {name}.\n") for name in ("with", "yield", "é")
-    ]
+def test_the_python_texts_are_copied_so_that_a_changed_installation_changes_no_lake(make_experiment, monkeypatch):
+    installed = [Text("python topics", f"topic {name}", f"About {name}.\n") for name in ("with", "yield", "é")]
     monkeypatch.setattr("pipeline.texts.readers.python_texts", lambda: iter(installed))
     config = make_experiment(corpus={"sources": [{"kind": "python"}]})
     first = fix_sources(config)

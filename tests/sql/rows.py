@@ -53,44 +53,93 @@ NEURONPEDIA = (
 """The files of Neuronpedia's that its rules are checked on: columns of text, and the others."""
 
 OTHER_SCHEMAS = {
-    "asked_questions": pa.schema([
-        ("explanation_id", pa.string()), ("feature", pa.int32()), ("question_id", pa.string()),
-        ("example_id", pa.string()), ("marked", pa.list_(pa.int32())), ("label", pa.bool_()), ("draw", pa.int64()),
-    ]),
+    "asked_questions": pa.schema(
+        [
+            ("explanation_id", pa.string()),
+            ("feature", pa.int32()),
+            ("question_id", pa.string()),
+            ("example_id", pa.string()),
+            ("marked", pa.list_(pa.int32())),
+            ("label", pa.bool_()),
+            ("draw", pa.int64()),
+        ]
+    ),
     "drafts": pa.schema([("explanation_id", pa.string()), ("feature", pa.int32()), ("explanation", pa.string())]),
-    "read_documents": pa.schema([
-        ("ordinal", pa.int64()), ("doc_id", pa.string()), ("source", pa.string()), ("unit", pa.string()),
-        ("text", pa.string()), ("token_ids", pa.list_(pa.int32())),
-    ]),
+    "read_documents": pa.schema(
+        [
+            ("ordinal", pa.int64()),
+            ("doc_id", pa.string()),
+            ("source", pa.string()),
+            ("unit", pa.string()),
+            ("text", pa.string()),
+            ("token_ids", pa.list_(pa.int32())),
+        ]
+    ),
     "earlier_documents": TABLES["documents"].schema,
-    "scrambled_firings": pa.schema([
-        ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),
-    ]),
-    "planted_explanations": pa.schema([
-        ("explanation_id", pa.string()), ("feature", pa.int32()), ("kind", pa.string()), ("fault", pa.string()),
-    ]),
-    "planted_worths": pa.schema([
-        ("scorer", pa.string()), ("kind", pa.string()), ("fault", pa.string()), ("worth", pa.int32()),
-    ]),
-    "pilot_scorers": pa.schema([
-        ("scorer", pa.string()), ("model", pa.string()), ("is_yes_no", pa.bool_()),
-        ("form", pa.string()),
-    ]),
-    "control_pairs": pa.schema([
-        ("explanation_id", pa.string()), ("feature", pa.int32()), ("other_feature", pa.int32()),
-        ("explanation", pa.string()),
-    ]),
-    "control_answers": pa.schema([
-        ("scorer", pa.string()), ("status", pa.string()), ("probability", pa.float64()),
-    ]),
-    "control_thresholds": pa.schema([
-        ("scorer", pa.string()), ("n_control_answers", pa.int64()), ("n_control_failed", pa.int64()),
-        ("threshold", pa.float64()), ("threshold_reason", pa.string()),
-    ]),
-    "exported_saes": pa.schema([
-        ("sae", pa.string()), ("hookpoint", pa.string()), ("n_features", pa.int64()), ("layer", pa.int64()),
-        *((name, pa.string()) for name in ("model_id", "source_id", "set_name", "hook_name")),
-    ]),
+    "scrambled_firings": pa.schema(
+        [
+            ("feature", pa.int32()),
+            ("token_index", pa.int64()),
+            ("activation", pa.float32()),
+        ]
+    ),
+    "planted_explanations": pa.schema(
+        [
+            ("explanation_id", pa.string()),
+            ("feature", pa.int32()),
+            ("kind", pa.string()),
+            ("fault", pa.string()),
+        ]
+    ),
+    "planted_worths": pa.schema(
+        [
+            ("scorer", pa.string()),
+            ("kind", pa.string()),
+            ("fault", pa.string()),
+            ("worth", pa.int32()),
+        ]
+    ),
+    "pilot_scorers": pa.schema(
+        [
+            ("scorer", pa.string()),
+            ("model", pa.string()),
+            ("is_yes_no", pa.bool_()),
+            ("form", pa.string()),
+        ]
+    ),
+    "control_pairs": pa.schema(
+        [
+            ("explanation_id", pa.string()),
+            ("feature", pa.int32()),
+            ("other_feature", pa.int32()),
+            ("explanation", pa.string()),
+        ]
+    ),
+    "control_answers": pa.schema(
+        [
+            ("scorer", pa.string()),
+            ("status", pa.string()),
+            ("probability", pa.float64()),
+        ]
+    ),
+    "control_thresholds": pa.schema(
+        [
+            ("scorer", pa.string()),
+            ("n_control_answers", pa.int64()),
+            ("n_control_failed", pa.int64()),
+            ("threshold", pa.float64()),
+            ("threshold_reason", pa.string()),
+        ]
+    ),
+    "exported_saes": pa.schema(
+        [
+            ("sae", pa.string()),
+            ("hookpoint", pa.string()),
+            ("n_features", pa.int64()),
+            ("layer", pa.int64()),
+            *((name, pa.string()) for name in ("model_id", "source_id", "set_name", "hook_name")),
+        ]
+    ),
     **{
         f"written_{name}": pa.schema([(key, pa.string()) for key in keys.split()] + rest)
         for name, keys, rest in NEURONPEDIA
@@ -216,20 +265,35 @@ def fill_corpus(
     rows: list[Row] = []
     for number, (role, token_ids) in enumerate(documents):
         doc_id = f"d{number}"
-        rows.append({
-            "doc_id": doc_id, "source": "hand", "unit": doc_id, "text": "", "token_ids": list(token_ids),
-            "n_tokens": len(token_ids), "first_context_id": len(contexts), "shard": 0, "role": role,
-            "generation": 0,
-        })
+        rows.append(
+            {
+                "doc_id": doc_id,
+                "source": "hand",
+                "unit": doc_id,
+                "text": "",
+                "token_ids": list(token_ids),
+                "n_tokens": len(token_ids),
+                "first_context_id": len(contexts),
+                "shard": 0,
+                "role": role,
+                "generation": 0,
+            }
+        )
         for first in range(0, len(token_ids), length):
             context = list(token_ids[first : first + length])
             place = {"context_id": len(contexts), "doc_id": doc_id}
             for start in range(1, len(context) - slot_tokens + 1, slot_tokens):
                 is_copied = (len(contexts), start) in copied
-                slots.append(place | {
-                    "start": start, "n_tokens": slot_tokens, "role": role, "is_copied": is_copied,
-                    "is_candidate": not is_copied,
-                })
+                slots.append(
+                    place
+                    | {
+                        "start": start,
+                        "n_tokens": slot_tokens,
+                        "role": role,
+                        "is_copied": is_copied,
+                        "is_candidate": not is_copied,
+                    }
+                )
             contexts.append(place | {"shard": 0, "token_ids": context})
     vocabulary = sorted({token_id for each in documents for token_id in each.token_ids})
     database.fill("documents", rows)
@@ -256,13 +320,18 @@ def fill_firings(database: Database, firings: Sequence[Firing | tuple[Any, ...]]
     """Fill activations, in the order given."""
     length = database.values["corpus_context_length"]
     each = [Firing(*firing) for firing in firings]
-    database.fill("activations", [
-        {
-            "sae": SAE, "feature": firing.feature, "activation": firing.activation,
-            "token_index": firing.context_id * length + firing.position,
-        }
-        for firing in each
-    ])
+    database.fill(
+        "activations",
+        [
+            {
+                "sae": SAE,
+                "feature": firing.feature,
+                "activation": firing.activation,
+                "token_index": firing.context_id * length + firing.position,
+            }
+            for firing in each
+        ],
+    )
 
 
 def by(rows: Sequence[Row], *keys: str) -> dict[Any, Row]:

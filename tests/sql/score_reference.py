@@ -22,10 +22,15 @@ from .rows import steps_before
 SAE = "layers.1"
 CONTEXT_LENGTH = 64
 VALUES = {
-    "sae": SAE, "scoring_rho": 0.1, "scoring_min_coverage": 0.8,
-    "scoring_max_interval": 0.5, "corpus_context_length": CONTEXT_LENGTH, "first_feature": 0,
+    "sae": SAE,
+    "scoring_rho": 0.1,
+    "scoring_min_coverage": 0.8,
+    "scoring_max_interval": 0.5,
+    "corpus_context_length": CONTEXT_LENGTH,
+    "first_feature": 0,
     "end_feature": 1 << 20,
-    "scoring_population_scorers": ["detection"], "scoring_grade_scorers": ["graded"],
+    "scoring_population_scorers": ["detection"],
+    "scoring_grade_scorers": ["graded"],
     "scoring_activation_scorers": ["simulation"],
 }
 
@@ -43,76 +48,177 @@ STEPS = {
         "summary",
     ),
     "explainer_comparisons": (
-        *("headline_scores", "current_requests", "explaining_requests"), "explainer_comparisons",
+        *("headline_scores", "current_requests", "explaining_requests"),
+        "explainer_comparisons",
     ),
 }
 """The SQL files of each table in their order, with those of the table rule_scores."""
 
 _text, _ints = pa.string(), pa.list_(pa.int32())
 INPUTS = {
-    "explanations": pa.schema([
-        ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
-        ("draw", pa.int32()), ("explanation", _text), ("example_ids", pa.list_(_text)), ("status", _text),
-        ("request_id", _text), ("is_chosen", pa.bool_()), ("judge_request_ids", pa.list_(_text)),
-        ("place", pa.int32()),
-        ("generation", pa.int32()),
-    ]),
-    "predictions": pa.schema([
-        ("explanation_id", _text), ("scorer", _text), ("role", _text), ("question_id", _text),
-        ("example_id", _text), ("marked", _ints), ("label", pa.bool_()), ("prediction", pa.bool_()),
-        ("probability", pa.float64()), ("values", pa.list_(pa.float64())), ("n_choices", pa.int32()),
-        ("strata", pa.list_(_text)), ("cluster", _text), ("status", _text), ("request_id", _text),
-    ]),
-    "examples": pa.schema([
-        ("example_id", _text), ("sae", _text), ("feature", pa.int32()), ("context_id", pa.int64()),
-        ("start", pa.int32()), ("peak", pa.float32()), ("role", _text), ("kind", _text), ("decile", pa.int8()),
-        ("rank", pa.int32()), ("draw", pa.int32()), ("n_slots", pa.int32()),
-        ("n_document_slots", pa.int32()), ("reach", pa.float64()), ("doc_id", _text),
-        ("token_ids", _ints), ("activations", pa.list_(pa.float32())),
-    ]),
-    "example_index": pa.schema([
-        ("sae", _text), ("feature", pa.int32()), ("role", _text), ("kind", _text), ("decile", pa.int8()),
-        ("n_slots", pa.int32()),
-    ]),
-    "feature_rules": pa.schema([
-        ("sae", _text), ("feature", pa.int32()), ("kind", _text), ("max_tokens", pa.int32()), ("target", _text),
-        ("token_ids", _ints), ("is_chosen", pa.bool_()), ("token_class", _text), ("previous_token_ids", _ints),
-        ("previous_class", _text), ("n_before", pa.int32()), ("is_excluded", pa.bool_()),
-        ("position_below", pa.int32()),
-    ]),
+    "explanations": pa.schema(
+        [
+            ("explanation_id", _text),
+            ("sae", _text),
+            ("feature", pa.int32()),
+            ("explainer", _text),
+            ("draw", pa.int32()),
+            ("explanation", _text),
+            ("example_ids", pa.list_(_text)),
+            ("status", _text),
+            ("request_id", _text),
+            ("is_chosen", pa.bool_()),
+            ("judge_request_ids", pa.list_(_text)),
+            ("place", pa.int32()),
+            ("generation", pa.int32()),
+        ]
+    ),
+    "predictions": pa.schema(
+        [
+            ("explanation_id", _text),
+            ("scorer", _text),
+            ("role", _text),
+            ("question_id", _text),
+            ("example_id", _text),
+            ("marked", _ints),
+            ("label", pa.bool_()),
+            ("prediction", pa.bool_()),
+            ("probability", pa.float64()),
+            ("values", pa.list_(pa.float64())),
+            ("n_choices", pa.int32()),
+            ("strata", pa.list_(_text)),
+            ("cluster", _text),
+            ("status", _text),
+            ("request_id", _text),
+        ]
+    ),
+    "examples": pa.schema(
+        [
+            ("example_id", _text),
+            ("sae", _text),
+            ("feature", pa.int32()),
+            ("context_id", pa.int64()),
+            ("start", pa.int32()),
+            ("peak", pa.float32()),
+            ("role", _text),
+            ("kind", _text),
+            ("decile", pa.int8()),
+            ("rank", pa.int32()),
+            ("draw", pa.int32()),
+            ("n_slots", pa.int32()),
+            ("n_document_slots", pa.int32()),
+            ("reach", pa.float64()),
+            ("doc_id", _text),
+            ("token_ids", _ints),
+            ("activations", pa.list_(pa.float32())),
+        ]
+    ),
+    "example_index": pa.schema(
+        [
+            ("sae", _text),
+            ("feature", pa.int32()),
+            ("role", _text),
+            ("kind", _text),
+            ("decile", pa.int8()),
+            ("n_slots", pa.int32()),
+        ]
+    ),
+    "feature_rules": pa.schema(
+        [
+            ("sae", _text),
+            ("feature", pa.int32()),
+            ("kind", _text),
+            ("max_tokens", pa.int32()),
+            ("target", _text),
+            ("token_ids", _ints),
+            ("is_chosen", pa.bool_()),
+            ("token_class", _text),
+            ("previous_token_ids", _ints),
+            ("previous_class", _text),
+            ("n_before", pa.int32()),
+            ("is_excluded", pa.bool_()),
+            ("position_below", pa.int32()),
+        ]
+    ),
     "tokens": pa.schema([("token_id", pa.int32()), ("text", _text), ("is_special", pa.bool_())]),
-    "slots": pa.schema([
-        ("context_id", pa.int64()), ("start", pa.int32()), ("n_tokens", pa.int64()), ("doc_id", _text),
-        ("role", _text), ("is_copied", pa.bool_()), ("is_candidate", pa.bool_()),
-    ]),
-    "activations": pa.schema([
-        ("sae", _text), ("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32()),
-    ]),
+    "slots": pa.schema(
+        [
+            ("context_id", pa.int64()),
+            ("start", pa.int32()),
+            ("n_tokens", pa.int64()),
+            ("doc_id", _text),
+            ("role", _text),
+            ("is_copied", pa.bool_()),
+            ("is_candidate", pa.bool_()),
+        ]
+    ),
+    "activations": pa.schema(
+        [
+            ("sae", _text),
+            ("feature", pa.int32()),
+            ("token_index", pa.int64()),
+            ("activation", pa.float32()),
+        ]
+    ),
     "contexts": pa.schema([("context_id", pa.int64()), ("doc_id", _text), ("token_ids", _ints)]),
     "documents": pa.schema([("doc_id", _text), ("first_context_id", pa.int64()), ("role", _text)]),
     "feature_routes": pa.schema([("sae", _text), ("feature", pa.int32()), ("route", _text)]),
-    "feature_stats": pa.schema([
-        ("sae", _text), ("feature", pa.int32()), ("max_activation_train", pa.float32()),
-    ]),
-    "llm_requests": pa.schema([
-        ("request_id", _text), ("repeats", _text), ("sae", _text), ("feature", pa.int32()), ("purpose", _text),
-        ("prompt_tokens", pa.int64()), ("cached_tokens", pa.int64()), ("completion_tokens", pa.int64()),
-        ("cost_usd", pa.float64()), ("model", _text), ("resolved_model", _text), ("status", _text),
-        ("duration_ms", pa.int64()), ("requested_at", _text),
-    ]),
+    "feature_stats": pa.schema(
+        [
+            ("sae", _text),
+            ("feature", pa.int32()),
+            ("max_activation_train", pa.float32()),
+        ]
+    ),
+    "llm_requests": pa.schema(
+        [
+            ("request_id", _text),
+            ("repeats", _text),
+            ("sae", _text),
+            ("feature", pa.int32()),
+            ("purpose", _text),
+            ("prompt_tokens", pa.int64()),
+            ("cached_tokens", pa.int64()),
+            ("completion_tokens", pa.int64()),
+            ("cost_usd", pa.float64()),
+            ("model", _text),
+            ("resolved_model", _text),
+            ("status", _text),
+            ("duration_ms", pa.int64()),
+            ("requested_at", _text),
+        ]
+    ),
     "scorer_rhos": pa.schema([("sae", _text), ("scorer", _text), ("rho", pa.float64())]),
     "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
-    "scores": pa.schema([
-        ("explanation_id", _text), ("sae", _text), ("feature", pa.int32()), ("explainer", _text),
-        ("scorer", _text), ("role", _text), ("balanced_accuracy", pa.float64()), ("ci_low", pa.float64()),
-        ("ci_high", pa.float64()), ("auroc", pa.float64()), ("auroc_low", pa.float64()),
-        ("auroc_high", pa.float64()), ("accuracy", pa.float64()), ("accuracy_low", pa.float64()),
-        ("accuracy_high", pa.float64()), ("chance", pa.float64()), ("correlation", pa.float64()),
-        ("correlation_low", pa.float64()), ("correlation_high", pa.float64()), ("n_scored", pa.int64()),
-        ("n_unscored", pa.int64()), ("balanced_accuracy_all_wrong", pa.float64()),
-        ("balanced_accuracy_all_right", pa.float64()), ("accuracy_all_wrong", pa.float64()),
-        ("accuracy_all_right", pa.float64()),
-    ]),
+    "scores": pa.schema(
+        [
+            ("explanation_id", _text),
+            ("sae", _text),
+            ("feature", pa.int32()),
+            ("explainer", _text),
+            ("scorer", _text),
+            ("role", _text),
+            ("balanced_accuracy", pa.float64()),
+            ("ci_low", pa.float64()),
+            ("ci_high", pa.float64()),
+            ("auroc", pa.float64()),
+            ("auroc_low", pa.float64()),
+            ("auroc_high", pa.float64()),
+            ("accuracy", pa.float64()),
+            ("accuracy_low", pa.float64()),
+            ("accuracy_high", pa.float64()),
+            ("chance", pa.float64()),
+            ("correlation", pa.float64()),
+            ("correlation_low", pa.float64()),
+            ("correlation_high", pa.float64()),
+            ("n_scored", pa.int64()),
+            ("n_unscored", pa.int64()),
+            ("balanced_accuracy_all_wrong", pa.float64()),
+            ("balanced_accuracy_all_right", pa.float64()),
+            ("accuracy_all_wrong", pa.float64()),
+            ("accuracy_all_right", pa.float64()),
+        ]
+    ),
 }
 """What the SQL reads, by hand: every table empty until filled."""
 

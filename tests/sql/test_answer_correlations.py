@@ -12,7 +12,9 @@ def correlations(right, document):
     database = Database()
     explanation, question = (each.ravel() for each in np.indices(right.shape))
     rows = {
-        "explanation_id": explanation, "right": right.ravel(), "question": question,
+        "explanation_id": explanation,
+        "right": right.ravel(),
+        "question": question,
         "document": document[question],
     }
     connection = database.connection
@@ -61,10 +63,13 @@ def test_grades_of_windows_of_a_document_are_correlated_apart_from_whether_the_f
     grades = {"activating": [2, 2, 1, 1], "random": [0, 0, 1, 1]}
     windows = [(kind, place, grade) for kind, some in grades.items() for place, grade in enumerate(some)]
     database.fill("explanations", [{"explanation_id": "e", "sae": SAE, "feature": 1}])
-    database.fill("examples", [
-        {"example_id": f"{kind} {place}", "sae": SAE, "feature": 1, "kind": kind, "doc_id": f"d{place // 2}"}
-        for kind, place, _ in windows
-    ])
+    database.fill(
+        "examples",
+        [
+            {"example_id": f"{kind} {place}", "sae": SAE, "feature": 1, "kind": kind, "doc_id": f"d{place // 2}"}
+            for kind, place, _ in windows
+        ],
+    )
     database.fill("predictions", [
         {"explanation_id": "e", "scorer": "graded", "example_id": f"{kind} {place}",
          "question_id": f"{kind} {place}", "values": [float(grade)], "status": "ok"}

@@ -7,15 +7,22 @@ from .rows import SAE, Database
 
 def explanation(feature=1, status="ok", explainer="default"):
     return {
-        "explanation_id": f"{explainer}{feature}", "sae": SAE, "feature": feature, "explainer": explainer,
+        "explanation_id": f"{explainer}{feature}",
+        "sae": SAE,
+        "feature": feature,
+        "explainer": explainer,
         "status": status,
     }
 
 
 def prediction(status, feature=1):
     return {
-        "explanation_id": f"default{feature}", "sae": SAE, "feature": feature, "scorer": "detection",
-        "question_id": f"q{feature}{status}", "status": status,
+        "explanation_id": f"default{feature}",
+        "sae": SAE,
+        "feature": feature,
+        "scorer": "detection",
+        "question_id": f"q{feature}{status}",
+        "status": status,
     }
 
 
@@ -128,7 +135,10 @@ def test_prediction_that_the_model_failed_to_give_is_done(status):
 def test_features_are_counted_and_failures_of_other_features_or_saes_do_not_count():
     features = [*selected(1, 2, 3, 4), *selected(2, sae="layers.2")]
     explanations = [
-        explanation(1), explanation(2, "http_error"), explanation(4), explanation(9, "http_error"),
+        explanation(1),
+        explanation(2, "http_error"),
+        explanation(4),
+        explanation(9, "http_error"),
         explanation(2) | {"sae": "layers.2", "explanation_id": "other"},
     ]
     scores = [score(1), {"explanation_id": "other", "sae": "layers.2", "feature": 2}]
@@ -139,8 +149,12 @@ def test_features_are_counted_and_failures_of_other_features_or_saes_do_not_coun
 
 def test_batches_come_by_priority_then_number_then_sae():
     features = [
-        *selected(1, batch=0), *selected(2, batch=1, priority=1), *selected(3, batch=2, priority=9),
-        *selected(4, batch=2), *selected(5, batch=3, priority=1), *selected(1, batch=0, sae="layers.0"),
+        *selected(1, batch=0),
+        *selected(2, batch=1, priority=1),
+        *selected(3, batch=2, priority=9),
+        *selected(4, batch=2),
+        *selected(5, batch=3, priority=1),
+        *selected(1, batch=0, sae="layers.0"),
     ]
     expected = [(SAE, 2), (SAE, 1), (SAE, 3), ("layers.0", 0), (SAE, 0)]
     assert [(row["sae"], row["batch"]) for row in unfinished(features)] == expected
@@ -165,10 +179,13 @@ def test_controls_are_the_first_features_of_the_batch_by_draw():
     database = Database()
     database.fill("selected_features", [*selected(*range(20)), *selected(20, 21, batch=1)])
     database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(22)])
-    database.fill("feature_rules", [
-        {"sae": SAE, "feature": 3, "rule": "chosen", "is_chosen": True},
-        {"sae": SAE, "feature": 3, "rule": "other", "is_chosen": False},
-    ])
+    database.fill(
+        "feature_rules",
+        [
+            {"sae": SAE, "feature": 3, "rule": "chosen", "is_chosen": True},
+            {"sae": SAE, "feature": 3, "rule": "other", "is_chosen": False},
+        ],
+    )
     database.make("batch_features")
     rows = database.rows("explained_features", explaining_controls=8)
     assert [row["feature"] for row in rows] == list(range(20))
@@ -183,14 +200,24 @@ def test_controls_are_the_first_features_of_the_batch_by_draw():
 def test_scored_are_answers_controls_and_rules_of_route_rule():
     database = Database()
     database.fill("selected_features", selected(1, 2))
-    database.fill("feature_routes", [
-        {"sae": SAE, "feature": 1, "route": "llm"}, {"sae": SAE, "feature": 2, "route": "rule"},
-    ])
-    database.fill("explanations", [
-        explanation(1), explanation(1, explainer="rule"), explanation(1, explainer="empty"),
-        explanation(2, explainer="rule"), explanation(2, "refused"),
-        explanation(1, explainer="best_of_k") | {"is_chosen": False},
-    ])
+    database.fill(
+        "feature_routes",
+        [
+            {"sae": SAE, "feature": 1, "route": "llm"},
+            {"sae": SAE, "feature": 2, "route": "rule"},
+        ],
+    )
+    database.fill(
+        "explanations",
+        [
+            explanation(1),
+            explanation(1, explainer="rule"),
+            explanation(1, explainer="empty"),
+            explanation(2, explainer="rule"),
+            explanation(2, "refused"),
+            explanation(1, explainer="best_of_k") | {"is_chosen": False},
+        ],
+    )
     database.make("batch_features")
 
     def scored(**values):
@@ -204,22 +231,39 @@ def test_scored_are_answers_controls_and_rules_of_route_rule():
 
 def test_report_summary_is_of_one_sae_in_order():
     database = Database()
-    database.fill("summary", [
-        {"sae": sae, "route": "llm", "explainer": explainer, "scorer": "detection", "mean": 0.5}
-        for sae in (SAE, "layers.2") for explainer in ("empty", "default")
-    ] + [
-        {"sae": SAE, "route": "llm", "explainer": "default", "scorer": "zeal", "mean": 0.5, "n_features": 9},
-    ])
+    database.fill(
+        "summary",
+        [
+            {"sae": sae, "route": "llm", "explainer": explainer, "scorer": "detection", "mean": 0.5}
+            for sae in (SAE, "layers.2")
+            for explainer in ("empty", "default")
+        ]
+        + [
+            {"sae": SAE, "route": "llm", "explainer": "default", "scorer": "zeal", "mean": 0.5, "n_features": 9},
+        ],
+    )
     database.fill("feature_routes", [{"sae": SAE, "feature": 1, "route": "llm"}])
-    database.fill("score_details", [
-        {
-            "sae": SAE, "feature": 1, "explainer": "default", "scorer": "detection", "role": "test",
-            "metric": "auroc", "stratum": stratum, "value": value, "explanation_id": explanation_id,
-        }
-        for stratum, value, explanation_id in (
-            ("all", 0.9, "chosen"), ("same_token", 0.6, "chosen"), ("same_token", 0.1, "not chosen")
-        )
-    ])
+    database.fill(
+        "score_details",
+        [
+            {
+                "sae": SAE,
+                "feature": 1,
+                "explainer": "default",
+                "scorer": "detection",
+                "role": "test",
+                "metric": "auroc",
+                "stratum": stratum,
+                "value": value,
+                "explanation_id": explanation_id,
+            }
+            for stratum, value, explanation_id in (
+                ("all", 0.9, "chosen"),
+                ("same_token", 0.6, "chosen"),
+                ("same_token", 0.1, "not chosen"),
+            )
+        ],
+    )
     database.fill("explanations", [{"explanation_id": "not chosen", "is_chosen": False}])
     database.make_before("report_summary")
     first, *rows = database.rows("report_summary")

@@ -15,10 +15,20 @@ def copied_database(train, test, n_tokens=32, is_candidate=True, start=1, prepen
     database = Database(context_length=64, corpus_prepend_bos=prepend_bos)
     fill_corpus(database, [Document("train", train), Document("test", test)])
     n_train_contexts = -(-len(train) // 64)
-    database.fill("slots", [{
-        "context_id": n_train_contexts, "start": start, "n_tokens": n_tokens, "doc_id": "d1", "role": "test",
-        "is_copied": not is_candidate, "is_candidate": is_candidate,
-    }])
+    database.fill(
+        "slots",
+        [
+            {
+                "context_id": n_train_contexts,
+                "start": start,
+                "n_tokens": n_tokens,
+                "doc_id": "d1",
+                "role": "test",
+                "is_copied": not is_candidate,
+                "is_candidate": is_candidate,
+            }
+        ],
+    )
     return database
 
 
@@ -160,10 +170,14 @@ def selected_database(n_train, n_test, route="llm", kind="activating", min_slots
     database = Database(routing_min_slots=min_slots, **values)
     database.fill("selected_features", [{"sae": SAE, "feature": 5, "batch": 0, "priority": 0}])
     database.fill("feature_routes", [{"sae": SAE, "feature": 5, "route": route}])
-    database.fill("example_index", [
-        {"sae": SAE, "feature": 5, "context_id": i, "start": 1, "role": role, "kind": kind}
-        for role, n in (("train", n_train), ("test", n_test)) for i in range(n)
-    ])
+    database.fill(
+        "example_index",
+        [
+            {"sae": SAE, "feature": 5, "context_id": i, "start": 1, "role": role, "kind": kind}
+            for role, n in (("train", n_train), ("test", n_test))
+            for i in range(n)
+        ],
+    )
     return database
 
 
@@ -212,27 +226,37 @@ def test_figures_of_rules_count_chosen_ones_from_each_f1_on():
     rules = [rule_row(feature, f1) for feature, f1 in enumerate((0.95, 0.85, 0.8, 0.7, 0.1))]
     database.fill("feature_rules", [*rules, rule_row(9, 0.99, is_chosen=False)])
     assert figures(database, "feature_rules") == {
-        "features_with_rule": 5, "f1_above_0.7": 4, "f1_above_0.8": 3, "f1_above_0.9": 1,
+        "features_with_rule": 5,
+        "f1_above_0.7": 4,
+        "f1_above_0.8": 3,
+        "f1_above_0.9": 1,
     }
 
 
 def test_figures_of_stats_count_what_is_flagged():
     database = Database()
     flags = {"is_positional": False, "is_unigram": False, "is_previous_token": False}
-    database.fill("feature_stats", [
-        {"sae": SAE, "feature": 0, "n_active": 0} | flags,
-        {"sae": SAE, "feature": 1, "n_active": 5} | flags | {"is_unigram": True, "is_positional": True},
-        {"sae": SAE, "feature": 2, "n_active": 7} | flags | {"is_unigram": True, "is_previous_token": True},
-    ])
+    database.fill(
+        "feature_stats",
+        [
+            {"sae": SAE, "feature": 0, "n_active": 0} | flags,
+            {"sae": SAE, "feature": 1, "n_active": 5} | flags | {"is_unigram": True, "is_positional": True},
+            {"sae": SAE, "feature": 2, "n_active": 7} | flags | {"is_unigram": True, "is_previous_token": True},
+        ],
+    )
     assert figures(database, "feature_stats") == {
-        "dead": 1, "firings": 12, "positional_raw_cut": 1, "unigram_flag": 2, "previous_token_flag": 1,
+        "dead": 1,
+        "firings": 12,
+        "positional_raw_cut": 1,
+        "unigram_flag": 2,
+        "previous_token_flag": 1,
     }
 
 
 def test_figures_of_tokens_are_features_and_their_mean_number_of_tokens():
     database = Database()
-    database.fill("feature_tokens", [
-        {"sae": SAE, "feature": feature, "token_id": token_id}
-        for feature, token_id in ((0, 1), (0, 2), (4, 1))
-    ])
+    database.fill(
+        "feature_tokens",
+        [{"sae": SAE, "feature": feature, "token_id": token_id} for feature, token_id in ((0, 1), (0, 2), (4, 1))],
+    )
     assert figures(database, "feature_tokens") == {"features": 2, "tokens_a_feature": 1.5}

@@ -22,10 +22,18 @@ def put(database, right=None, gains=None, has_clusters=True):
     """Fill predictions by answers [explanation, trial, target] or gains [explanation, label, prompt, target]."""
     given = right if gains is None else gains
     explanation, *label, cluster, target = (each.ravel() for each in np.indices(given.shape))
-    database.connection.register("given_rows", pa.table({
-        "explanation": explanation, "cluster": cluster, "target": np.array(TARGETS)[target],
-        "label": label[0] == 0 if label else np.full(given.size, True), "given": given.ravel(),
-    }))
+    database.connection.register(
+        "given_rows",
+        pa.table(
+            {
+                "explanation": explanation,
+                "cluster": cluster,
+                "target": np.array(TARGETS)[target],
+                "label": label[0] == 0 if label else np.full(given.size, True),
+                "given": given.ravel(),
+            }
+        ),
+    )
     choice = "given as prediction, null::double as probability, 3 as n_choices"
     ranking = "null::boolean as prediction, given as probability, null::int as n_choices"
     database.connection.execute(f"""

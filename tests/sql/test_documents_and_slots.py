@@ -15,8 +15,12 @@ LENGTH = 64
 
 def read_document(ordinal, token_ids=(1, 2, 3), doc_id=None, unit=None):
     return {
-        "ordinal": ordinal, "doc_id": doc_id or f"{ordinal:032x}", "source": "hand",
-        "unit": unit or f"unit {ordinal}", "text": f"text {ordinal}", "token_ids": list(token_ids),
+        "ordinal": ordinal,
+        "doc_id": doc_id or f"{ordinal:032x}",
+        "source": "hand",
+        "unit": unit or f"unit {ordinal}",
+        "text": f"text {ordinal}",
+        "token_ids": list(token_ids),
     }
 
 
@@ -63,11 +67,14 @@ def test_a_book_is_compared_without_a_copy_of_it_for_each_token(books):
 
 def test_first_of_equal_documents_stays():
     database = Database()
-    database.fill("read_documents", [
-        read_document(2, doc_id="b", unit="third"),
-        read_document(1, doc_id="a", unit="second"),
-        read_document(0, doc_id="b", unit="first"),
-    ])
+    database.fill(
+        "read_documents",
+        [
+            read_document(2, doc_id="b", unit="third"),
+            read_document(1, doc_id="a", unit="second"),
+            read_document(0, doc_id="b", unit="first"),
+        ],
+    )
     kept = [(row["doc_id"], row["unit"]) for row in database.rows("documents")]
     assert kept == [("a", "second"), ("b", "first")]
 
@@ -435,16 +442,25 @@ def test_train_slots_are_never_copied():
 
 def test_previous_token_is_null_at_position_0_and_never_from_another_context():
     database = Database(context_length=4)
-    fill_corpus(database, [
-        Document("train", [10, 11, 12, 13, 14]), Document("test", [20]), Document("test", [30, 31]),
-    ])
+    fill_corpus(
+        database,
+        [
+            Document("train", [10, 11, 12, 13, 14]),
+            Document("test", [20]),
+            Document("test", [30, 31]),
+        ],
+    )
     database.make("candidate_slots")
     placed = by(database.rows("corpus_tokens"), "token_index")
     assert {index: (row["token_id"], row["previous_token_id"]) for index, row in placed.items()} == {
-        0: (10, None), 1: (11, 10), 2: (12, 11), 3: (13, 12),
+        0: (10, None),
+        1: (11, 10),
+        2: (12, 11),
+        3: (13, 12),
         4: (14, None),
         8: (20, None),
-        12: (30, None), 13: (31, 30),
+        12: (30, None),
+        13: (31, 30),
     }
     assert {index: row["position"] for index, row in placed.items()} == {index: index % 4 for index in placed}
 

@@ -47,7 +47,9 @@ def reference_peaks(database):
     """Peak by (feature, context_id, start) of candidate slots, by walking the firings."""
     slot_at = {
         (row["context_id"], row["start"] + i): row["start"]
-        for row in database.read("slots") if row["is_candidate"] for i in range(row["n_tokens"])
+        for row in database.read("slots")
+        if row["is_candidate"]
+        for i in range(row["n_tokens"])
     }
     peaks = {}
     for row in database.read("activations"):
@@ -313,10 +315,14 @@ def large_activations(n_contexts=400, n_features=60, n=200_000):
     rng = np.random.default_rng(7)
     keys = np.unique(rng.integers(0, n_features * n_contexts * 33, n))
     strength = rng.integers(1, 9, len(keys)) / 4
-    return pa.table({
-        "sae": pa.array([SAE] * len(keys)), "feature": pa.array(keys // (n_contexts * 33), pa.int32()),
-        "token_index": keys % (n_contexts * 33), "activation": pa.array(strength, pa.float32()),
-    })
+    return pa.table(
+        {
+            "sae": pa.array([SAE] * len(keys)),
+            "feature": pa.array(keys // (n_contexts * 33), pa.int32()),
+            "token_index": keys % (n_contexts * 33),
+            "activation": pa.array(strength, pa.float32()),
+        }
+    )
 
 
 def test_no_row_depends_on_threads_or_the_order_of_rows():

@@ -20,17 +20,23 @@ TOP = 50
 
 def fill_batch(database, features, neighbours=(), top_tokens=(TOP,)):
     """Select features into batch 0; pairs of neighbours; the same top tokens for each."""
-    database.fill("selected_features", [
-        {"sae": SAE, "feature": feature, "batch": 0, "priority": 0} for feature in features
-    ])
-    database.fill("feature_neighbours", [
-        {"sae": SAE, "feature": feature, "neighbour": other, "rank": 1, "cosine": 0.5}
-        for feature, other in neighbours
-    ])
-    database.fill("feature_stats", [
-        {"sae": SAE, "feature": feature, "top_tokens": [{"token_id": each} for each in top_tokens]}
-        for feature in features
-    ])
+    database.fill(
+        "selected_features", [{"sae": SAE, "feature": feature, "batch": 0, "priority": 0} for feature in features]
+    )
+    database.fill(
+        "feature_neighbours",
+        [
+            {"sae": SAE, "feature": feature, "neighbour": other, "rank": 1, "cosine": 0.5}
+            for feature, other in neighbours
+        ],
+    )
+    database.fill(
+        "feature_stats",
+        [
+            {"sae": SAE, "feature": feature, "top_tokens": [{"token_id": each} for each in top_tokens]}
+            for feature in features
+        ],
+    )
 
 
 def examples(database, **values):
@@ -66,10 +72,15 @@ def strata_database():
         Document("test", with_top()),  # 10: copied from a train document, no candidate
     ]
     fill_corpus(database, documents, slot_tokens=8, copied=[(10, 1)])
-    fill_firings(database, [
-        *(Firing(0, context, 3) for context in (0, 7, 8)),
-        *(Firing(1, context, 4) for context in (0, 2, 3, 7, 9)), Firing(1, 5, 0), Firing(2, 4, 4),
-    ])
+    fill_firings(
+        database,
+        [
+            *(Firing(0, context, 3) for context in (0, 7, 8)),
+            *(Firing(1, context, 4) for context in (0, 2, 3, 7, 9)),
+            Firing(1, 5, 0),
+            Firing(2, 4, 4),
+        ],
+    )
     fill_batch(database, [0], neighbours=[(0, 1)])
     return database
 
@@ -78,7 +89,13 @@ def test_silent_windows_go_to_the_first_stratum_that_applies():
     rows = examples(strata_database())
     kinds = {row["context_id"]: row["kind"] for row in rows if row["role"] == "test"}
     assert kinds == {
-        0: "activating", 1: "same_token", 2: "same_token", 3: "neighbour", 4: "random", 5: "random", 6: "random",
+        0: "activating",
+        1: "same_token",
+        2: "same_token",
+        3: "neighbour",
+        4: "random",
+        5: "random",
+        6: "random",
     }
 
 
@@ -139,7 +156,10 @@ def random_database(threads=None, n_contexts=60, n_features=5, backwards=False):
     n = len(database.read("contexts"))
     firings = [
         Firing(feature, context, position, float(rng.integers(1, 9)) / 4)
-        for feature in range(n_features) for context in range(n) for position in range(33) if rng.random() < 0.05
+        for feature in range(n_features)
+        for context in range(n)
+        for position in range(33)
+        if rng.random() < 0.05
     ]
     fill_firings(database, firings)
     fill_batch(database, range(n_features), [(f, (f + 1) % n_features) for f in range(n_features)], (50, 51))
@@ -260,7 +280,8 @@ def test_the_intruders_windows_are_the_next_by_the_same_draw():
 
     def drawn(rows):
         return {
-            row["example_id"]: row for row in rows
+            row["example_id"]: row
+            for row in rows
             if row["role"] == "test" and row["kind"] == "activating" and row["draw"] <= 50
         }
 
@@ -290,7 +311,8 @@ def test_windows_of_near_neighbours_are_taken_where_a_scorer_asks_about_them():
         neighbour = (feature + 1) % 5
         taken = [row for row in rows if row["feature"] == feature]
         silent = [
-            row for row in slots
+            row
+            for row in slots
             if strongest(feature, [row]) == [0] and (feature, row["context_id"], row["start"]) not in keys
         ]
         assert strongest(neighbour, taken) == strongest(neighbour, silent)[:6]

@@ -17,16 +17,37 @@ def database_of(scores, scorer="detection", requests=(), metric="balanced_accura
     rows = [
         (explainer, feature, value) for explainer, values in scores.items() for feature, value in enumerate(values)
     ]
-    database.fill("explanations", [
-        {"explanation_id": f"{explainer}{feature}", "sae": SAE, "feature": feature, "explainer": explainer,
-         "draw": 0, "request_id": f"{explainer}{feature}", "judge_request_ids": [f"judge {explainer}{feature}"]}
-        for explainer, feature, _ in rows
-    ])
-    database.fill("scores", [
-        {"explanation_id": f"{explainer}{feature}", "sae": SAE, "feature": feature, "explainer": explainer,
-         "scorer": scorer, "role": "test", metric: value, **dict(zip(names, bounds, strict=False))}
-        for explainer, feature, value in rows
-    ])
+    database.fill(
+        "explanations",
+        [
+            {
+                "explanation_id": f"{explainer}{feature}",
+                "sae": SAE,
+                "feature": feature,
+                "explainer": explainer,
+                "draw": 0,
+                "request_id": f"{explainer}{feature}",
+                "judge_request_ids": [f"judge {explainer}{feature}"],
+            }
+            for explainer, feature, _ in rows
+        ],
+    )
+    database.fill(
+        "scores",
+        [
+            {
+                "explanation_id": f"{explainer}{feature}",
+                "sae": SAE,
+                "feature": feature,
+                "explainer": explainer,
+                "scorer": scorer,
+                "role": "test",
+                metric: value,
+                **dict(zip(names, bounds, strict=False)),
+            }
+            for explainer, feature, value in rows
+        ],
+    )
     database.fill("llm_requests", list(requests))
     return database
 
@@ -97,25 +118,42 @@ def test_the_cost_of_a_search_is_that_of_all_draws_and_of_those_who_judged_them(
 def test_answers_that_could_not_be_used_were_paid_too():
     def request(request_id, repeats=None):
         return {
-            "request_id": request_id, "repeats": repeats, "cost_usd": 0.25, "prompt_tokens": 90,
-            "cached_tokens": 0, "completion_tokens": 10,
+            "request_id": request_id,
+            "repeats": repeats,
+            "cost_usd": 0.25,
+            "prompt_tokens": 90,
+            "cached_tokens": 0,
+            "completion_tokens": 10,
         }
 
     # The third draw of the explanation counts, the second of the judge's, the first of the scorer's.
     requests = [
-        request("first"), request("second", "first"), request("best_of_k0", "first"),
-        request("asked"), request("judge best_of_k0", "asked"),
-        request("put"), request("put again", "put"), request("of another"),
+        request("first"),
+        request("second", "first"),
+        request("best_of_k0", "first"),
+        request("asked"),
+        request("judge best_of_k0", "asked"),
+        request("put"),
+        request("put again", "put"),
+        request("of another"),
     ]
     database = database_of({"default": [0.5], "best_of_k": [0.7]}, requests=requests)
     row = compared(database)["best_of_k", "default"]
     assert (row["cost_usd_a"], row["n_tokens_a"], row["cost_usd_b"]) == (1.25, 500, 0)
     database.fill("feature_routes", [{"sae": SAE, "feature": 0, "route": "llm"}])
-    database.fill("predictions", [
-        {"explanation_id": "best_of_k0", "scorer": "detection", "role": "test", "question_id": f"q{number}",
-         "request_id": "put"}
-        for number in range(2)
-    ])
+    database.fill(
+        "predictions",
+        [
+            {
+                "explanation_id": "best_of_k0",
+                "scorer": "detection",
+                "role": "test",
+                "question_id": f"q{number}",
+                "request_id": "put",
+            }
+            for number in range(2)
+        ],
+    )
     [summed] = [row for row in database.run("summary").to_pylist() if row["explainer"] == "best_of_k"]
     assert (summed["cost_usd"], summed["prompt_tokens"], summed["search_cost_usd"]) == (1.75, 7 * 90, 0.5)
 
@@ -157,13 +195,28 @@ def test_the_order_of_rows_changes_nothing():
 def test_of_many_pairs_those_are_printed_that_differ():
     names = [f"explainer_{place}" for place in range(6)]
     database = Database()
-    database.fill("explainer_comparisons", [
-        {"sae": SAE, "scorer": "detection", "explainer_a": a, "explainer_b": b, "n_features": 9,
-         "difference": 0.01 * (i + j), "ci_low": 0.001 if (i, j) == (1, 0) else -0.1, "ci_high": 0.2}
-        for i, a in enumerate(names) for j, b in enumerate(names) if i != j
-    ])
+    database.fill(
+        "explainer_comparisons",
+        [
+            {
+                "sae": SAE,
+                "scorer": "detection",
+                "explainer_a": a,
+                "explainer_b": b,
+                "n_features": 9,
+                "difference": 0.01 * (i + j),
+                "ci_low": 0.001 if (i, j) == (1, 0) else -0.1,
+                "ci_high": 0.2,
+            }
+            for i, a in enumerate(names)
+            for j, b in enumerate(names)
+            if i != j
+        ],
+    )
     rows = database.rows("report_comparisons", sae=SAE, n=3, explaining_explainers=names)
     assert [(row["explainer_a"], row["explainer_b"]) for row in rows] == [
-        ("explainer_1", "explainer_0"), ("explainer_5", "explainer_3"), ("explainer_5", "explainer_4")
+        ("explainer_1", "explainer_0"),
+        ("explainer_5", "explainer_3"),
+        ("explainer_5", "explainer_4"),
     ]
     assert {row["n_pairs"] for row in rows} == {15}

@@ -18,37 +18,78 @@ def database():
     3 never fires.
     """
     found = Database(scorer=None)
-    found.fill("feature_stats", [
-        {
-            "sae": SAE, "feature": feature, "n_active": 0 if feature == 3 else 10,
-            "density": [0.1, 0.01, 0.001, 0][feature], "max_activation": None if feature == 3 else feature + 1.0,
-            "top_tokens": [{"text": text} for text in (" Stop", "\n")] if feature < 2 else [],
-        }
-        for feature in FEATURES
-    ])
+    found.fill(
+        "feature_stats",
+        [
+            {
+                "sae": SAE,
+                "feature": feature,
+                "n_active": 0 if feature == 3 else 10,
+                "density": [0.1, 0.01, 0.001, 0][feature],
+                "max_activation": None if feature == 3 else feature + 1.0,
+                "top_tokens": [{"text": text} for text in (" Stop", "\n")] if feature < 2 else [],
+            }
+            for feature in FEATURES
+        ],
+    )
     routes = ("llm", "rule", "llm", "dead")
     found.fill("feature_routes", [{"sae": SAE, "feature": each, "route": routes[each]} for each in FEATURES])
     words = [
-        ("a", 0, "default", "Verbs of Stopping"), ("b", 0, "rule", "the token stop"), ("c", 1, "rule", "stop")
+        ("a", 0, "default", "Verbs of Stopping"),
+        ("b", 0, "rule", "the token stop"),
+        ("c", 1, "rule", "stop"),
     ]
-    found.fill("explanations", [
-        {"explanation_id": name, "sae": SAE, "feature": feature, "explainer": explainer, "draw": int(name == "a"),
-         "is_chosen": name != "draft", "status": "ok", "explanation": text}
-        for name, feature, explainer, text in [
-            *words, ("d", 1, "other_feature", "a control: verbs"), ("draft", 0, "default", "a draft"),
+    found.fill(
+        "explanations",
+        [
+            {
+                "explanation_id": name,
+                "sae": SAE,
+                "feature": feature,
+                "explainer": explainer,
+                "draw": int(name == "a"),
+                "is_chosen": name != "draft",
+                "status": "ok",
+                "explanation": text,
+            }
+            for name, feature, explainer, text in [
+                *words,
+                ("d", 1, "other_feature", "a control: verbs"),
+                ("draft", 0, "default", "a draft"),
+            ]
         ]
-    ] + [
-        {"explanation_id": "e", "sae": SAE, "feature": 2, "explainer": "default", "draw": 0, "status": "refused"}
-    ])
-    found.fill("scores", [
-        {"explanation_id": name, "sae": SAE, "feature": feature, "explainer": explainer, "scorer": scorer,
-         "role": role, "balanced_accuracy": value}
-        for name, feature, explainer, scorer, role, value in [
-            ("a", 0, "default", "detection", "test", 0.9), ("b", 0, "rule", "detection", "test", 0.6),
-            ("c", 1, "rule", "detection", "test", 0.7), ("c", 1, "rule", "rule_exact", "test", 1.0),
-            ("a", 0, "default", "fuzzing", "test", 0.5),
-        ]
-    ])
+        + [
+            {
+                "explanation_id": "e",
+                "sae": SAE,
+                "feature": 2,
+                "explainer": "default",
+                "draw": 0,
+                "status": "refused",
+            }
+        ],
+    )
+    found.fill(
+        "scores",
+        [
+            {
+                "explanation_id": name,
+                "sae": SAE,
+                "feature": feature,
+                "explainer": explainer,
+                "scorer": scorer,
+                "role": role,
+                "balanced_accuracy": value,
+            }
+            for name, feature, explainer, scorer, role, value in [
+                ("a", 0, "default", "detection", "test", 0.9),
+                ("b", 0, "rule", "detection", "test", 0.6),
+                ("c", 1, "rule", "detection", "test", 0.7),
+                ("c", 1, "rule", "rule_exact", "test", 1.0),
+                ("a", 0, "default", "fuzzing", "test", 0.5),
+            ]
+        ],
+    )
     found.make_before("found_features", explaining_explainers=["rule", "default"])
     return found
 
@@ -108,7 +149,8 @@ def test_by_meaning_the_nearest_explanation_of_each_feature_is_shown(database):
     asked = {"is_by_meaning": True, "sort": "meaning"}
     rows = database.rows("found_features", **asked)
     assert [(row["feature"], row["explanation"], row["value"]) for row in rows] == [
-        (1, "stop", 0.7), (0, "the token stop", 0.6),
+        (1, "stop", 0.7),
+        (0, "the token stop", 0.6),
     ]
     assert [row["similarity"] for row in rows] == pytest.approx([0.9, 0.7])
     [row] = database.rows("found_features", explainer="default", **asked)
@@ -129,11 +171,22 @@ def test_the_nearest_texts_are_those_of_largest_cosine():
 
 def test_of_several_draws_the_chosen_one_is_shown():
     own = Database()
-    own.fill("explanations", [
-        {"explanation_id": str(draw), "sae": SAE, "feature": 0, "explainer": "default", "draw": draw,
-         "explanation": f"draw {draw}", "status": "ok", "is_chosen": draw == 1}
-        for draw in range(3)
-    ])
+    own.fill(
+        "explanations",
+        [
+            {
+                "explanation_id": str(draw),
+                "sae": SAE,
+                "feature": 0,
+                "explainer": "default",
+                "draw": draw,
+                "explanation": f"draw {draw}",
+                "status": "ok",
+                "is_chosen": draw == 1,
+            }
+            for draw in range(3)
+        ],
+    )
     own.make_before("explanation_index", explaining_explainers=["default"])
     rows = own.rows("explanation_index", explaining_explainers=["default"])
     places = {row["draw"]: (row["is_shown"], row["place"], row["own_place"]) for row in rows}
@@ -179,17 +232,30 @@ def scored_and_rated(values, verdicts):
     """Scores of features 0, 1, …, and of each what readers said; by scorer, with a control that is left out."""
     database = Database(explaining_explainers=["default"], scoring_z=1.96)
     explainers = ["default"] * len(values) + ["other_feature"]
-    database.fill("scores", [
-        {"explanation_id": f"{feature}", "sae": SAE, "feature": feature, "explainer": explainer, "role": "test",
-         "scorer": "detection", "balanced_accuracy": value}
-        for feature, (value, explainer) in enumerate(zip([*values, 0.0], explainers, strict=True))
-    ])
+    database.fill(
+        "scores",
+        [
+            {
+                "explanation_id": f"{feature}",
+                "sae": SAE,
+                "feature": feature,
+                "explainer": explainer,
+                "role": "test",
+                "scorer": "detection",
+                "balanced_accuracy": value,
+            }
+            for feature, (value, explainer) in enumerate(zip([*values, 0.0], explainers, strict=True))
+        ],
+    )
     database.fill("explanations", [explained(*each) for each in enumerate(explainers)])
-    database.fill("ratings", [
-        of_words(f"{feature}", rater=f"reader {number}", verdict=verdict, rated_at="2026")
-        for feature, said in enumerate([*verdicts, ["fits"]])
-        for number, verdict in enumerate(said)
-    ])
+    database.fill(
+        "ratings",
+        [
+            of_words(f"{feature}", rater=f"reader {number}", verdict=verdict, rated_at="2026")
+            for feature, said in enumerate([*verdicts, ["fits"]])
+            for number, verdict in enumerate(said)
+        ],
+    )
     database.make_before("scorers_and_readers")
     return database.rows("scorers_and_readers")
 
@@ -232,15 +298,31 @@ def test_a_window_of_the_index_has_the_tokens_of_its_slot_and_what_fired_there()
     context = list(range(100, 108))
     database.fill("contexts", [{"context_id": 0, "doc_id": "d", "shard": 0, "token_ids": context}])
     database.fill("slots", [{"context_id": 0, "start": start, "n_tokens": 3} for start in (1, 4)])
-    database.fill("example_index", [
-        {"sae": SAE, "feature": 0, "context_id": 0, "start": start, "peak": peak, "role": "test", "draw": 1,
-         "kind": "activating", "decile": 10}
-        for start, peak in ((1, 5.0), (4, 2.0))
-    ] + [{"sae": SAE, "feature": 0, "context_id": 0, "start": 7, "kind": "silent", "role": "test", "draw": 1}])
-    database.fill("activations", [
-        {"sae": SAE, "feature": 0, "token_index": place, "activation": value}
-        for place, value in ((0, 9.0), (2, 5.0), (4, 2.0), (7, 1.0))
-    ])
+    database.fill(
+        "example_index",
+        [
+            {
+                "sae": SAE,
+                "feature": 0,
+                "context_id": 0,
+                "start": start,
+                "peak": peak,
+                "role": "test",
+                "draw": 1,
+                "kind": "activating",
+                "decile": 10,
+            }
+            for start, peak in ((1, 5.0), (4, 2.0))
+        ]
+        + [{"sae": SAE, "feature": 0, "context_id": 0, "start": 7, "kind": "silent", "role": "test", "draw": 1}],
+    )
+    database.fill(
+        "activations",
+        [
+            {"sae": SAE, "feature": 0, "token_index": place, "activation": value}
+            for place, value in ((0, 9.0), (2, 5.0), (4, 2.0), (7, 1.0))
+        ],
+    )
     first, second = database.rows("indexed_windows")
     assert (first["token_ids"], first["activations"]) == ([101, 102, 103], [0, 5, 0])
     assert (second["token_ids"], second["activations"]) == ([104, 105, 106], [2, 0, 0])
@@ -250,9 +332,12 @@ def test_a_window_of_the_index_has_the_tokens_of_its_slot_and_what_fired_there()
 
 def test_activations_and_positions_are_counted_in_32_bins():
     database = Database(context_length=64)
-    database.fill("activations", [
-        {"sae": SAE, "feature": 0, "token_index": place, "activation": value}
-        for place, value in ((0, 32.0), (1, 0.5), (63, 31.5), (64, 1.0))
-    ])
+    database.fill(
+        "activations",
+        [
+            {"sae": SAE, "feature": 0, "token_index": place, "activation": value}
+            for place, value in ((0, 32.0), (1, 0.5), (63, 31.5), (64, 1.0))
+        ],
+    )
     assert [(row["bin"], row["n"]) for row in database.rows("activation_histogram")] == [(0, 1), (1, 1), (31, 2)]
     assert [(row["bin"], row["n"]) for row in database.rows("position_profile")] == [(0, 3), (31, 1)]

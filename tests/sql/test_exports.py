@@ -96,11 +96,18 @@ def test_the_strongest_windows_of_the_index_are_exported_beside_the_examples():
     ])  # fmt: skip
     index = [
         {
-            "sae": SAE, "feature": feature, "context_id": context, "start": 1, "peak": 1.0 + context,
-            "role": "test" if context % 2 else "train", "kind": "activating", "decile": 10,
+            "sae": SAE,
+            "feature": feature,
+            "context_id": context,
+            "start": 1,
+            "peak": 1.0 + context,
+            "role": "test" if context % 2 else "train",
+            "kind": "activating",
+            "decile": 10,
             "rank": (31 - context) // 2,
         }
-        for context in range(30) for feature in range(2)
+        for context in range(30)
+        for feature in range(2)
     ]
     database.fill("example_index", index)
     weak = window(0, 1.0) | {"token_ids": list(range(1, 8)), "activations": [0.0, 0.0, 1.0, *[0.0] * 4]}

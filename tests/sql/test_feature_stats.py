@@ -20,10 +20,13 @@ def stats(database, n_features):
 def small_corpus(**values):
     """Contexts 0 and 1 (train, 8 and 3 tokens) and 2 (test, 8 tokens), all slots of 3 tokens."""
     database = Database(context_length=8, **values)
-    fill_corpus(database, [
-        Document("train", [10, 11, 12, 13, 11, 12, 11, 10, 11, 12, 13]),
-        Document("test", [11, 11, 11, 11, 12, 12, 12, 12]),
-    ])
+    fill_corpus(
+        database,
+        [
+            Document("train", [10, 11, 12, 13, 11, 12, 11, 10, 11, 12, 13]),
+            Document("test", [11, 11, 11, 11, 12, 12, 12, 12]),
+        ],
+    )
     return database
 
 
@@ -96,13 +99,23 @@ def test_slots_contexts_and_documents_are_counted_by_role():
     database = Database(context_length=8)
     documents = [Document("train", range(24)), Document("train", range(8)), Document("test", range(24))]
     fill_corpus(database, documents, copied=[(4, 1)])
-    fill_firings(database, [
-        # Document 0: two slots of context 0 (one of them twice), position 0 and end piece of context 1.
-        Firing(0, 0, 1), Firing(0, 0, 3), Firing(0, 0, 4), Firing(0, 1, 0), Firing(0, 1, 7),
-        Firing(0, 2, 5), Firing(0, 3, 6),
-        # Test: a copied slot, and two that are not, in one document.
-        Firing(0, 4, 2), Firing(0, 5, 2), Firing(0, 6, 2),
-    ])
+    fill_firings(
+        database,
+        [
+            # Document 0: two slots of context 0 (one of them twice), position 0 and end piece of context 1.
+            Firing(0, 0, 1),
+            Firing(0, 0, 3),
+            Firing(0, 0, 4),
+            Firing(0, 1, 0),
+            Firing(0, 1, 7),
+            Firing(0, 2, 5),
+            Firing(0, 3, 6),
+            # Test: a copied slot, and two that are not, in one document.
+            Firing(0, 4, 2),
+            Firing(0, 5, 2),
+            Firing(0, 6, 2),
+        ],
+    )
     row = stats(database, 1)[0]
     assert row["n_active"] == 10
     assert (row["n_slots_train"], row["n_contexts_train"], row["n_documents_train"]) == (4, 3, 2)
@@ -124,10 +137,14 @@ def test_quantiles_are_values_of_the_firings():
     fill_corpus(database, [Document("train", range(100)), Document("test", range(100))])
     sizes = [1, 2, 9, 10, 11, 99, 200]
     drawn = {feature: rng.integers(1, 400, n) / 8 for feature, n in enumerate(sizes)}
-    fill_firings(database, [
-        Firing(feature, i // 100, i % 100, float(value))
-        for feature, values in drawn.items() for i, value in enumerate(values)
-    ])
+    fill_firings(
+        database,
+        [
+            Firing(feature, i // 100, i % 100, float(value))
+            for feature, values in drawn.items()
+            for i, value in enumerate(values)
+        ],
+    )
     database.make_before("feature_counts")
     rows = by(database.rows("feature_counts"), "feature")
     for feature, values in drawn.items():
@@ -142,17 +159,26 @@ def test_quantiles_are_values_of_the_firings():
 
 def test_token_counts_by_hand():
     database = small_corpus(heuristics_top_tokens=2)
-    fill_firings(database, [
-        # Token 11 three times, 12 twice, 13 once; position 0 (token 10) and test firings stay out.
-        Firing(0, 0, 1, 8.0), Firing(0, 0, 4, 8.0), Firing(0, 0, 6, 8.0),
-        Firing(0, 0, 2, 4.0), Firing(0, 1, 1, 2.0),
-        Firing(0, 0, 3, 1.0),
-        Firing(0, 0, 0, 50.0), Firing(0, 2, 4, 50.0),
-    ])
+    fill_firings(
+        database,
+        [
+            # Token 11 three times, 12 twice, 13 once; position 0 (token 10) and test firings stay out.
+            Firing(0, 0, 1, 8.0),
+            Firing(0, 0, 4, 8.0),
+            Firing(0, 0, 6, 8.0),
+            Firing(0, 0, 2, 4.0),
+            Firing(0, 1, 1, 2.0),
+            Firing(0, 0, 3, 1.0),
+            Firing(0, 0, 0, 50.0),
+            Firing(0, 2, 4, 50.0),
+        ],
+    )
     row = stats(database, 1)[0]
     tokens = by(database.read("feature_tokens"), "token_id")
     assert {token_id: (each["n_active"], each["sum_activation"]) for token_id, each in tokens.items()} == {
-        11: (3, 24.0), 12: (2, 6.0), 13: (1, 1.0),
+        11: (3, 24.0),
+        12: (2, 6.0),
+        13: (1, 1.0),
     }
     # Strong is above 0.3 x 8 = 2.4.
     assert {token_id: each["n_strong"] for token_id, each in tokens.items()} == {11: 3, 12: 1, 13: 0}
@@ -163,7 +189,11 @@ def test_token_counts_by_hand():
         # Token 11 stands at positions 1, 4 and 6 of context 0; position 0 of context 1 does not count.
         {"token_id": 11, "text": " t11", "n_active": 3, "n_tokens": 3, "fire_share": 1.0, "mean_activation": 8.0},
         {
-            "token_id": 12, "text": " t12", "n_active": 2, "n_tokens": 3, "fire_share": 2 / 3,
+            "token_id": 12,
+            "text": " t12",
+            "n_active": 2,
+            "n_tokens": 3,
+            "fire_share": 2 / 3,
             "mean_activation": 3.0,
         },
     ]
@@ -238,9 +268,13 @@ def planted(seed=2, n_contexts=60, length=64, n_vocabulary=200):
     later = np.arange(length)[None, :] >= 1
     everywhere = np.broadcast_to(later, tokens.shape)
     patterns = [
-        (tokens == 7) & later, (tokens < 15) & later, (before == 3) & later,
-        everywhere & (rng.random(tokens.shape) < 0.2), (tokens == 7) & later & (rng.random(tokens.shape) < 0.1),
-        ~everywhere, everywhere & (np.arange(length) < 5),
+        (tokens == 7) & later,
+        (tokens < 15) & later,
+        (before == 3) & later,
+        everywhere & (rng.random(tokens.shape) < 0.2),
+        (tokens == 7) & later & (rng.random(tokens.shape) < 0.1),
+        ~everywhere,
+        everywhere & (np.arange(length) < 5),
     ]
     firings = []
     for feature, pattern in enumerate(patterns):
@@ -286,7 +320,10 @@ def test_flags_turn_on_at_their_thresholds():
     stats(database, 1)
     # Three firings on two tokens, with tokens 10, 11 and 13 before them.
     for min_firings, max_tokens, is_unigram, is_previous in (
-        (3, 3, True, True), (3, 2, True, False), (3, 1, False, False), (4, 3, False, False),
+        (3, 3, True, True),
+        (3, 2, True, False),
+        (3, 1, False, False),
+        (4, 3, False, False),
     ):
         values = {"heuristics_min_firings": min_firings, "heuristics_max_tokens": max_tokens}
         [row] = database.rows("feature_stats", **values)

@@ -22,14 +22,24 @@ def questions(**values):
     rows = []
     for number, decile in enumerate(deciles):
         fires = {(number + step) % N_TOKENS for step in range(1 + number % 3)}
-        rows.append({
-            "example_id": f"a{number}", "kind": "activating", "decile": decile, "draw": number + 1, "peak": 1.0,
-            "token_ids": [number] * N_TOKENS, "activations": [float(at in fires) for at in range(N_TOKENS)],
-        })
+        rows.append(
+            {
+                "example_id": f"a{number}",
+                "kind": "activating",
+                "decile": decile,
+                "draw": number + 1,
+                "peak": 1.0,
+                "token_ids": [number] * N_TOKENS,
+                "activations": [float(at in fires) for at in range(N_TOKENS)],
+            }
+        )
     rows += [
         {
-            "example_id": f"s{number}", "kind": "random", "draw": number + 1,
-            "token_ids": [500 + number] * (N_TOKENS if number % 4 else 3), "activations": [0.0] * N_TOKENS,
+            "example_id": f"s{number}",
+            "kind": "random",
+            "draw": number + 1,
+            "token_ids": [500 + number] * (N_TOKENS if number % 4 else 3),
+            "activations": [0.0] * N_TOKENS,
         }
         for number in range(40)
     ]

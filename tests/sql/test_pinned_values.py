@@ -69,7 +69,8 @@ def test_silent_slots_are_drawn_in_the_known_order():
     first = {
         role: [
             (row["context_id"], row["start"])
-            for row in sorted(rows, key=lambda row: row["draw"]) if row["role"] == role
+            for row in sorted(rows, key=lambda row: row["draw"])
+            if row["role"] == role
         ][:4]
         for role in ("train", "test")
     }

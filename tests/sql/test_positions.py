@@ -65,9 +65,15 @@ def exact_bias(n_fired, sizes):
     for size in map(int, sizes):
         counts = np.arange(max(0, n_fired - (n_all - size)), min(size, n_fired) + 1)
         log_ways = [
-            lgamma(size + 1) - lgamma(c + 1) - lgamma(size - c + 1)
-            + lgamma(n_all - size + 1) - lgamma(n_fired - c + 1) - lgamma(n_all - size - n_fired + c + 1)
-            - lgamma(n_all + 1) + lgamma(n_fired + 1) + lgamma(n_all - n_fired + 1)
+            lgamma(size + 1)
+            - lgamma(c + 1)
+            - lgamma(size - c + 1)
+            + lgamma(n_all - size + 1)
+            - lgamma(n_fired - c + 1)
+            - lgamma(n_all - size - n_fired + c + 1)
+            - lgamma(n_all + 1)
+            + lgamma(n_fired + 1)
+            + lgamma(n_all - n_fired + 1)
             for c in counts.tolist()
         ]
         for c, log_share in zip(counts.tolist(), log_ways, strict=True):
@@ -230,12 +236,15 @@ def test_planted_positional_features_are_flagged_through_noise(corpus):
     first = places[places[:, 1] == 0]
     noise = draw(rng, places[places[:, 1] > 0], np.ones(len(places) - len(first)), 300)
     second = places[places[:, 1] == 5][:150]
-    rows = position_rows(lengths, [
-        first,
-        np.concatenate([first, noise]),
-        np.concatenate([first[: len(first) // 3], noise]),
-        np.concatenate([second, noise[noise[:, 1] != 5]]),
-    ])
+    rows = position_rows(
+        lengths,
+        [
+            first,
+            np.concatenate([first, noise]),
+            np.concatenate([first[: len(first) // 3], noise]),
+            np.concatenate([second, noise[noise[:, 1] != 5]]),
+        ],
+    )
     assert all(rows[feature]["position_score"] > 0.05 for feature in range(4))
 
 
@@ -244,10 +253,14 @@ def test_rate_that_falls_along_the_context_scores_between_noise_and_the_cut():
     places = all_places(FULL)
     falling = 1 - 0.9 * places[:, 1] / 63
     steep = np.exp(-log(1000) * places[:, 1] / 63)
-    rows = position_rows(FULL, [
-        draw(rng, places, falling, 1000), draw(rng, places, np.ones(len(places)), 1000),
-        draw(rng, places, steep, 1000),
-    ])
+    rows = position_rows(
+        FULL,
+        [
+            draw(rng, places, falling, 1000),
+            draw(rng, places, np.ones(len(places)), 1000),
+            draw(rng, places, steep, 1000),
+        ],
+    )
     flat, tenfold, thousandfold = (rows[feature]["position_score"] for feature in (1, 0, 2))
     assert abs(flat) < 0.01 < tenfold < 0.05 < thousandfold, "a tenfold fall is real, and too weak to be flagged"
 

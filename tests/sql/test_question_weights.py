@@ -69,11 +69,11 @@ def expected_shares(**values):
     found = database.connection.sql(f"""
         with rows as (
             unpivot (
-                select explanation_id, asked, weight, {', '.join(PROPERTIES)}
+                select explanation_id, asked, weight, {", ".join(PROPERTIES)}
                 from question_weights
                 join predictions using (explanation_id, question_id)
                 join of_slots using (context_id)
-            ) on {', '.join(PROPERTIES)} into name property value has_it
+            ) on {", ".join(PROPERTIES)} into name property value has_it
         ),
         shares as (
             select asked, property, sum(weight * has_it::int) / sum(weight) as by_weight,

@@ -18,8 +18,14 @@ def window(name, activations, draw=1, kind=None, token_ids=None, feature=0, role
     """A row of `examples`; activating if any activation is above 0."""
     peak = max(activations)
     return {
-        "example_id": name, "sae": SAE, "feature": feature, "role": role, "draw": draw, "peak": peak or None,
-        "kind": kind or ("activating" if peak else "random"), "activations": activations,
+        "example_id": name,
+        "sae": SAE,
+        "feature": feature,
+        "role": role,
+        "draw": draw,
+        "peak": peak or None,
+        "kind": kind or ("activating" if peak else "random"),
+        "activations": activations,
         "token_ids": token_ids or [1] * len(activations),
     }
 
@@ -31,20 +37,33 @@ def silent(name, length=4, draw=1, **columns):
 def database_of(windows, features=(0,), explainers=("default",), **values):
     database = Database(**values)
     database.fill("examples", windows)
-    database.fill("feature_stats", [
-        {"sae": SAE, "feature": feature, "top_tokens": [{"token_id": TOP}]} for feature in features
-    ])
+    database.fill(
+        "feature_stats",
+        [{"sae": SAE, "feature": feature, "top_tokens": [{"token_id": TOP}]} for feature in features],
+    )
     database.fill("feature_routes", [{"sae": SAE, "feature": feature, "route": "llm"} for feature in features])
-    database.fill("selected_features", [
-        {"sae": SAE, "feature": feature, "batch": 0, "place": place} for place, feature in enumerate(features, 1)
-    ])
-    database.fill("explanations", [
-        {
-            "explanation_id": f"{explainer}{feature}", "sae": SAE, "feature": feature, "explainer": explainer,
-            "explanation": "words", "status": "ok",
-        }
-        for feature in features for explainer in explainers
-    ])
+    database.fill(
+        "selected_features",
+        [
+            {"sae": SAE, "feature": feature, "batch": 0, "place": place}
+            for place, feature in enumerate(features, 1)
+        ],
+    )
+    database.fill(
+        "explanations",
+        [
+            {
+                "explanation_id": f"{explainer}{feature}",
+                "sae": SAE,
+                "feature": feature,
+                "explainer": explainer,
+                "explanation": "words",
+                "status": "ok",
+            }
+            for feature in features
+            for explainer in explainers
+        ],
+    )
     database.make("batch_features", "scored_explanations")
     return database
 
@@ -108,9 +127,10 @@ def test_two_explanations_in_the_same_words_are_put_alike():
 
 def test_explanations_that_failed_are_not_asked_about():
     database = database_of([window("a", [1.0, 0]), silent("s", 2)])
-    database.fill("explanations", [
-        {"explanation_id": "e", "sae": SAE, "feature": 0, "explainer": "default", "status": "refused"}
-    ])
+    database.fill(
+        "explanations",
+        [{"explanation_id": "e", "sae": SAE, "feature": 0, "explainer": "default", "status": "refused"}],
+    )
     database.make("scored_explanations")
     assert database.rows(DETECTION) == database.rows(FUZZING) == []
 
@@ -147,7 +167,8 @@ def test_activating_window_can_be_wrong_where_it_is_silent():
 def test_marks_never_lie_beyond_the_end_of_a_window():
     windows = [window("a", [0, 0, 0, 1.0]), silent("short", 3), window("b", [1.0, 0])]
     assert fuzzing(windows) == {
-        ("b", (0,)): True, **{key: label for key, label in fuzzing(windows).items() if key[0] != "b"},
+        ("b", (0,)): True,
+        **{key: label for key, label in fuzzing(windows).items() if key[0] != "b"},
     }
     assert ("a", (3,)) not in fuzzing(windows)
     assert fuzzing([*windows, silent("long", 4)])["a", (3,)] is True
@@ -212,10 +233,15 @@ def random_windows(seed=0, n=20):
                 while place < length:
                     activations[place] = rng.integers(1, 33) / 8
                     place += 1 if rng.random() < extend else int(rng.geometric(0.05))
-            windows.append(window(
-                f"{feature}/{number}", activations.tolist(), number + 1 if number < n else number - n + 1,
-                token_ids=rng.integers(0, 200, length).tolist(), feature=feature,
-            ))
+            windows.append(
+                window(
+                    f"{feature}/{number}",
+                    activations.tolist(),
+                    number + 1 if number < n else number - n + 1,
+                    token_ids=rng.integers(0, 200, length).tolist(),
+                    feature=feature,
+                )
+            )
     return windows
 
 
@@ -301,9 +327,7 @@ def chance_bound(labels):
 
 def test_number_and_places_of_marks_tell_no_label():
     rows = random_database().rows(FUZZING)
-    columns = [
-        [len(row["marked"]), np.mean(row["marked"]), row["marked"][0], row["marked"][-1]] for row in rows
-    ]
+    columns = [[len(row["marked"]), np.mean(row["marked"]), row["marked"][0], row["marked"][-1]] for row in rows]
     labels = np.array([row["label"] for row in rows])
     fitted, single = audit(np.array(columns, float), labels, np.array([row["feature"] for row in rows]))
     print(f"fuzzing, marks: AUROC {fitted:.3f}, best column {single:.3f}, {len(labels)} questions")

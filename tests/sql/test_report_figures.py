@@ -215,8 +215,16 @@ def test_beside_the_posts_figures_stand_the_same_of_this_experiment():
         for feature, value in enumerate([0.06, 0.04, 0.0, 0.0])
     ]
     requests = [
-        {"request_id": f"{number}", "purpose": purpose, "sae": SAE, "feature": 0, "status": "ok", "model": "m",
-         "prompt_tokens": prompt, "completion_tokens": 10}
+        {
+            "request_id": f"{number}",
+            "purpose": purpose,
+            "sae": SAE,
+            "feature": 0,
+            "status": "ok",
+            "model": "m",
+            "prompt_tokens": prompt,
+            "completion_tokens": 10,
+        }
         for number, (purpose, prompt) in enumerate(
             [("explain", 900), ("detection", 700), ("fuzzing", 800), ("simulation", 500), ("simulation", 700)]
         )

@@ -8,10 +8,21 @@ ORDER = ["dead", "dense", "positional", "too_rare", "unigram", "previous_token",
 """Which route wins where several apply; `positional` by the post's cut stands with the corrected one."""
 
 LIVELY = {
-    "sae": SAE, "n_active": 1000, "n_active_first": 12, "n_active_train": 500, "density_train": 0.01,
-    "n_slots_train": 50, "n_slots_test": 40, "n_documents_train": 30, "n_documents_test": 25,
-    "position_information_nats": 0.0012, "position_score": 0.004,
-    "n_top_tokens": 300, "n_top_previous_tokens": 400, "is_unigram": False, "is_previous_token": False,
+    "sae": SAE,
+    "n_active": 1000,
+    "n_active_first": 12,
+    "n_active_train": 500,
+    "density_train": 0.01,
+    "n_slots_train": 50,
+    "n_slots_test": 40,
+    "n_documents_train": 30,
+    "n_documents_test": 25,
+    "position_information_nats": 0.0012,
+    "position_score": 0.004,
+    "n_top_tokens": 300,
+    "n_top_previous_tokens": 400,
+    "is_unigram": False,
+    "is_previous_token": False,
     "is_positional": False,
 }
 """A feature of which nothing applies but `llm`."""
@@ -29,9 +40,18 @@ ALL_FILTERS = ["unigram", "previous_token", "positional"]
 
 def rule_row(feature, train_f1=0.9, is_chosen=True, max_tokens=5, target="any", always_f1=0.02):
     return {
-        "sae": SAE, "feature": feature, "kind": "token", "max_tokens": max_tokens, "target": target,
-        "token_ids": [1], "rule": "the token is ' stop'", "train_precision": 0.95, "train_recall": 0.85,
-        "train_f1": train_f1, "always_f1": always_f1, "is_chosen": is_chosen,
+        "sae": SAE,
+        "feature": feature,
+        "kind": "token",
+        "max_tokens": max_tokens,
+        "target": target,
+        "token_ids": [1],
+        "rule": "the token is ' stop'",
+        "train_precision": 0.95,
+        "train_recall": 0.85,
+        "train_f1": train_f1,
+        "always_f1": always_f1,
+        "is_chosen": is_chosen,
     }
 
 
@@ -118,7 +138,8 @@ def test_rule_needs_its_f1_and_a_gain_over_always_firing(rule, route):
 def test_feature_with_many_rules_is_routed_once():
     rules = [
         rule_row(0, is_chosen=(target, limit) == ("any", 5), max_tokens=limit, target=target)
-        for target in ("any", "strong") for limit in (1, 5, 20, 50)
+        for target in ("any", "strong")
+        for limit in (1, 5, 20, 50)
     ]
     assert routes([{}, {}], rules)[0]["route"] == "rule"
 
@@ -130,8 +151,11 @@ def test_rule_of_another_sae_does_not_count():
 def test_reasons_tell_the_figures():
     post = {"is_positional": True, "position_information_nats": 0.0612, "position_score": 0.0312}
     first = {"n_active_first": 990, "n_slots_train": 4, "n_slots_test": 3, "position_score": None}
-    found = routes([*CAUSES.values(), {}, {}, {}, post, first], [rule_row(6), rule_row(8, 0.432)],
-                   routing_post_filters=ALL_FILTERS)
+    found = routes(
+        [*CAUSES.values(), {}, {}, {}, post, first],
+        [rule_row(6), rule_row(8, 0.432)],
+        routing_post_filters=ALL_FILTERS,
+    )
     reasons = [found[feature]["reason"] for feature in range(len(found))]
     assert reasons == [
         "never fires in this corpus",
@@ -176,13 +200,15 @@ def test_a_rule_with_a_context_is_no_unigram_filter():
 def select(route_of, wanted=None, **values):
     """selected_features of features with these routes; `wanted` is {feature: priority}, else every one."""
     database = Database(**values)
-    database.fill("feature_routes", [
-        {"sae": SAE, "feature": feature, "route": route, "reason": ""} for feature, route in enumerate(route_of)
-    ])
+    database.fill(
+        "feature_routes",
+        [{"sae": SAE, "feature": feature, "route": route, "reason": ""} for feature, route in enumerate(route_of)],
+    )
     wanted = dict.fromkeys(range(len(route_of)), 0) if wanted is None else wanted
-    database.fill("wanted_features", [
-        {"sae": SAE, "feature": feature, "priority": priority} for feature, priority in wanted.items()
-    ])
+    database.fill(
+        "wanted_features",
+        [{"sae": SAE, "feature": feature, "priority": priority} for feature, priority in wanted.items()],
+    )
     database.make("selected_features")
     rows = database.read("selected_features")
     assert len(by(rows, "sae", "feature")) == len(rows)

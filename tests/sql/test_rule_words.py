@@ -26,8 +26,10 @@ def random_rule(rng):
     clauses = rng.choice([(1, 0, 0), (0, 1, 0), (0, 0, 1), (1, 1, 0), (1, 0, 1), (0, 1, 1), (1, 1, 1)])
     token, before = (named() if clause else (None, None) for clause in clauses[:2])
     return {
-        "token_ids": token[0], "token_class": token[1],
-        "previous_token_ids": before[0], "previous_class": before[1],
+        "token_ids": token[0],
+        "token_class": token[1],
+        "previous_token_ids": before[0],
+        "previous_class": before[1],
         "n_before": rng.randint(1, 64) if clauses[1] else None,
         "is_excluded": bool(clauses[1] and rng.random() < 0.4),
         "position_below": rng.randint(1, 1000) if clauses[2] else None,
@@ -53,8 +55,13 @@ def test_every_rule_is_read_back_from_its_words_as_it_was():
 
 def test_a_rule_reads_as_a_sentence():
     plain = {
-        "token_ids": None, "token_class": None, "previous_token_ids": None, "previous_class": None,
-        "n_before": None, "is_excluded": False, "position_below": None,
+        "token_ids": None,
+        "token_class": None,
+        "previous_token_ids": None,
+        "previous_class": None,
+        "n_before": None,
+        "is_excluded": False,
+        "position_below": None,
     }
     rules = [
         plain | {"token_ids": [0]},

@@ -23,18 +23,26 @@ def rule_database(features, occurrences, densities=None, texts=None, **values):
     for feature, hits in enumerate(features):
         for token_id, n in hits.items():
             n_active, n_strong = n if isinstance(n, tuple) else (n, 0)
-            tokens.append({
-                "sae": SAE, "feature": feature, "token_id": token_id, "n_active": n_active, "n_top": n_active,
-                "n_strong": n_strong, "sum_activation": float(n_active),
-            })
+            tokens.append(
+                {
+                    "sae": SAE,
+                    "feature": feature,
+                    "token_id": token_id,
+                    "n_active": n_active,
+                    "n_top": n_active,
+                    "n_strong": n_strong,
+                    "sum_activation": float(n_active),
+                }
+            )
     database.fill("feature_tokens", tokens)
     database.fill("train_tokens", [{"token_id": key, "n_tokens": n} for key, n in occurrences.items()])
     texts = texts or {}
     database.fill("tokens", [{"token_id": key, "text": texts.get(key, f"t{key}")} for key in occurrences])
     densities = densities or [0.01] * len(features)
-    database.fill("feature_stats", [
-        {"sae": SAE, "feature": feature, "density_train": density} for feature, density in enumerate(densities)
-    ])
+    database.fill(
+        "feature_stats",
+        [{"sae": SAE, "feature": feature, "density_train": density} for feature, density in enumerate(densities)],
+    )
     return database
 
 
@@ -141,7 +149,12 @@ def test_tokens_under_the_minimum_support_are_no_candidates():
     database.make("token_classes")
     [row] = [row for row in database.rows("rule_candidates") if row["token_id"] is not None]
     assert row == {
-        "feature": 0, "target": "any", "token_id": 1, "token_class": None, "n_hits": 3, "n_tokens": 3,
+        "feature": 0,
+        "target": "any",
+        "token_id": 1,
+        "token_class": None,
+        "n_hits": 3,
+        "n_tokens": 3,
         "n_targets": 5,
     }
 

@@ -31,9 +31,12 @@ class Questions(NamedTuple):
 def fill_questions(database, questions, n_slots=None):
     """Fill explanations, predictions and examples; strata 0 to 9 are deciles, 10 random and 11 same_token."""
     columns = {
-        "explanation": questions.explanation, "label": questions.label, "prediction": questions.prediction,
+        "explanation": questions.explanation,
+        "label": questions.label,
+        "prediction": questions.prediction,
         "document": questions.document,
-        "probability": np.full(len(questions.label), np.nan) if questions.probability is None
+        "probability": np.full(len(questions.label), np.nan)
+        if questions.probability is None
         else questions.probability,
         "stratum": np.zeros(len(questions.label), int) if questions.stratum is None else questions.stratum,
     }
@@ -95,8 +98,11 @@ RISING = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
 POPULATIONS = [
     (population, n)
     for population in (
-        Population((0.5,) * 10, 0.5, 0.5), Population(RISING, 0.2, 0.6), Population(RISING, 0.05, 0.4),
-        Population((0.95,) * 10, 0.01, 0.1), Population((0.99,) * 10, 0.002, 0.05),
+        Population((0.5,) * 10, 0.5, 0.5),
+        Population(RISING, 0.2, 0.6),
+        Population(RISING, 0.05, 0.4),
+        Population((0.95,) * 10, 0.01, 0.1),
+        Population((0.99,) * 10, 0.002, 0.05),
     )
     for n in SIZES
 ]
@@ -110,9 +116,9 @@ def stratified(rng):
         strata = np.concatenate([np.arange(n) % 10, 10 + np.arange(n) % 2])
         stratum = np.tile(strata, N_EXPLANATIONS)
         rates = np.array([*population.deciles, population.random, population.same_token])
-        parts.append((
-            explanation + point * N_EXPLANATIONS, label, rng.random(len(label)) < rates[stratum], stratum
-        ))
+        parts.append(
+            (explanation + point * N_EXPLANATIONS, label, rng.random(len(label)) < rates[stratum], stratum)
+        )
     explanation, label, prediction, stratum = (np.concatenate(each) for each in zip(*parts, strict=True))
     return Questions(explanation, label, prediction, np.arange(len(label)), None, stratum)
 
@@ -179,9 +185,9 @@ def covered(rows, value, names):
 def simulated(kind):
     """sample_scores of the questions of one kind."""
     database = ScoreDatabase()
-    fill_questions(database, {"simple": simple, "clustered": clustered, "binormal": binormal}[kind](
-        np.random.default_rng(8)
-    ))
+    fill_questions(
+        database, {"simple": simple, "clustered": clustered, "binormal": binormal}[kind](np.random.default_rng(8))
+    )
     database.make(*SAMPLE_STEPS)
     return database.connection.sql("from sample_scores").to_arrow_table()
 

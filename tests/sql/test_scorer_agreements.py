@@ -14,11 +14,22 @@ EXPLAINERS = ("default", "keywords")
 def agreements(scores):
     """`scores`: (feature, explainer, scorer, column, value)."""
     database = Database(explaining_explainers=list(EXPLAINERS), scoring_z=1.96)
-    database.fill("scores", [
-        {"explanation_id": f"{feature} {explainer}", "sae": SAE, "feature": feature, "explainer": explainer,
-         "scorer": scorer, "role": "test", column: value, "chance": 0.2 if column == "accuracy" else None}
-        for feature, explainer, scorer, column, value in scores
-    ])
+    database.fill(
+        "scores",
+        [
+            {
+                "explanation_id": f"{feature} {explainer}",
+                "sae": SAE,
+                "feature": feature,
+                "explainer": explainer,
+                "scorer": scorer,
+                "role": "test",
+                column: value,
+                "chance": 0.2 if column == "accuracy" else None,
+            }
+            for feature, explainer, scorer, column, value in scores
+        ],
+    )
     database.make("headline_scores")
     return by(database.rows("scorer_agreements"), "scorer", "other_scorer")
 
@@ -33,8 +44,10 @@ def drawn(n=12, other=("embedding", "auroc")):
             pairs.append((round(likeness, 1), round(0.5 * likeness + 0.5 * rng.random(), 1)))
             rows.append((feature, explainer, "detection", "balanced_accuracy", pairs[-1][0]))
             rows.append((feature, explainer, *other, pairs[-1][1]))
-        rows += [(feature, "other_feature", "detection", "balanced_accuracy", 0.01 * feature),
-                 (feature, "other_feature", *other, 1 - 0.01 * feature)]
+        rows += [
+            (feature, "other_feature", "detection", "balanced_accuracy", 0.01 * feature),
+            (feature, "other_feature", *other, 1 - 0.01 * feature),
+        ]
     return rows, np.array(pairs)
 
 

@@ -35,10 +35,19 @@ def put_answers(database, scorer, right, value=None):
     """Fill question_answers by answers [scorer, explanation, side, question]; an explanation a feature."""
     number, explanation, side, place = (each.ravel() for each in np.indices(right.shape))
     document = np.repeat(np.arange(len(SIZES)), SIZES)[place]
-    database.connection.register("given_rows", pa.table({
-        "scorer": np.asarray(scorer)[number], "explanation": explanation, "side": side, "document": document,
-        "right": right.ravel(), "value": np.full(right.size, np.nan) if value is None else value.ravel(),
-    }))
+    database.connection.register(
+        "given_rows",
+        pa.table(
+            {
+                "scorer": np.asarray(scorer)[number],
+                "explanation": explanation,
+                "side": side,
+                "document": document,
+                "right": right.ravel(),
+                "value": np.full(right.size, np.nan) if value is None else value.ravel(),
+            }
+        ),
+    )
     database.connection.execute(f"""
         create or replace temp table question_answers as
         select '{SAE}' as sae, explanation::int as feature, concat_ws(' ', scorer, explanation) as explanation_id,
@@ -74,10 +83,16 @@ def test_intervals_hold_whatever_the_correlation_once_a_pilot_has_told_it():
         found = [rhos[f"{rho} {number}"]["rho"] for number in range(N_PILOTS)]
         print(f"rho {rho}: told {np.mean(found):.2f}, {min(found):.2f} to {max(found):.2f}")
         assert min(found) >= 0.1 and abs(np.mean(found) - max(rho, 0.1)) < 0.06
-    put_answers(database, scorers, np.concatenate([
-        right_answers(rng, np.tile(np.repeat(RATES, N_EACH, axis=0), (N_PILOTS, 1, 1)), rho, SIZES)
-        for rho in RHOS
-    ]))
+    put_answers(
+        database,
+        scorers,
+        np.concatenate(
+            [
+                right_answers(rng, np.tile(np.repeat(RATES, N_EACH, axis=0), (N_PILOTS, 1, 1)), rho, SIZES)
+                for rho in RHOS
+            ]
+        ),
+    )
     points = [(rho, rates) for rho in RHOS for rates in RATES]
     shares = coverage(database)
     database.fill("scorer_rhos", list(rhos.values()))

@@ -26,15 +26,22 @@ from .score_reference import (
 
 def answer(label, prediction, number, scorer="detection", status="ok", **columns):
     return {
-        "explanation_id": "e", "scorer": scorer, "role": "test", "question_id": f"q{number}", "label": label,
-        "prediction": prediction, "status": status,
+        "explanation_id": "e",
+        "scorer": scorer,
+        "role": "test",
+        "question_id": f"q{number}",
+        "label": label,
+        "prediction": prediction,
+        "status": status,
     } | columns
 
 
 def answers(true_positives=0, false_negatives=0, true_negatives=0, false_positives=0, failed=(0, 0), **columns):
     """Rows of predictions by how they were answered; `failed` by label, positive first."""
     outcomes = (
-        [(True, True)] * true_positives + [(True, False)] * false_negatives + [(False, False)] * true_negatives
+        [(True, True)] * true_positives
+        + [(True, False)] * false_negatives
+        + [(False, False)] * true_negatives
         + [(False, True)] * false_positives
     )
     rows = [answer(label, prediction, i, **columns) for i, (label, prediction) in enumerate(outcomes)]
@@ -46,9 +53,10 @@ def answers(true_positives=0, false_negatives=0, true_negatives=0, false_positiv
 def database_of(predictions, examples=(), explainer="default", threads=2, **values):
     database = ScoreDatabase(threads, **values)
     names = {row["explanation_id"] for row in predictions} or {"e"}
-    database.fill("explanations", [
-        {"explanation_id": name, "sae": SAE, "feature": 7, "explainer": explainer} for name in sorted(names)
-    ])
+    database.fill(
+        "explanations",
+        [{"explanation_id": name, "sae": SAE, "feature": 7, "explainer": explainer} for name in sorted(names)],
+    )
     database.fill("predictions", predictions)
     database.fill("examples", list(examples))
     fill_index(database.connection)
@@ -108,10 +116,13 @@ def test_reason_never_says_that_a_coverage_is_under_itself():
     assert score(answers(8, 0, 8, 0, failed=(2, 2)))["reason"] is None
 
 
-@pytest.mark.parametrize(("counts", "reason"), [
-    ({"true_negatives": 9, "false_positives": 1}, "no positive question was answered"),
-    ({"true_positives": 9, "false_negatives": 1}, "no negative question was answered"),
-])
+@pytest.mark.parametrize(
+    ("counts", "reason"),
+    [
+        ({"true_negatives": 9, "false_positives": 1}, "no positive question was answered"),
+        ({"true_positives": 9, "false_negatives": 1}, "no negative question was answered"),
+    ],
+)
 def test_one_class_has_no_balanced_accuracy(counts, reason):
     row = score(answers(**counts, probability=0.5))
     assert row["reason"] == reason
@@ -133,10 +144,21 @@ def test_an_ok_answer_without_a_prediction_and_a_failed_one_with_it_are_unscored
 
 
 def test_fuzzing_rows_are_scored_apart_and_have_no_population():
-    examples = [{"example_id": "x", "sae": SAE, "feature": 7, "role": "test", "kind": "activating", "decile": 3,
-                 "n_slots": 5, "doc_id": "d"}]
+    examples = [
+        {
+            "example_id": "x",
+            "sae": SAE,
+            "feature": 7,
+            "role": "test",
+            "kind": "activating",
+            "decile": 3,
+            "n_slots": 5,
+            "doc_id": "d",
+        }
+    ]
     rows = [
-        *answers(3, 1, 4, 0), *answers(2, 2, 2, 2, scorer="fuzzing", marked=[1, 4], example_id="x"),
+        *answers(3, 1, 4, 0),
+        *answers(2, 2, 2, 2, scorer="fuzzing", marked=[1, 4], example_id="x"),
     ]
     database = database_of(rows, examples)
     scores = {row["scorer"]: row for row in database.rows("scores")}
@@ -176,9 +198,7 @@ def test_too_few_probabilities_are_no_ranking():
 def choices(right, wrong, failed=0, n_choices=5):
     """Rows of predictions of a scorer that chooses, every question about a document of its own."""
     rows = [answer(True, i < right, i, "intruder", n_choices=n_choices) for i in range(right + wrong)]
-    return rows + [
-        answer(True, None, f"f{i}", "intruder", "unparsed", n_choices=n_choices) for i in range(failed)
-    ]
+    return rows + [answer(True, None, f"f{i}", "intruder", "unparsed", n_choices=n_choices) for i in range(failed)]
 
 
 def test_choices_have_an_accuracy_beside_that_of_guessing_and_no_rates_of_yes():
@@ -202,8 +222,15 @@ def test_choices_are_told_by_stratum_with_the_design_effect_of_shared_documents(
     for i, row in enumerate(rows):
         row["example_id"] = f"x{i}"
     examples = [
-        {"example_id": f"x{i}", "sae": SAE, "feature": 7, "role": "test", "kind": "activating",
-         "decile": 1 + i % 2, "doc_id": f"d{i // 2}"}
+        {
+            "example_id": f"x{i}",
+            "sae": SAE,
+            "feature": 7,
+            "role": "test",
+            "kind": "activating",
+            "decile": 1 + i % 2,
+            "doc_id": f"d{i // 2}",
+        }
         for i in range(20)
     ]
     found = details(database_of(rows, examples))
@@ -277,10 +304,18 @@ def ranked_answers(n=30):
         rows.append(
             answer(i < n, None, i, "embedding", example_id=f"x{i}", probability=likeness + 0.001 * (i % 5))
         )
-        examples.append({
-            "example_id": f"x{i}", "sae": SAE, "feature": 7, "role": "test", "kind": kind, "doc_id": f"d{i}",
-            "decile": 1 + i % 10 if i < n else None, "n_slots": 100,
-        })
+        examples.append(
+            {
+                "example_id": f"x{i}",
+                "sae": SAE,
+                "feature": 7,
+                "role": "test",
+                "kind": kind,
+                "doc_id": f"d{i}",
+                "decile": 1 + i % 10 if i < n else None,
+                "n_slots": 100,
+            }
+        )
     return rows, examples
 
 
@@ -315,12 +350,26 @@ def test_an_area_is_told_against_each_kind_of_silent_windows():
 def test_a_summary_is_of_accuracies_where_a_scorer_chooses():
     database = ScoreDatabase()
     database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(4)])
-    database.fill("scores", [
-        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "empty", "scorer": "intruder",
-         "role": "test", "accuracy": 0.2 * i if i else None, "chance": 0.2, "n_scored": 9, "n_unscored": 0,
-         "accuracy_all_wrong": 0.1 * i, "accuracy_all_right": 0.9}
-        for i in range(4)
-    ])
+    database.fill(
+        "scores",
+        [
+            {
+                "explanation_id": f"e{i}",
+                "sae": SAE,
+                "feature": i,
+                "explainer": "empty",
+                "scorer": "intruder",
+                "role": "test",
+                "accuracy": 0.2 * i if i else None,
+                "chance": 0.2,
+                "n_scored": 9,
+                "n_unscored": 0,
+                "accuracy_all_wrong": 0.1 * i,
+                "accuracy_all_right": 0.9,
+            }
+            for i in range(4)
+        ],
+    )
     [row] = database.rows("summary")
     assert (row["metric"], row["n_features"], row["chance"]) == ("accuracy", 3, 0.2)
     assert (row["mean"], row["mean_all_wrong"], row["mean_all_right"]) == pytest.approx((0.4, 0.15, 0.9))
@@ -329,11 +378,23 @@ def test_a_summary_is_of_accuracies_where_a_scorer_chooses():
 def test_a_summary_of_correlations_stays_within_what_they_can_be():
     database = ScoreDatabase()
     database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(3)])
-    database.fill("scores", [
-        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "empty", "scorer": "simulation",
-         "role": "test", "correlation": (-1) ** i * 0.9, "n_scored": 9, "n_unscored": 0}
-        for i in range(3)
-    ])
+    database.fill(
+        "scores",
+        [
+            {
+                "explanation_id": f"e{i}",
+                "sae": SAE,
+                "feature": i,
+                "explainer": "empty",
+                "scorer": "simulation",
+                "role": "test",
+                "correlation": (-1) ** i * 0.9,
+                "n_scored": 9,
+                "n_unscored": 0,
+            }
+            for i in range(3)
+        ],
+    )
     [row] = database.rows("summary")
     assert (row["metric"], row["ci_low"], row["ci_high"]) == ("correlation", -1, 1)
 
@@ -341,11 +402,25 @@ def test_a_summary_of_correlations_stays_within_what_they_can_be():
 def test_a_summary_is_of_areas_where_a_scorer_only_ranks():
     database = ScoreDatabase()
     database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(4)])
-    database.fill("scores", [
-        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "keywords", "scorer": scorer,
-         "role": "test", "auroc": 0.1 * (6 + i), "balanced_accuracy": accuracy, "n_scored": 9, "n_unscored": 0}
-        for i in range(4) for scorer, accuracy in (("embedding", None), ("detection", 0.5 if i else None))
-    ])
+    database.fill(
+        "scores",
+        [
+            {
+                "explanation_id": f"e{i}",
+                "sae": SAE,
+                "feature": i,
+                "explainer": "keywords",
+                "scorer": scorer,
+                "role": "test",
+                "auroc": 0.1 * (6 + i),
+                "balanced_accuracy": accuracy,
+                "n_scored": 9,
+                "n_unscored": 0,
+            }
+            for i in range(4)
+            for scorer, accuracy in (("embedding", None), ("detection", 0.5 if i else None))
+        ],
+    )
     rows = {row["scorer"]: row for row in database.rows("summary")}
     told = {scorer: (row["metric"], row["n_features"], row["mean"]) for scorer, row in rows.items()}
     assert told["embedding"] == ("auroc", 4, pytest.approx(0.75))
@@ -369,10 +444,18 @@ def drawn_answers(seed, n=60, with_ties=True):
         probability = rng.gauss(0.6 if label else 0.4, 0.2)
         if with_ties:
             probability = round(probability, 1)
-        examples.append({
-            "example_id": f"x{i}", "sae": SAE, "feature": 7, "role": "test", "kind": kind, "decile": decile,
-            "n_slots": 40 + decile if label else SLOTS[kind], "doc_id": f"d{rng.randrange(50)}",
-        })
+        examples.append(
+            {
+                "example_id": f"x{i}",
+                "sae": SAE,
+                "feature": 7,
+                "role": "test",
+                "kind": kind,
+                "decile": decile,
+                "n_slots": 40 + decile if label else SLOTS[kind],
+                "doc_id": f"d{rng.randrange(50)}",
+            }
+        )
         predictions.append(answer(label, probability > 0.45, i, example_id=f"x{i}", probability=probability))
     rng.shuffle(predictions)
     return predictions, examples
@@ -396,9 +479,12 @@ def rates_of(predictions, examples):
     positives = [row for row in predictions if row["label"]]
     negatives = [row for row in predictions if not row["label"]]
     yes = [row for row in predictions if row["prediction"]]
-    return rate(positives), rate(negatives), rate(yes), {
-        name: (n_slots, rate(rows), len(rows)) for (name, n_slots), rows in strata.items()
-    }
+    return (
+        rate(positives),
+        rate(negatives),
+        rate(yes),
+        {name: (n_slots, rate(rows), len(rows)) for (name, n_slots), rows in strata.items()},
+    )
 
 
 @pytest.mark.parametrize("seed", range(2))
@@ -413,9 +499,9 @@ def test_sample_figures_agree_with_the_reference(seed):
 
     balanced = mover([(0.5, recall), (0.5, specificity)])
     assert sample("recall") == pytest.approx(recall)
-    assert sample("false_positive_rate") == pytest.approx([
-        1 - specificity.value, 1 - specificity.high, 1 - specificity.low
-    ])
+    assert sample("false_positive_rate") == pytest.approx(
+        [1 - specificity.value, 1 - specificity.high, 1 - specificity.low]
+    )
     assert sample("precision") == pytest.approx(precision)
     assert sample("balanced_accuracy") == pytest.approx(balanced)
     assert sample("f1") == pytest.approx(f1_of(recall, specificity, 60, 60))
@@ -470,9 +556,9 @@ def test_population_figures_weigh_strata_by_their_slots(seed):
         return bounds(found["detection", "population", metric, "all"])
 
     assert population("recall") == pytest.approx(recall)
-    assert population("false_positive_rate") == pytest.approx([
-        1 - specificity.value, 1 - specificity.high, 1 - specificity.low
-    ])
+    assert population("false_positive_rate") == pytest.approx(
+        [1 - specificity.value, 1 - specificity.high, 1 - specificity.low]
+    )
     assert population("balanced_accuracy") == pytest.approx(mover([(0.5, recall), (0.5, specificity)]))
     assert population("precision") == pytest.approx(precision_of(recall, specificity, n_activating, n_silent))
     assert population("f1") == pytest.approx(f1_of(recall, specificity, n_activating, n_silent))
@@ -480,8 +566,16 @@ def test_population_figures_weigh_strata_by_their_slots(seed):
 
 def slots(kind, n_slots, numbers, decile=None):
     return [
-        {"example_id": f"x{i}", "sae": SAE, "feature": 7, "role": "test", "kind": kind, "decile": decile,
-         "n_slots": n_slots, "doc_id": f"d{i}"}
+        {
+            "example_id": f"x{i}",
+            "sae": SAE,
+            "feature": 7,
+            "role": "test",
+            "kind": kind,
+            "decile": decile,
+            "n_slots": n_slots,
+            "doc_id": f"d{i}",
+        }
         for i in numbers
     ]
 
@@ -504,7 +598,8 @@ def test_a_population_figure_of_too_wide_an_interval_is_null():
 @pytest.mark.parametrize(("n_missing", "is_told"), [(20, True), (400, False)])
 def test_a_stratum_without_answers_lowers_the_coverage_of_the_population(n_missing, is_told):
     examples = [
-        *slots("activating", 100, range(20), 1), *slots("random", 100, range(20, 40)),
+        *slots("activating", 100, range(20), 1),
+        *slots("random", 100, range(20, 40)),
         *slots("neighbour", n_missing, [40]),
     ]
     predictions = [answer(i < 20, i < 20, i, example_id=f"x{i}") for i in range(40)]
@@ -545,10 +640,13 @@ def rule_database(documents, token_ids):
     """Test documents as lists of (token_id, fires); position 0 comes before each and must not count."""
     database = ScoreDatabase()
     database.fill("explanations", [{"explanation_id": "r", "sae": SAE, "feature": 7, "explainer": "rule"}])
-    database.fill("feature_rules", [
-        {"sae": SAE, "feature": 7, "token_ids": token_ids, "is_chosen": True},
-        {"sae": SAE, "feature": 7, "token_ids": [99], "is_chosen": False},
-    ])
+    database.fill(
+        "feature_rules",
+        [
+            {"sae": SAE, "feature": 7, "token_ids": token_ids, "is_chosen": True},
+            {"sae": SAE, "feature": 7, "token_ids": [99], "is_chosen": False},
+        ],
+    )
     contexts, firings = [], []
     for number, document in enumerate([*documents, [(1, False), (2, True)]]):
         tokens = [(1, True), *document]
@@ -556,13 +654,17 @@ def rule_database(documents, token_ids):
         contexts.append({"context_id": number, "doc_id": f"d{number}", "token_ids": token_ids})
         firings += [
             {"sae": SAE, "feature": 7, "token_index": number * CONTEXT_LENGTH + position, "activation": 1}
-            for position, (_, fires) in enumerate(tokens) if fires
+            for position, (_, fires) in enumerate(tokens)
+            if fires
         ]
     database.fill("contexts", contexts)
-    database.fill("documents", [
-        {"doc_id": f"d{i}", "first_context_id": i, "role": "test" if i < len(documents) else "train"}
-        for i in range(len(contexts))
-    ])
+    database.fill(
+        "documents",
+        [
+            {"doc_id": f"d{i}", "first_context_id": i, "role": "test" if i < len(documents) else "train"}
+            for i in range(len(contexts))
+        ],
+    )
     database.fill("activations", firings)
     return database
 
@@ -576,10 +678,13 @@ def test_rule_is_judged_on_every_test_token_but_those_at_position_0():
     assert (row["ci_low"], row["ci_high"], row["reason"]) == (None, None, None), "one document has no interval"
 
 
-@pytest.mark.parametrize(("document", "reason"), [
-    ([(1, False), (2, False)], "the feature fires in no test document"),
-    ([(2, True), (2, False)], "no precision: the rule says so in no test document"),
-])
+@pytest.mark.parametrize(
+    ("document", "reason"),
+    [
+        ([(1, False), (2, False)], "the feature fires in no test document"),
+        ([(2, True), (2, False)], "no precision: the rule says so in no test document"),
+    ],
+)
 def test_rule_without_firings_or_occurrences_says_so(document, reason):
     [row] = rule_database([document] * 12, [1]).rows("scores")
     assert row["reason"] == reason
@@ -629,18 +734,40 @@ def summary(values, requests=(), predictions=(), confidence=0.95, half_widths=No
     database = ScoreDatabase(confidence=confidence)
     features = range(len(values))
     half_widths = half_widths or [None] * len(values)
-    database.fill("scores", [
-        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "default", "scorer": "detection",
-         "role": "test", "balanced_accuracy": values[i], "n_scored": 30, "n_unscored": 10,
-         "balanced_accuracy_all_wrong": 0.4, "balanced_accuracy_all_right": 0.8,
-         **({"ci_low": values[i] - half, "ci_high": values[i] + half} if (half := half_widths[i]) else {})}
-        for i in features
-    ])
-    database.fill("explanations", [
-        {"explanation_id": f"e{i}", "sae": SAE, "feature": i, "explainer": "default", "status": "ok",
-         "request_id": f"explain{i}"}
-        for i in features
-    ])
+    database.fill(
+        "scores",
+        [
+            {
+                "explanation_id": f"e{i}",
+                "sae": SAE,
+                "feature": i,
+                "explainer": "default",
+                "scorer": "detection",
+                "role": "test",
+                "balanced_accuracy": values[i],
+                "n_scored": 30,
+                "n_unscored": 10,
+                "balanced_accuracy_all_wrong": 0.4,
+                "balanced_accuracy_all_right": 0.8,
+                **({"ci_low": values[i] - half, "ci_high": values[i] + half} if (half := half_widths[i]) else {}),
+            }
+            for i in features
+        ],
+    )
+    database.fill(
+        "explanations",
+        [
+            {
+                "explanation_id": f"e{i}",
+                "sae": SAE,
+                "feature": i,
+                "explainer": "default",
+                "status": "ok",
+                "request_id": f"explain{i}",
+            }
+            for i in features
+        ],
+    )
     database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in features])
     database.fill("predictions", list(predictions))
     database.fill("llm_requests", list(requests))
@@ -648,9 +775,21 @@ def summary(values, requests=(), predictions=(), confidence=0.95, half_widths=No
     return row
 
 
-@pytest.mark.parametrize(("n", "confidence"), [
-    (3, 0.95), (4, 0.95), (5, 0.95), (7, 0.95), (16, 0.95), (60, 0.95), (3, 0.8), (4, 0.8), (4, 0.99), (20, 0.99),
-])
+@pytest.mark.parametrize(
+    ("n", "confidence"),
+    [
+        (3, 0.95),
+        (4, 0.95),
+        (5, 0.95),
+        (7, 0.95),
+        (16, 0.95),
+        (60, 0.95),
+        (3, 0.8),
+        (4, 0.8),
+        (4, 0.99),
+        (20, 0.99),
+    ],
+)
 def test_mean_has_the_interval_of_student(n, confidence):
     rng = random.Random(n)
     values = [rng.uniform(0.5, 0.7) for _ in range(n)]
@@ -687,28 +826,57 @@ def explained(of_default, controls=("empty",)):
     own = [("default", i, *each) for i, each in enumerate(of_default)]
     own += [("keywords", i, "ok", 0.6) for i in range(len(of_default))] + [("rule", 0, "ok", 1.0)]
     own += [(name, i, "ok", 0.5) for name in controls for i in range(2)]
-    database.fill("explanations", [
-        {"explanation_id": f"{name} {i}", "sae": SAE, "feature": i, "explainer": name, "status": status,
-         "request_id": f"{name} {i}"}
-        for name, i, status, _ in own
-    ])
+    database.fill(
+        "explanations",
+        [
+            {
+                "explanation_id": f"{name} {i}",
+                "sae": SAE,
+                "feature": i,
+                "explainer": name,
+                "status": status,
+                "request_id": f"{name} {i}",
+            }
+            for name, i, status, _ in own
+        ],
+    )
     database.fill("feature_routes", [{"sae": SAE, "feature": i, "route": "llm"} for i in range(len(of_default))])
-    columns = {"detection": "balanced_accuracy", "embedding": "auroc", "intervention": "accuracy",
-               "intruder": "accuracy", "rule_exact": "balanced_accuracy"}
-    database.fill("scores", [
-        {"explanation_id": f"{name} {i}", "sae": SAE, "feature": i, "explainer": name, "scorer": scorer,
-         "role": "test", columns[scorer]: value, "chance": 1 / 3 if columns[scorer] == "accuracy" else None,
-         "n_scored": 10, "n_unscored": 0}
-        for name, i, status, value in own
-        for scorer in columns
-        if status == "ok" and (scorer == "rule_exact") == (name == "rule") and (
-            scorer != "intruder" or name == "empty"
-        )
-    ])
-    database.fill("llm_requests", [
-        {"request_id": f"default {i}", "prompt_tokens": 100, "completion_tokens": 10, "cost_usd": 0.5}
-        for i in range(len(of_default))
-    ])
+    columns = {
+        "detection": "balanced_accuracy",
+        "embedding": "auroc",
+        "intervention": "accuracy",
+        "intruder": "accuracy",
+        "rule_exact": "balanced_accuracy",
+    }
+    database.fill(
+        "scores",
+        [
+            {
+                "explanation_id": f"{name} {i}",
+                "sae": SAE,
+                "feature": i,
+                "explainer": name,
+                "scorer": scorer,
+                "role": "test",
+                columns[scorer]: value,
+                "chance": 1 / 3 if columns[scorer] == "accuracy" else None,
+                "n_scored": 10,
+                "n_unscored": 0,
+            }
+            for name, i, status, value in own
+            for scorer in columns
+            if status == "ok"
+            and (scorer == "rule_exact") == (name == "rule")
+            and (scorer != "intruder" or name == "empty")
+        ],
+    )
+    database.fill(
+        "llm_requests",
+        [
+            {"request_id": f"default {i}", "prompt_tokens": 100, "completion_tokens": 10, "cost_usd": 0.5}
+            for i in range(len(of_default))
+        ],
+    )
     return {(row["scorer"], row["explainer"]): row for row in database.rows("summary")}
 
 
@@ -727,7 +895,9 @@ def test_a_mean_says_of_how_many_features_it_is_and_what_failures_at_chance_woul
 def test_an_explainer_that_failed_on_every_feature_has_a_row_of_each_scorer_of_explanations():
     rows = explained([("unparsed", None)] * 3)
     assert {scorer for scorer, explainer in rows if explainer == "default"} == {
-        "detection", "embedding", "intervention"
+        "detection",
+        "embedding",
+        "intervention",
     }
     for scorer, metric, chance in (("detection", "balanced_accuracy", 0.5), ("intervention", "accuracy", 1 / 3)):
         row = rows[scorer, "default"]

@@ -12,17 +12,24 @@ SPECIAL = {0, 1}
 def candidates(tokens_of, is_unigram=True, **values):
     """A database with unigram candidates: {feature: [token]}, every token seen ten times and fired on five."""
     database = Database(scrambling_n_fillers=5, **values)
-    database.fill("tokens", [
-        {"token_id": token_id, "text": f" t{token_id}", "is_special": token_id in SPECIAL}
-        for token_id in range(N_TOKENS)
-    ])
-    database.fill("feature_stats", [
-        {"sae": SAE, "feature": feature, "is_unigram": is_unigram} for feature in tokens_of
-    ])
-    database.fill("feature_tokens", [
-        {"sae": SAE, "feature": feature, "token_id": token_id, "n_active": 5, "n_top": 3}
-        for feature, token_ids in tokens_of.items() for token_id in token_ids
-    ])
+    database.fill(
+        "tokens",
+        [
+            {"token_id": token_id, "text": f" t{token_id}", "is_special": token_id in SPECIAL}
+            for token_id in range(N_TOKENS)
+        ],
+    )
+    database.fill(
+        "feature_stats", [{"sae": SAE, "feature": feature, "is_unigram": is_unigram} for feature in tokens_of]
+    )
+    database.fill(
+        "feature_tokens",
+        [
+            {"sae": SAE, "feature": feature, "token_id": token_id, "n_active": 5, "n_top": 3}
+            for feature, token_ids in tokens_of.items()
+            for token_id in token_ids
+        ],
+    )
     used = sorted({token_id for token_ids in tokens_of.values() for token_id in token_ids})
     database.fill("train_tokens", pa.table({"token_id": pa.array(used, pa.int32()), "n_tokens": [10] * len(used)}))
     return database
@@ -38,10 +45,13 @@ def texts_of(database):
 
 def test_tokens_among_top_firings_of_candidates_are_verified_with_their_share_in_text():
     database = candidates({0: [7, 8], 1: [8]})
-    database.fill("feature_tokens", [
-        {"sae": SAE, "feature": 0, "token_id": 7, "n_active": 4, "n_top": 1},
-        {"sae": SAE, "feature": 0, "token_id": 8, "n_active": 9, "n_top": 0},
-    ])
+    database.fill(
+        "feature_tokens",
+        [
+            {"sae": SAE, "feature": 0, "token_id": 7, "n_active": 4, "n_top": 1},
+            {"sae": SAE, "feature": 0, "token_id": 8, "n_active": 9, "n_top": 0},
+        ],
+    )
     assert database.rows("unigram_tokens") == [{"feature": 0, "token_id": 7, "fire_share": 0.4}]
 
 
@@ -79,8 +89,7 @@ def test_the_token_stands_at_its_place_among_fillers_and_never_first(bos):
 def test_fillers_are_drawn_from_the_whole_vocabulary_but_special_tokens():
     texts = texts_of(candidates({0: list(range(2, N_TOKENS))}, scrambling_repeats=8))
     fillers = [
-        token_id for text in texts for place, token_id in enumerate(text["token_ids"])
-        if place != text["place"]
+        token_id for text in texts for place, token_id in enumerate(text["token_ids"]) if place != text["place"]
     ]
     counts = {token_id: fillers.count(token_id) for token_id in range(N_TOKENS)}
     assert {token_id for token_id in counts if counts[token_id] == 0} == SPECIAL
@@ -90,13 +99,17 @@ def test_fillers_are_drawn_from_the_whole_vocabulary_but_special_tokens():
 
 def test_fillers_from_the_corpus_are_as_frequent_as_there():
     database = candidates({0: list(range(2, N_TOKENS))}, scrambling_repeats=8, scrambling_fillers="corpus")
-    database.fill("train_tokens", [
-        {"token_id": 2, "n_tokens": 300}, {"token_id": 3, "n_tokens": 100}, {"token_id": 1, "n_tokens": 600},
-    ])
+    database.fill(
+        "train_tokens",
+        [
+            {"token_id": 2, "n_tokens": 300},
+            {"token_id": 3, "n_tokens": 100},
+            {"token_id": 1, "n_tokens": 600},
+        ],
+    )
     texts = texts_of(database)
     fillers = [
-        token_id for text in texts for place, token_id in enumerate(text["token_ids"])
-        if place != text["place"]
+        token_id for text in texts for place, token_id in enumerate(text["token_ids"]) if place != text["place"]
     ]
     assert set(fillers) == {2, 3}  # 1 is special
     assert 0.6 < fillers.count(2) / len(fillers) < 0.9
@@ -123,31 +136,47 @@ def test_no_candidate_means_no_text():
 def verified(firings, threads=None):
     """scrambled_contexts of features 0 (token 7) and 1 (tokens 7 and 8) on four texts of 4 tokens."""
     database = Database(threads=threads)
-    database.fill("unigram_tokens", [
-        {"feature": 0, "token_id": 7, "fire_share": 0.5},
-        {"feature": 1, "token_id": 7, "fire_share": 0.25},
-        {"feature": 1, "token_id": 8, "fire_share": 1.0},
-    ])
-    database.fill("scrambled_texts", [
-        {"context_id": 0, "token_id": 7, "place": 2, "token_ids": [11, 12, 7, 13]},
-        {"context_id": 1, "token_id": 7, "place": 2, "token_ids": [14, 15, 7, 16]},
-        {"context_id": 2, "token_id": 8, "place": 1, "token_ids": [17, 8, 18, 19]},
-        {"context_id": 3, "token_id": 8, "place": 3, "token_ids": [20, 21, 22, 8]},
-    ])
-    database.fill("scrambled_firings", [
-        {"feature": feature, "token_index": 4 * context_id + position, "activation": activation}
-        for feature, context_id, position, activation in firings
-    ])
+    database.fill(
+        "unigram_tokens",
+        [
+            {"feature": 0, "token_id": 7, "fire_share": 0.5},
+            {"feature": 1, "token_id": 7, "fire_share": 0.25},
+            {"feature": 1, "token_id": 8, "fire_share": 1.0},
+        ],
+    )
+    database.fill(
+        "scrambled_texts",
+        [
+            {"context_id": 0, "token_id": 7, "place": 2, "token_ids": [11, 12, 7, 13]},
+            {"context_id": 1, "token_id": 7, "place": 2, "token_ids": [14, 15, 7, 16]},
+            {"context_id": 2, "token_id": 8, "place": 1, "token_ids": [17, 8, 18, 19]},
+            {"context_id": 3, "token_id": 8, "place": 3, "token_ids": [20, 21, 22, 8]},
+        ],
+    )
+    database.fill(
+        "scrambled_firings",
+        [
+            {"feature": feature, "token_index": 4 * context_id + position, "activation": activation}
+            for feature, context_id, position, activation in firings
+        ],
+    )
     database.make("scrambled_contexts")
     return by(database.read("scrambled_contexts"), "feature", "token_id", "place")
 
 
 def test_a_firing_counts_on_the_token_and_others_count_as_the_fillers_rate():
-    found = verified([
-        (0, 0, 2, 3.0), (0, 1, 2, 5.0), (0, 1, 1, 9.0), (0, 1, 0, 9.0),  # position 0 is left out
-        (1, 2, 2, 1.0), (1, 3, 3, 2.0), (4, 2, 1, 8.0),  # 4 is no candidate
-        (0, 2, 1, 8.0),  # a text of a token that is not among feature 0's
-    ])
+    found = verified(
+        [
+            (0, 0, 2, 3.0),
+            (0, 1, 2, 5.0),
+            (0, 1, 1, 9.0),
+            (0, 1, 0, 9.0),  # position 0 is left out
+            (1, 2, 2, 1.0),
+            (1, 3, 3, 2.0),
+            (4, 2, 1, 8.0),  # 4 is no candidate
+            (0, 2, 1, 8.0),  # a text of a token that is not among feature 0's
+        ]
+    )
     assert set(found) == {(0, 7, 2), (1, 7, 2), (1, 8, 1), (1, 8, 3)}
     counts = ("n_contexts", "n_active", "mean_activation", "n_fillers", "n_fillers_active", "fire_share")
     assert {key: tuple(row[name] for name in counts) for key, row in found.items()} == {
@@ -169,14 +198,25 @@ def test_candidates_that_fire_nowhere_have_rows():
 def independence(shares, n_features=20, n_candidates=4):
     """context_independence where feature f fires in shares[f] of its ten contexts, in two rows."""
     database = Database()
-    database.fill("feature_stats", [
-        {"sae": SAE, "feature": feature, "is_unigram": feature < n_candidates} for feature in range(n_features)
-    ])
-    database.fill("scrambled_contexts", [
-        {"sae": SAE, "feature": feature, "token_id": 7, "place": place, "n_contexts": 5,
-         "n_active": min(max(n_active - 5 * (place - 1), 0), 5)}
-        for feature, n_active in enumerate(shares) for place in (1, 2)
-    ])
+    database.fill(
+        "feature_stats",
+        [{"sae": SAE, "feature": feature, "is_unigram": feature < n_candidates} for feature in range(n_features)],
+    )
+    database.fill(
+        "scrambled_contexts",
+        [
+            {
+                "sae": SAE,
+                "feature": feature,
+                "token_id": 7,
+                "place": place,
+                "n_contexts": 5,
+                "n_active": min(max(n_active - 5 * (place - 1), 0), 5),
+            }
+            for feature, n_active in enumerate(shares)
+            for place in (1, 2)
+        ],
+    )
     return by(database.run_stage("context_independence"), "threshold")
 
 
@@ -207,12 +247,23 @@ def test_candidates_of_whom_none_was_verified_have_no_share():
 
 def test_figures_tell_the_shares():
     database = Database()
-    database.fill("scrambled_contexts", [
-        {"feature": feature, "n_contexts": 2, "n_active": n_active, "n_fillers": 36, "n_fillers_active": 9,
-         "fire_share": share}
-        for feature, n_active, share in ((0, 2, 1.0), (1, 1, 0.5))
-    ])
+    database.fill(
+        "scrambled_contexts",
+        [
+            {
+                "feature": feature,
+                "n_contexts": 2,
+                "n_active": n_active,
+                "n_fillers": 36,
+                "n_fillers_active": 9,
+                "fire_share": share,
+            }
+            for feature, n_active, share in ((0, 2, 1.0), (1, 1, 0.5))
+        ],
+    )
     assert {row["figure"]: row["value"] for row in database.rows("figures/scrambled_contexts")} == {
-        "candidates_verified": 2, "share_active": 0.75, "share_active_in_text": 0.75,
+        "candidates_verified": 2,
+        "share_active": 0.75,
+        "share_active_in_text": 0.75,
         "share_of_fillers_active": 0.25,
     }

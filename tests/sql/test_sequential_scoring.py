@@ -35,10 +35,17 @@ class Scoring:
         self.database = Database(**{"scoring_n_questions": n, "scorer": "detection"} | values)
         self.database.fill("predictions", [])
         explanation, side, place = (each.ravel() for each in np.indices(right.shape))
-        self._put("truths", {
-            "explanation": explanation, "side": side, "place": place, "right": right.ravel(), "ok": ok.ravel(),
-            "document": np.broadcast_to(document, right.shape).ravel(),
-        })
+        self._put(
+            "truths",
+            {
+                "explanation": explanation,
+                "side": side,
+                "place": place,
+                "right": right.ravel(),
+                "ok": ok.ravel(),
+                "document": np.broadcast_to(document, right.shape).ravel(),
+            },
+        )
         self.database.connection.execute(f"""
             create or replace temp table scored_explanations as
                 select 'e' || range as explanation_id, range::int as feature, 'words' as explanation

@@ -20,25 +20,51 @@ def database(windows, *, largest=10.0, explanations=1, **values):
     made = ScoreDatabase(**values)
     rows = [(number, place, *each) for number, some in enumerate(own) for place, each in enumerate(some)]
     strongest = [sorted(rank for *_, rank, _ in some if rank is not None)[:N_TOP] for some in own]
-    made.fill("feature_stats", [
-        {"sae": SAE, "feature": number, "max_activation_train": largest} for number in range(len(own))
-    ])
-    made.fill("explanations", [
-        {"explanation_id": f"e{number}", "sae": SAE, "feature": number, "explainer": "default"}
-        for number in range(len(own))
-    ])
-    made.fill("examples", [
-        {"example_id": f"x{number} {place}", "sae": SAE, "feature": number, "role": "test", "kind": kind,
-         "rank": rank, "draw": draw, "doc_id": f"d{number} {document}", "activations": list(map(float, true))}
-        for number, place, _, true, document, kind, rank, draw in rows
-    ])
-    made.fill("predictions", [
-        {"explanation_id": f"e{number}", "scorer": "simulation", "role": "test",
-         "question_id": f"{number} {place}", "example_id": f"x{number} {place}",
-         "values": predicted and list(map(float, predicted)), "status": "ok" if predicted else "unparsed",
-         "strata": ["top"] * (rank is not None and rank in strongest[number]) + ["random"] * (draw <= N_DRAWN)}
-        for number, place, predicted, _, _, _, rank, draw in rows
-    ])
+    made.fill(
+        "feature_stats",
+        [{"sae": SAE, "feature": number, "max_activation_train": largest} for number in range(len(own))],
+    )
+    made.fill(
+        "explanations",
+        [
+            {"explanation_id": f"e{number}", "sae": SAE, "feature": number, "explainer": "default"}
+            for number in range(len(own))
+        ],
+    )
+    made.fill(
+        "examples",
+        [
+            {
+                "example_id": f"x{number} {place}",
+                "sae": SAE,
+                "feature": number,
+                "role": "test",
+                "kind": kind,
+                "rank": rank,
+                "draw": draw,
+                "doc_id": f"d{number} {document}",
+                "activations": list(map(float, true)),
+            }
+            for number, place, _, true, document, kind, rank, draw in rows
+        ],
+    )
+    made.fill(
+        "predictions",
+        [
+            {
+                "explanation_id": f"e{number}",
+                "scorer": "simulation",
+                "role": "test",
+                "question_id": f"{number} {place}",
+                "example_id": f"x{number} {place}",
+                "values": predicted and list(map(float, predicted)),
+                "status": "ok" if predicted else "unparsed",
+                "strata": ["top"] * (rank is not None and rank in strongest[number])
+                + ["random"] * (draw <= N_DRAWN),
+            }
+            for number, place, predicted, _, _, _, rank, draw in rows
+        ],
+    )
     return made
 
 
@@ -46,22 +72,37 @@ def test_the_strongest_windows_are_those_by_rank_and_others_by_draw():
     made = Database(scoring_simulation_n_top=3, scoring_simulation_n_drawn=2, scoring_n_questions=4)
     # The strongest windows have a late place in the draw, or none.
     own = [(1, 40), (2, None), (3, 2), (4, 5), (50, 1), (60, 3), (70, 4)]
-    made.fill("examples", [
-        {"example_id": f"rank {rank}", "feature": 0, "role": "test", "kind": "activating", "rank": rank,
-         "draw": draw}
-        for rank, draw in own
-    ] + [
-        {"example_id": f"silent {draw}", "feature": 0, "role": "test", "kind": "random", "draw": draw}
-        for draw in (1, 2, 3)
-    ] + [{"example_id": "train", "feature": 0, "role": "train", "kind": "activating", "rank": 1, "draw": 1}])
+    made.fill(
+        "examples",
+        [
+            {
+                "example_id": f"rank {rank}",
+                "feature": 0,
+                "role": "test",
+                "kind": "activating",
+                "rank": rank,
+                "draw": draw,
+            }
+            for rank, draw in own
+        ]
+        + [
+            {"example_id": f"silent {draw}", "feature": 0, "role": "test", "kind": "random", "draw": draw}
+            for draw in (1, 2, 3)
+        ]
+        + [{"example_id": "train", "feature": 0, "role": "train", "kind": "activating", "rank": 1, "draw": 1}],
+    )
     made.connection.execute(
         "create or replace temp table scored_explanations as "
         "select 'e' as explanation_id, 0 as feature, 'default' as explainer, 'words' as explanation"
     )
     rows = made.rows(find_plugin("scorers", "simulation").path / "questions.sql")
     assert {row["example_id"]: row["strata"] for row in rows} == {
-        "rank 1": ["top"], "rank 2": ["top"], "rank 3": ["top", "random"], "rank 50": ["random"],
-        "silent 1": ["random"], "silent 2": ["random"],
+        "rank 1": ["top"],
+        "rank 2": ["top"],
+        "rank 3": ["top", "random"],
+        "rank 50": ["random"],
+        "silent 1": ["random"],
+        "silent 2": ["random"],
     }
 
 

@@ -15,13 +15,17 @@ def prompts(database, **given):
 def filled(n_documents, n_contexts):
     """A lake of documents, every second one of role test, with so many contexts each."""
     database = Database()
-    database.fill("documents", [
-        {"doc_id": str(doc), "role": ("train", "test")[doc % 2]} for doc in range(n_documents)
-    ])
-    database.fill("contexts", [
-        {"doc_id": str(doc), "context_id": doc * 100 + turn, "token_ids": [doc] * 40}
-        for doc in range(n_documents) for turn in range(n_contexts)
-    ])
+    database.fill(
+        "documents", [{"doc_id": str(doc), "role": ("train", "test")[doc % 2]} for doc in range(n_documents)]
+    )
+    database.fill(
+        "contexts",
+        [
+            {"doc_id": str(doc), "context_id": doc * 100 + turn, "token_ids": [doc] * 40}
+            for doc in range(n_documents)
+            for turn in range(n_contexts)
+        ],
+    )
     return database
 
 

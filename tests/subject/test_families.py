@@ -284,9 +284,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_place_of_every_family_is_what_the_residual_sum_says(
-    tiny: Callable[[str], Tiny], name: str
-) -> None:
+def test_every_place_of_every_family_is_what_the_residual_sum_says(tiny: Callable[[str], Tiny], name: str) -> None:
     config, subject, right = tiny(name)
     for place, names in NAMES.items():
         for each in names:

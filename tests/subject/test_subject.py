@@ -88,9 +88,7 @@ def test_what_is_read_is_the_full_models_hidden_state(subject, full_model):
 @torch.inference_mode()
 def test_a_hookpoint_is_read_alike_alone_and_among_others(subject):
     alone = subject.read(TOKEN_IDS, [Hookpoint("layers.0.mlp")])
-    among = subject.read(
-        TOKEN_IDS, [Hookpoint("layers.2"), Hookpoint("layers.0.mlp"), Hookpoint("layers.0.mlp")]
-    )
+    among = subject.read(TOKEN_IDS, [Hookpoint("layers.2"), Hookpoint("layers.0.mlp"), Hookpoint("layers.0.mlp")])
     assert set(among) == {Hookpoint("layers.2"), Hookpoint("layers.0.mlp")}
     torch.testing.assert_close(
         alone[Hookpoint("layers.0.mlp")], among[Hookpoint("layers.0.mlp")], rtol=0, atol=1e-6
@@ -208,9 +206,7 @@ def test_a_gguf_file_that_is_not_there_is_named_with_the_nearest(tiny_subject):
         locate(SubjectConfig(model=str(tiny_subject), gguf_file="model.gguf"))
 
 
-@pytest.mark.parametrize(
-    "load", [load_tokenizer, load_subject_config, lambda config: load_subject(config, "cpu")]
-)
+@pytest.mark.parametrize("load", [load_tokenizer, load_subject_config, lambda config: load_subject(config, "cpu")])
 def test_a_folder_without_a_model_is_explained(tmp_path, load):
     with pytest.raises(SubjectError, match="cannot be loaded") as caught:
         load(SubjectConfig(model=str(tmp_path)))

@@ -182,9 +182,7 @@ class Budget:
             self._write()
             if fitting or not requests:
                 return fitting, False
-            least, model = min(
-                (bound, request.model) for request, bound in zip(requests, bounds, strict=True)
-            )
+            least, model = min((bound, request.model) for request, bound in zip(requests, bounds, strict=True))
             wanted = {"asked": asked_as(model, self._prices, in_batch=self._in_batch), "usd": least.usd}
             self._note(json.dumps(wanted).encode())
         return [], reserved != Amount() and self.limits.allow(spent.plus(least))

@@ -129,9 +129,7 @@ class Oracle:
             return f"[EXPLANATION]: {self.explanation(shown_texts(prompt), is_wrong)}"
         judged = self.judge(asked.explanation, asked.texts)
         left_out = {
-            place
-            for place in range(len(judged))
-            if chance(prompt, str(place + 1), "failure") < self.omission_rate
+            place for place in range(len(judged)) if chance(prompt, str(place + 1), "failure") < self.omission_rate
         }
         return asked.answer(judged, left_out)
 

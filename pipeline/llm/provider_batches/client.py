@@ -266,9 +266,7 @@ class _BatchRun:
             self._attempts.subtract(sent.request_ids)
             if is_alone:
                 self._most_requests = len(sent.request_ids) // 2
-            tell(
-                f"batch {batch.id}: {self._endpoint.url} has no room for it now; its requests will be sent later"
-            )
+            tell(f"batch {batch.id}: {self._endpoint.url} has no room for it now; its requests will be sent later")
             return
         said = "; ".join(
             f"{error.code}: {error.message}{f' (line {error.line})' if error.line else ''}" for error in errors[:3]

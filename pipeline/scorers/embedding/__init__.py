@@ -106,10 +106,12 @@ def _embedded_by_server(feature_of: Mapping[str, int], tools: Tools) -> dict[str
         text: embedding_request(tools.batch.sae, feature, embedder.role.model, text)
         for text, feature in feature_of.items()
     }
-    answers = embedder.ask([
-        ToAsk(request, lambda answer: unpacked(answer.text or "") is not None, stand_in="")
-        for request in requests.values()
-    ])
+    answers = embedder.ask(
+        [
+            ToAsk(request, lambda answer: unpacked(answer.text or "") is not None, stand_in="")
+            for request in requests.values()
+        ]
+    )
     found = {}
     for text, request in requests.items():
         answer = answers[request.request_id]

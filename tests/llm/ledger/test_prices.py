@@ -34,12 +34,17 @@ def test_more_cached_tokens_than_the_prompt_has_stood_beside_it_and_cost_no_less
 
 
 def test_an_exact_name_goes_before_a_pattern_and_an_earlier_pattern_before_a_later(tmp_path):
-    prices = load_prices(written(tmp_path, """
+    prices = load_prices(
+        written(
+            tmp_path,
+            """
         small*: {prompt: 1, completion: 1}
         "*": {prompt: 2, completion: 2}
         small-2: {prompt: 3, completion: 3}
         a[1m]: {prompt: 4, completion: 4}
-    """))
+    """,
+        )
+    )
     models = ("small", "small-1", "small-2", "other/small-1", "a[1m]", "a1")
     assert [prices.of(model).prompt for model in models] == [1, 1, 3, 2, 4, 2]
 

@@ -61,6 +61,8 @@ def test_tokens_are_counted_as_they_are_written_or_not_at_all(count, read_as):
 ])  # fmt: skip
 def test_reasoning_that_only_the_total_counts_is_counted_as_written(usage, written):
     assert usage_of({"usage": usage}).completion_tokens == written
+
+
 def test_a_server_that_counts_no_token_of_a_prompt_does_not_count():
     assert usage_of({"usage": {"prompt_tokens": 0, "completion_tokens": 0}}).prompt_tokens is None
 

@@ -69,9 +69,7 @@ def test_without_a_config_the_path_says_the_place(tmp_path, weights, folder, pla
 
 
 def test_an_affine_transcoder_adds_its_input_and_may_write_to_another_width(tmp_path, weights):
-    path = moved(
-        LAYOUTS["gemma_scope_2"].write(tmp_path, weights), "transcoder/layer_3_width_16k_l0_small_affine"
-    )
+    path = moved(LAYOUTS["gemma_scope_2"].write(tmp_path, weights), "transcoder/layer_3_width_16k_l0_small_affine")
     w_dec, b_dec, skip = torch.randn(N, 7), torch.randn(7), torch.randn(WIDTH, 7)
     rewrite(path, w_dec=w_dec, b_dec=b_dec, affine_skip_connection=skip)
     config = {"architecture": "jump_relu", "affine_connection": True}
@@ -82,9 +80,7 @@ def test_an_affine_transcoder_adds_its_input_and_may_write_to_another_width(tmp_
     features = above(pre_activations(weights, x, subtract=False), weights.threshold)
     same_firings(fired(coder, x), features)
     expected = features @ w_dec.double() + b_dec.double() + x.double() @ skip.double()
-    torch.testing.assert_close(
-        coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close(coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-4, atol=1e-4)
     rewrite(path, drop=("affine_skip_connection",))
     for _ in range(2):
         with pytest.raises(SaeError, match="no tensor 'affine_skip_connection'"):

@@ -31,9 +31,7 @@ def inputs(n_tokens: int = 50, width: int = WIDTH) -> torch.Tensor:
 
 def by_formula(x: torch.Tensor, folder, *, subtract: bool = True, group: bool = False) -> np.ndarray:
     """pre = relu((x - b_dec) W^T + b) in numpy and float64; the k largest, or one of each of k groups."""
-    tensors = {
-        name: tensor.double().numpy() for name, tensor in load_file(folder / "sae.safetensors").items()
-    }
+    tensors = {name: tensor.double().numpy() for name, tensor in load_file(folder / "sae.safetensors").items()}
     k = json.loads((folder / "cfg.json").read_text())["k"]
     centred = x.double().numpy() - (tensors["b_dec"] if subtract else 0)
     pre = np.maximum(centred @ tensors["encoder.weight"].T + tensors["encoder.bias"], 0)
@@ -41,9 +39,7 @@ def by_formula(x: torch.Tensor, folder, *, subtract: bool = True, group: bool = 
     for row, values in enumerate(pre):
         if group:
             size = len(values) // k
-            best = [
-                start + int(values[start : start + size].argmax()) for start in range(0, len(values), size)
-            ]
+            best = [start + int(values[start : start + size].argmax()) for start in range(0, len(values), size)]
         else:
             best = np.argsort(-values)[:k]
         kept[row, best] = values[best]
@@ -121,9 +117,7 @@ def test_an_input_in_half_precision_is_encoded_in_float32(tmp_path):
     x = inputs().to(torch.bfloat16)
     encoding = load_sparse_coder(folder).encode(x)
     assert encoding.activations.dtype == torch.float32
-    np.testing.assert_allclose(
-        fired(load_sparse_coder(folder), x), by_formula(x, folder), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(fired(load_sparse_coder(folder), x), by_formula(x, folder), rtol=1e-5, atol=1e-5)
 
 
 def test_the_hand_set_features_fire_as_they_should(tmp_path):
@@ -163,9 +157,7 @@ def test_a_transcoder_reads_the_input_and_subtracts_nothing(tmp_path):
     coder = load_sparse_coder(folder)
     assert (coder.reads, coder.input_bias) == ("input", None)
     x = inputs()
-    np.testing.assert_allclose(
-        fired(coder, x), by_formula(x, folder, subtract=False), rtol=1e-5, atol=1e-5
-    )
+    np.testing.assert_allclose(fired(coder, x), by_formula(x, folder, subtract=False), rtol=1e-5, atol=1e-5)
 
 
 def test_a_transcoder_may_write_to_another_width(tmp_path):
@@ -178,9 +170,7 @@ def test_a_transcoder_may_write_to_another_width(tmp_path):
     x = inputs()
     expected = torch.from_numpy(by_formula(x, folder, subtract=False)) @ decoder.double() + b_dec
     expected += x.double() @ skip.double().T
-    torch.testing.assert_close(
-        coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(coder.reconstruct(x, coder.encode(x)).double(), expected, rtol=1e-5, atol=1e-5)
     assert "W_skip" in refusal(write_random_sae(folder, transcode=True, skip_connection=True))
 
 
