@@ -1,7 +1,7 @@
 -- One row per test candidate slot that contains a whole run of tokens found in a train document or, if it is
 -- shorter than a run, that occurs there whole.
--- This compares the tokens themselves, not the hashes that make `slots`; but only where four of them match, so that
--- no list is made for every position of the corpus. No list is cut from a document: that copies the document.
+-- This compares the tokens themselves, not the hashes that make `slots`; but only where four of them match, so
+-- that no list is made for every position of the corpus. No list is cut from a document: that copies the document.
 with test_runs as (
     -- The four are among a run's first p tokens, p the largest power of two up to its length.
     select
