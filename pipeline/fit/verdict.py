@@ -93,7 +93,7 @@ def fit_sentence(lake: Lake, sae: str) -> str:
         found = f"{_figure(better, own)} {'fits' if is_cure else 'is the best that was tried, but not good'}"
     if not _is_declared(own["l0"], own["declared_l0"]):
         measured += f", but its files declare {own['declared_l0']:g}"
-    cure = "to continue anyway, set saes.fit to accept"
+    cure = "saes.fit: accept continues anyway"
     if better and is_cure:
         cure = f"{_cure(better, own)}; {cure}"
     return f"{place} does not fit: {measured}; {found}; tried: {_tried(own, others)}; {cure}"

@@ -100,7 +100,7 @@ def _parse(source: str) -> tuple[str, dict[str, str]]:
     values = dict(parse_qsl(query, keep_blank_values=True))
     for key in values:
         if key not in _KEYS[kind]:
-            _fail(source, f"'{key}' is not a value of '{kind}'; nearest: {nearest(key, _KEYS[kind])}")
+            _fail(source, f"'{key}' is not one of its values; nearest: {nearest(key, _KEYS[kind])}")
     if kind == "random" and not values.get("like"):
         _fail(source, "it does not name the SAE whose shape it takes; write ?like=SOURCE")
     return kind, values

@@ -32,7 +32,7 @@ def load(files: SaeFiles) -> SparseCoder:
     config, tensors = files.config("hyperparams.json"), files.tensors("checkpoints/final.safetensors")
     check_function(files, config, "hyperparams.json")
     if (how := config.get("norm_activation", "dataset-wise")) != "dataset-wise":
-        files.fail(f"hyperparams.json has norm_activation '{how}', not 'dataset-wise' as everything published")
+        files.fail(f"hyperparams.json has norm_activation '{how}', not 'dataset-wise' as in all published SAEs")
     encoder = tensors.take("encoder.weight", None, None)
     n_features, d_in = encoder.shape
     for key, size in (("d_model", d_in), ("d_sae", n_features)):

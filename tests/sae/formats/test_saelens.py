@@ -104,7 +104,7 @@ def test_the_factor_of_the_inputs_norm_is_multiplied_in_where_it_is_known(folder
 def test_a_checkpoint_has_the_factor_beside_it_and_what_training_ended_with_has_none(folder, weights):
     configure(folder, normalize_activations="expected_average_only_in")
     write_json(folder / "activation_scaler.json", {"scaling_factor": None, "has_whitening": False})
-    with pytest.raises(SaeError, match=r"its files do not hold.*local copy: 1 where its weights have it already"):
+    with pytest.raises(SaeError, match=r"its files lack.*local copy \(1 if the weights already include it"):
         load_sparse_coder(folder)
     write_json(folder / "activation_scaler.json", {"scaling_factor": 2.5, "has_whitening": False})
     coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
@@ -173,10 +173,10 @@ def test_a_topk_that_is_rescaled_by_the_decoders_norms_fires_by_these(folder, we
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"architecture": "abstopk", "k": K}, "'abstopk' cannot be read: its features fire below 0"),
+        ({"architecture": "abstopk", "k": K}, "'abstopk' cannot be read: its features also fire below 0"),
         ({"architecture": "matching_pursuit"}, "'matching_pursuit' cannot be read"),
         ({"architecture": "temporal"}, "'temporal' cannot be read"),
-        ({"architecture": "crosscoder"}, "architecture 'crosscoder', which is none of standard, topk"),
+        ({"architecture": "crosscoder"}, "architecture 'crosscoder', which is not one of standard, topk"),
         ({"architecture": "topk"}, "k None, not a number from 1 to 40"),
         ({"architecture": "topk", "k": N + 1}, "k 41, not a number from 1 to 40"),
         ({"architecture": "batchtopk"}, "no tensor 'topk_threshold'"),
