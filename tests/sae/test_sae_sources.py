@@ -109,7 +109,7 @@ def test_of_a_folder_with_several_saes_or_none_nothing_large_is_fetched(hub, fil
 def test_what_cannot_be_read_is_refused_by_its_name_before_it_is_fetched(hub, files_of_hub, file, kind):
     files_of_hub[:] = ["config.yaml", f"clt/{file}.safetensors", "clt/W_dec_0.safetensors", "clt/config.json"]
     for path in ("clt", f"clt/{file}.safetensors"):
-        with pytest.raises(SaeError, match=f"SAE 'hf://owner/name/{path}' is {kind}.*, whose features"):
+        with pytest.raises(SaeError, match=f"SAE 'hf://owner/name/{path}' is {kind}.*; latentlake reads SAEs"):
             load_sparse_coder(f"hf://owner/name/{path}")
     assert [fetched for _, _, fetched in hub] == [{"clt/config.json"}]
 

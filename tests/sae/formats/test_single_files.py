@@ -142,7 +142,7 @@ def test_thresholds_of_one_and_of_each_feature_fire_alike(tmp_path, weights):
         ({"dict_class": "CrossCoder"}, "dict_class 'CrossCoder', which is not one of AutoEncoder"),
         ({"dict_class": "AutoEncoderTopK", "k": K + 1}, "k is 5, but its config.json says 6"),
         ({"dict_class": "GatedAutoEncoder"}, "no tensor 'gate_bias'"),
-        ({}, "its tensors are those of AutoEncoderTopK or BatchTopKSAE"),
+        ({}, "the tensors are those of AutoEncoderTopK or BatchTopKSAE"),
     ],
 )
 def test_a_class_that_is_not_read_or_does_not_fit_is_refused(tmp_path, weights, trainer, reason):

@@ -219,7 +219,7 @@ def test_a_value_that_is_no_number_is_refused(tmp_path, name, value):
     ("tensors", "place"),
     [
         ({"encoder": torch.ones(64 * WIDTH)}, "encoder.weight has shape [2048]"),
-        ({"encoder": torch.ones(WIDTH, 64)}, "64 wide"),
+        ({"encoder": torch.ones(WIDTH, 64)}, "its width is 64"),
         ({"bias": torch.ones(63)}, "encoder.bias has shape [63], not [64]"),
         ({"decoder": torch.ones(WIDTH, 64)}, "W_dec has shape [32, 64], not [64, 32]"),
         ({"b_dec": torch.ones(64)}, "b_dec has shape [64], not [32]"),
@@ -274,7 +274,7 @@ def test_features_that_fire_below_zero_are_refused(tmp_path):
 def test_a_width_that_differs_from_the_config_is_refused(tmp_path):
     folder = write_random_sae(tmp_path / "sae")
     recfg(folder, d_in=31)
-    assert "is 32 wide, but its cfg.json says d_in 31" in refusal(folder)
+    assert "its width is 32, but its cfg.json says d_in 31" in refusal(folder)
 
 
 def test_an_unknown_activation_is_refused(tmp_path):
@@ -286,7 +286,7 @@ def test_an_unknown_activation_is_refused(tmp_path):
     [
         (b"{k: 4", "is not JSON"),
         (b"", "is not JSON"),
-        (b"[4]", "no JSON object"),
+        (b"[4]", "does not hold a JSON object"),
         (b"\xff\xfe{}", "is not JSON"),
         (b"[" * 3000, "is not JSON"),
         (b'{"k": Infinity}', "has k inf, not a number from 1 to 64"),
