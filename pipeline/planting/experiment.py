@@ -217,7 +217,7 @@ def _pilot_rows(lake: Lake, sae: str) -> list[dict[str, Any]]:
 
 
 def _scoring(scoring: ScoringConfig, n_questions: int) -> ScoringConfig:
-    """A section with at most so many questions per answer (yes, no), asked in one round and without a pilot."""
+    """A section with at most n_questions questions per answer (yes, no), in one round and without a pilot."""
     n_noes = None if scoring.n_no_questions is None else min(scoring.n_no_questions, n_questions)
     own = {"n_questions": n_questions, "n_no_questions": n_noes, "target_half_width": None}
     # model_copy would skip the config's validation.

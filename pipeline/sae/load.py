@@ -179,7 +179,7 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _unlike(path: Path, whole: Mapping[str, SaeFiles]) -> str | None:
-    """Why files with the names of some formats are of none of them; None if there are no such files."""
+    """Why files named like those of some formats belong to none of them; None if there are no such files."""
     for files in whole.values():
         held = sorted(files.tensors(files.weights_name).names())
         return (

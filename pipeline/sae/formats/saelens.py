@@ -107,7 +107,7 @@ def load(files: SaeFiles) -> SparseCoder:
 
 
 def outside(files: SaeFiles) -> Mapping[str, float]:
-    """The factor on its inputs that lies beside a checkpoint of training; empty for any other SAE."""
+    """The factor on its inputs, from the file beside a checkpoint of training; empty for any other SAE."""
     if files.config("cfg.json").get("normalize_activations") != _AVERAGE:
         return {}
     factor = files.config_nearby("activation_scaler.json").get("scaling_factor")
