@@ -97,7 +97,7 @@ def test_the_scripts_of_the_page_on_slurm_make_what_one_run_makes(experiment, tm
 def test_a_part_that_cannot_be_made_is_told_in_a_sentence(experiment, capsys):
     for arguments, words in [
         (["--job", "explain"], "there is no job 'explain'; the jobs are corpus, cache"),
-        (["--nth", "0"], "name it, as in --job cache"),
+        (["--nth", "0"], "need a job, for example --job cache"),
         (["--job", "cache", "--nth", "7"], "job 'cache' has 2 partitions, numbered from 0; there is no 7"),
         (["--job", "cache", "--nth", "0"], "table 'documents'"),
     ]:

@@ -16,7 +16,7 @@ import pytest
 from tiny import hand_set_entry, write_experiment
 
 from pipeline.errors import LakeError, faults, sentence_of
-from pipeline.firings.buckets import PLACE, _mapped
+from pipeline.firings.buckets import TOKEN, _mapped
 
 ROOT = Path(__file__).parents[2]
 
@@ -90,10 +90,10 @@ def test_a_full_disk_below_dagsters_history_is_one_sentence(
 
 
 def test_a_mapped_file_takes_its_room_before_it_is_written(small_disk: Path) -> None:
-    places = _mapped(small_disk / "few", 100, PLACE)
+    places = _mapped(small_disk / "few", 100, TOKEN)
     assert len(places) == 100 and not places["token_id"].any()
     with pytest.raises(OSError, match="No space left") as caught:
-        _mapped(small_disk / "many", 100_000, PLACE)
+        _mapped(small_disk / "many", 100_000, TOKEN)
     assert "the disk is full" in (sentence_of(caught.value) or "")
 
 

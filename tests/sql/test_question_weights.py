@@ -39,7 +39,8 @@ def drawn_database(**values):
     database.connection.register("given", index)
     database.connection.execute(f"""
         create or replace temp table batch_index as
-            select *, slot::bigint as context_id, 1 as start, 8 as n_tokens, null::float as peak, 'test' as role,
+            select *, '{SAE}' as sae, slot::bigint as context_id, 1 as start, 8 as n_tokens, null::float as peak,
+                'test' as role,
                 'silent' as kind, null::tinyint as decile, null::int as rank, {N_SLOTS} as n_slots
             from given;
         create or replace temp table silent_strata as
