@@ -161,7 +161,7 @@ def _has_kernel() -> bool:
 
 
 def make_ready(model: Any) -> None:
-    """Prepare a loaded int8 model for a CPU: pack its weights, and reduce them to 7 bits if products would overflow.
+    """Prepare a loaded int8 model for a CPU: pack its weights, and use 7 bits where products would overflow.
 
     The head keeps its layout, because it may also be the embedding.
     """
