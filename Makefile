@@ -54,7 +54,7 @@ test-all: test                      ## Also run the tests that need Chromium, S3
 	@$(MAKE) --no-print-directory $(OWNERS)/stamp || echo "SKIPPED: the libraries of SAE formats, which could not be installed"
 	@$(MAKE) --no-print-directory $(RAY)/stamp || echo "SKIPPED: Ray, S3 and Postgres, which could not be installed"
 	@$(PY) -m pip install --quiet --no-deps axe-playwright-python==0.1.8 \
-	    || echo "SKIPPED: axe-core, which could not be installed"   # without dependencies: only its copy of axe is used
+	    || echo "SKIPPED: axe-core, which could not be installed"   # only its copy of axe-core is used
 	OMP_NUM_THREADS=1 env $$(test -e $(OWNERS)/stamp && echo LATENTLAKE_OWNERS_PYTHON=$(CURDIR)/$(OWNERS)/bin/python) \
 	    LATENTLAKE_CHROMIUM=$$(command -v chromium || command -v chromium-browser || command -v google-chrome) \
 	    $(PY) -m pytest -m "browser or owners"
