@@ -103,7 +103,7 @@ def main() -> None:
             "",
             better="higher",
             limit=1.0,
-            note="the lowest of six SAEs, by the clock",
+            note="the lowest of six SAEs, wall-clock",
         ),
     ]
     figures += [
@@ -115,7 +115,7 @@ def main() -> None:
             better="higher",
             limit=1.0,
             note=f"of pass and product, by CPU-seconds, median of {len(pair.store)} turns "
-            f"(by the clock {pair.ratio('wall_s'):.3f})",
+            f"(wall-clock {pair.ratio('wall_s'):.3f})",
         )
         for name, pair in pairs.items()
     ]

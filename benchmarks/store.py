@@ -123,7 +123,7 @@ def measure(size: Size, folder: Path) -> list[Figure]:
         _cpu("slots", corpus.cpu_s, size, None, "documents, contexts and slots of the corpus"),
         Figure("peak_gib", peaks[highest].peak_gib, "GiB", 1.0, note=f"resident, process of the step {highest}"),
         *(
-            Figure(f"{name}_peak_gib", step.peak_gib, "GiB", note=f"{step.wall_s:.0f} s by the clock")
+            Figure(f"{name}_peak_gib", step.peak_gib, "GiB", note=f"{step.wall_s:.0f} s of wall time")
             for name, step in peaks.items()
         ),
         Figure("feature_read_ms", limits.read_ms, "ms", 4.0, note="one feature's rows from its bucket, median"),

@@ -84,7 +84,7 @@ class Plan(NamedTuple):
 
 
 def synthetic_config(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Config:
-    """The config of the experiment that a synthetic lake stands for."""
+    """The config of the experiment that a synthetic lake imitates."""
     return Config.model_validate(
         {
             "name": f"synthetic_{size.name}",

@@ -296,7 +296,7 @@ class Int8Quantizer(HfQuantizer):  # type: ignore[misc]
         for target, source in list(tied.items()):
             if target.rpartition(".")[0] in names:
                 tied[_scale_of(target)] = _scale_of(source)
-        model._tied_weights_keys = dict(tied)  # tells saving that they are one tensor
+        model._tied_weights_keys = dict(tied)  # so that they are saved as one tensor
         return model
 
     def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:

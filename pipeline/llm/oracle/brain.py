@@ -111,7 +111,7 @@ class Oracle:
     Attributes:
         truth: What it knows.
         rates: How often it errs, given the feature that an explanation names, or None if it names none.
-        omission_rate: Probability of leaving a text out of the answer to a prompt with several.
+        omission_rate: Probability of omitting a text from the answer to a prompt with several texts.
         wrong_rate: Probability of giving another feature's explanation.
     """
 
