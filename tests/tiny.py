@@ -144,7 +144,10 @@ def write_hand_set_sae(
     for feature, place in _READS.items():
         encoder[dead_ids + feature, place] = scale
         bias[dead_ids + feature] = 0.25 * scale
-    return write_sparsify(folder, encoder, bias, encoder.clone(), b_dec, k or dead_ids + n_features)
+    decoder = encoder.clone()
+    # A little in common, so that all are each other's neighbours: orthogonal directions have none.
+    decoder[[dead_ids + feature for feature in _READS], -1] = 0.11 * scale
+    return write_sparsify(folder, encoder, bias, decoder, b_dec, k or dead_ids + n_features)
 
 
 def write_random_sae(

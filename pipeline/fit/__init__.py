@@ -1,1 +1,1 @@
-"""Does an SAE fit the place that the config has it read? Measured before a corpus is paid for."""
+"""Does an SAE fit the hookpoint that the config gives it? Measured before the corpus is run through the model."""

@@ -1,12 +1,12 @@
-"""How much of what a model knows an SAE keeps: the model's loss with the reconstruction in place of what it read.
+"""How much of a model's performance an SAE preserves: the loss with its reconstruction in place of the original.
 
     loss_recovered = (ablated - spliced) / (ablated - clean)
 
-1 is as good as what stood there, 0 no better than zeros (SAELens' ce_loss_score, dictionary_learning's
-frac_recovered). A loss is the mean over tokens of -ln p(next token), in nats. Clean is the model as it is;
-spliced, with the SAE's reconstruction, or in place of what a module returns what its transcoder makes of the
-module's input; ablated, with zeros there. The first token of a text and a BOS stay as they are, and what follows
-them is not counted.
+1 is as good as the original activations, 0 no better than zeros (SAELens' ce_loss_score, dictionary_learning's
+frac_recovered). A loss is the mean over tokens of -ln p(next token), in nats. Clean is the unchanged model.
+Spliced has the SAE's reconstruction in place of what it reads, or a transcoder's in place of a module's output.
+Ablated has zeros there. The first token of a text and a BOS are left unchanged, and the predictions made at them
+do not count.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,19 +25,19 @@ from pipeline.subject.editing import editing
 from pipeline.subject.hookpoints import parse_address
 
 _LOGIT_BYTES = 1 << 28
-"""Bound on the logits of one forward pass; no setting, as how rows are cut decides their last digits."""
+"""Bound on the logits of one forward pass; not a setting, because the batch size changes their last digits."""
 
 
 class Loss(NamedTuple):
-    """Mean losses in nats a token; null where they could not be measured, for a reason in words.
+    """Mean losses in nats per token; null if they could not be measured, with the reason in words.
 
     Attributes:
-        loss_recovered: The share of the loss that the SAE keeps; null where zeros do no harm.
-        loss: Of the model as it is.
+        loss_recovered: Share of the loss that the SAE recovers; null if zeros do not increase the loss.
+        loss: With the unchanged model.
         loss_spliced: With the reconstruction.
         loss_ablated: With zeros.
-        n_loss_tokens: How many next tokens were predicted.
-        loss_reason: Why there is no loss_recovered.
+        n_loss_tokens: Number of next tokens predicted.
+        loss_reason: Why loss_recovered is null.
     """
 
     loss_recovered: float | None = None
@@ -49,11 +49,11 @@ class Loss(NamedTuple):
 
 
 def unmeasurable(model: nn.Module, place: Place) -> str | None:
-    """Why what stands at a place cannot be replaced in a base model; None where it can."""
+    """Why the activations at a place of a base model cannot be replaced; None if they can."""
     target, address = place.target, parse_address(place.name)
     is_between = address is not None and "resid_mid" in address.places
     if target.reads == "input" and (is_between or "Norm" in type(model.get_submodule(target.module)).__name__):
-        return f"the residual stream goes on past '{target.module}', so that nothing can be put in its place"
+        return f"the residual stream bypasses '{target.module}', so it cannot be replaced there"
     return None
 
 
@@ -61,9 +61,9 @@ def unmeasurable(model: nn.Module, place: Place) -> str | None:
 def measure_loss(
     model: Any, coder: SparseCoder, place: Place, contexts: Sequence[Sequence[int]], n_kept: int
 ) -> Loss:
-    """The losses on some texts, of which the first n_kept tokens stay as they are.
+    """The losses on some texts; the first n_kept tokens of each are left unchanged.
 
-    The model is a causal one, with its LM head, on the device of the coder.
+    The model is causal, with its LM head, on the coder's device.
     """
     sums, n_tokens = [0.0, 0.0, 0.0], 0
     for token_ids, is_edited in _batches(contexts, n_kept, model):
@@ -81,12 +81,12 @@ def measure_loss(
         return Loss(n_loss_tokens=0, loss_reason="the corpus has too few tokens")
     clean, spliced, ablated = (total / n_tokens for total in sums)
     if ablated <= clean:
-        return Loss(None, clean, spliced, ablated, n_tokens, "zeros in its place do no harm")
+        return Loss(None, clean, spliced, ablated, n_tokens, "zeros in its place do not increase the loss")
     return Loss((ablated - spliced) / (ablated - clean), clean, spliced, ablated, n_tokens)
 
 
 def _batches(contexts: Sequence[Sequence[int]], n_kept: int, model: Any) -> Iterator[tuple[Tensor, Tensor]]:
-    """Padded token ids [n, length], and which of them are edited."""
+    """Padded token ids [n, length], and which of the tokens are edited, bool [n, length]."""
     longest = max(map(len, contexts), default=1)
     at_once = max(1, _LOGIT_BYTES // (4 * longest * model.config.get_text_config().vocab_size))
     numbered = list(enumerate(contexts))
@@ -99,14 +99,14 @@ def _batches(contexts: Sequence[Sequence[int]], n_kept: int, model: Any) -> Iter
 
 @contextmanager
 def _spliced(model: Any, coder: SparseCoder, place: Place, is_edited: Tensor) -> Iterator[None]:
-    """Replace edited tokens' values at the place by what the coder makes of those that it reads."""
+    """Replace the values of edited tokens at the place by the coder's reconstruction."""
     found: list[Tensor] = []
 
     def read(value: Tensor) -> Tensor:
-        x = value.view(*is_edited.shape, -1)[is_edited].float()  # some modules see all tokens in one row
+        x = value.view(*is_edited.shape, -1)[is_edited].float()  # some modules take all tokens as one row
         given = place.reads.of(x)
         y = coder.reconstruct(given, coder.encode(given))
-        found[:] = [y if coder.transcodes else y + (x - given)]  # what centring took away
+        found[:] = [y if coder.transcodes else y + (x - given)]  # restores what centring removed
         return value
 
     with ExitStack() as stack:
@@ -116,14 +116,14 @@ def _spliced(model: Any, coder: SparseCoder, place: Place, is_edited: Tensor) ->
 
 
 def _replaced(is_edited: Tensor, others: Tensor | float, value: Tensor) -> Tensor:
-    """The value with others [n_edited, width] in place of edited tokens."""
+    """The value, with the values of edited tokens replaced by `others` [n_edited, width]."""
     edited = value.clone().view(*is_edited.shape, -1)
     edited[is_edited] = torch.as_tensor(others, dtype=value.dtype, device=value.device)
     return edited.view(value.shape)
 
 
 def _losses(model: Any, token_ids: Tensor, is_edited: Tensor) -> Tensor:
-    """-ln p of what follows each edited token, float32 [n_followed]."""
+    """-ln p of the token after each edited one, float32 [n_followed]."""
     logits = model(input_ids=token_ids, use_cache=False).logits
     is_followed = is_edited[:, :-1] & is_edited[:, 1:]
     return cross_entropy(logits[:, :-1][is_followed].float(), token_ids[:, 1:][is_followed], reduction="none")

@@ -1,7 +1,7 @@
 """How well an SAE reconstructs its input, read as its files say or in other ways.
 
-A wrong place, scale or orientation of the weights crashes nothing, and features still look plausible; only the
-reconstruction tells.
+A wrong hookpoint, scale or orientation of the weights raises no error, and features still look plausible; only the
+reconstruction shows it.
 """
 
 from dataclasses import replace
@@ -13,28 +13,28 @@ from torch import Tensor
 from pipeline.sae import SparseCoder
 
 Normalisation = Literal["own", "none", "average_norm", "token_norm", "layer_norm"]
-"""What is done to the input first: what the coder does; or, in its place, nothing; it is scaled so that its mean
-norm is sqrt(d), or so that each token's is; or each token's mean is subtracted and it is divided by its standard
-deviation. The reconstruction is scaled back."""
+"""What is done to the input first: what the coder itself does; or, instead, nothing; scale it to a mean norm of
+sqrt(d); scale each token to norm sqrt(d); or subtract each token's mean and divide by its standard deviation. The
+reconstruction is scaled back."""
 
 Weights = Literal["own", "input_bias", "transposed"]
-"""As they were loaded; with b_dec subtracted from the input where it was not, or not where it was; or with the
-decoder transposed, where it is square."""
+"""As loaded; with b_dec subtracted from the input if it was not, or not subtracted if it was; or with the decoder
+transposed, if it is square."""
 
 _MASSIVE = 10.0
-"""Medians of the norm above which an activation is massive."""
+"""An activation is massive if its norm is above this many times the median norm."""
 
 
 class Figures(NamedTuple):
     """How well some tokens are reconstructed.
 
     Attributes:
-        fvu: Fraction of variance unexplained: squared errors over squared distances from the mean; 0 is perfect,
-            and the mean alone has 1. Null where there are fewer than two tokens.
+        fvu: Fraction of variance unexplained: squared errors over squared distances from the mean. 0 is perfect,
+            1 is as good as the mean alone. Null with fewer than two tokens.
         l0: Mean number of features that fire on a token.
         dead_share: Share of the features that fire on none of these tokens.
-        norm_ratio: Mean ratio of a reconstruction's norm to that of what it should be.
-        n_tokens: Tokens measured.
+        norm_ratio: Mean ratio of a reconstruction's norm to its target's norm.
+        n_tokens: Number of tokens measured.
     """
 
     fvu: float | None
@@ -45,17 +45,17 @@ class Figures(NamedTuple):
 
 
 def is_massive(y: Tensor) -> Tensor:
-    """The tokens of massive activations among y [n_tokens, width]: bool [n_tokens].
+    """Which tokens of y [n_tokens, width] have massive activations: bool [n_tokens].
 
-    A few of these (Sun et al. 2024, arXiv 2402.17762) carry most of the variance, so that whoever gets them right
-    seems to fit.
+    A few of these (Sun et al. 2024, arXiv 2402.17762) carry most of the variance, so anything that reconstructs
+    only them well seems to fit.
     """
     norms: Tensor = y.norm(dim=1)
     return norms.gt(_MASSIVE * norms.median()) if len(y) else norms.bool()
 
 
 def measure(coder: SparseCoder, x: Tensor, y: Tensor, normalisation: Normalisation = "own") -> Figures:
-    """The figures of a coder on inputs x [n_tokens, d_in], which should be reconstructed as y [n_tokens, d_out].
+    """The figures of a coder on inputs x [n_tokens, d_in] with reconstruction targets y [n_tokens, d_out].
 
     y is x itself, except for a transcoder.
     """
@@ -79,7 +79,7 @@ def measure(coder: SparseCoder, x: Tensor, y: Tensor, normalisation: Normalisati
 
 
 def with_weights(coder: SparseCoder, weights: Weights) -> SparseCoder | None:
-    """The coder with its weights read in another way; None where that is impossible."""
+    """The coder with its weights read in another way; None if that is impossible."""
     match weights:
         case "own":
             return coder
@@ -93,7 +93,7 @@ def with_weights(coder: SparseCoder, weights: Weights) -> SparseCoder | None:
 
 
 def _normalise(x: Tensor, how: Normalisation) -> tuple[Tensor, Tensor | float, Tensor | float]:
-    """The input normalised, and the scale and shift that lead back."""
+    """The normalised input, and the scale and shift that undo it."""
     root = x.shape[1] ** 0.5
     match how:
         case "own" | "none":

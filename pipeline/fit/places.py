@@ -1,4 +1,4 @@
-"""Which other places of a model an SAE may be meant for: those around its own, or the like in every layer."""
+"""Other places of a model that an SAE may be meant for: those near its own, or the same one in other layers."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,7 +21,10 @@ from pipeline.subject.hookpoints import (
 
 
 class Place(NamedTuple):
-    """What is read, and what should come out (the same, except for a transcoder); `name` is that in the config."""
+    """What is read and what should be reconstructed (the same, except for a transcoder).
+
+    `name` is the hookpoint as a config would write it.
+    """
 
     name: str
     reads: Hookpoint
@@ -29,7 +32,7 @@ class Place(NamedTuple):
 
 
 def own_place(subject: SubjectConfig, sae: SaeConfig, coder: SparseCoder) -> Place:
-    """The place that the config says. Raises SubjectError if the model does not have it."""
+    """The place that the config names. Raises SubjectError if the model does not have it."""
     reads = resolve_hookpoint(subject, sae.hookpoint, coder.reads, centred=sae.centred)
     target = reads
     if coder.transcodes:
@@ -38,7 +41,7 @@ def own_place(subject: SubjectConfig, sae: SaeConfig, coder: SparseCoder) -> Pla
 
 
 def places_around(subject: SubjectConfig, coder: SparseCoder, own: Place) -> list[Place]:
-    """The other side of the module, the same module one layer up and down, and every place of the layer."""
+    """The other side of the module, the same module one layer up and down, and every place in the layer."""
     address = parse_address(own.name)
     layer = address.layer if address else layer_of(own.reads)
     if layer is None or layer_of(own.reads) is None:
@@ -63,7 +66,7 @@ def places_everywhere(subject: SubjectConfig, coder: SparseCoder, own: Place) ->
 def _distinct(
     subject: SubjectConfig, coder: SparseCoder, own: Place, hookpoints: Iterable[Hookpoint]
 ) -> list[Place]:
-    """The places that are there, as wide as the coder reads, each once, and none the config's own."""
+    """Those of the places that exist and are as wide as the coder's input, each once, without the config's own."""
     plain = own.reads._replace(centred=False)
     there = [each for each in dict.fromkeys(hookpoints) if find_hookpoint(subject, each.module) is not None]
     read = read_shapes(subject, [plain, *there])
@@ -77,16 +80,17 @@ def _distinct(
         reads = hookpoint._replace(centred=own.reads.centred)
         name = names.get(hookpoint, f"{hookpoint.module}.{hookpoint.reads}")
         target = _target(own, hookpoint, names) if coder.transcodes else reads
-        if find_hookpoint(subject, target.module) is None:  # behind the last layer
+        if find_hookpoint(subject, target.module) is None:  # after the last layer
             continue
         places.append(Place(name, reads, target))
     return places
 
 
 def _target(own: Place, reads: Hookpoint, names: Mapping[Hookpoint, str]) -> Hookpoint:
-    """What a transcoder that reads another place should reconstruct: its own target's module, as many layers on.
+    """What a transcoder that reads another place should reconstruct: its own target, shifted by as many layers.
 
-    The state between two layers, which is a place of both, is one of the layer that the transcoder's own is of.
+    A residual state between two layers belongs to both; it counts for the same one of the two as the transcoder's
+    own.
     """
     address, own_layer, target_layer = parse_address(own.name), layer_of(own.reads), layer_of(own.target)
     named_layer, layer = address.layer if address else own_layer, layer_of(reads)
@@ -100,7 +104,7 @@ def _target(own: Place, reads: Hookpoint, names: Mapping[Hookpoint, str]) -> Hoo
 
 
 def _found(subject: SubjectConfig, names: Iterable[str]) -> Iterator[Hookpoint]:
-    """The places of these names, up to the first that is not there."""
+    """The places with these names, up to the first that does not exist."""
     for name in names:
         if (found := find_hookpoint(subject, name)) is None:
             return
@@ -108,5 +112,5 @@ def _found(subject: SubjectConfig, names: Iterable[str]) -> Iterator[Hookpoint]:
 
 
 def _in_layer(hookpoint: Hookpoint, layer: int) -> Hookpoint:
-    """The same module in another layer, whether that is there or not."""
+    """The same module in another layer, which may not exist."""
     return hookpoint._replace(module=re.sub(r"\.\d+(?=\.|$)", f".{layer}", hookpoint.module, count=1))

@@ -1,12 +1,12 @@
-"""`sae_fit`: each SAE on some tokens of the experiment's own corpus, at its place and at those around it.
+"""Makes `sae_fit`: how each SAE reconstructs some tokens of the experiment's own corpus, at its place and near it.
 
-1. Some documents are drawn by hash, and their first tokens read; position 0 (and BOS) is left out, and tokens
-   whose activations are massive at any of the places.
-2. The SAE reconstructs them as the config has it read.
-3. It does the same at every place around that, with and without BOS, centring and b_dec, and with its input
-   scaled: on a quarter of the tokens, drawn by hash, and on all where it comes close on these.
-4. Where something else fits better, the same place of every other layer is tried too.
-5. The model's loss with the reconstruction in place is measured as the config has it read (`loss`).
+1. Some documents are drawn by hash, and their first tokens are read. Position 0 (and BOS) is left out, and so are
+   tokens with massive activations at any of the places.
+2. The SAE reconstructs them as configured.
+3. It also does so at every nearby place, with and without BOS, centring and b_dec, and with its input scaled: on a
+   quarter of the tokens, drawn by hash, and on all of them if it comes close on these.
+4. If it does not fit as configured, the same place in every other layer is tried too.
+5. The model's loss with the reconstruction in place is measured as configured (`loss`).
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -35,20 +35,20 @@ from pipeline.subject.forward import Hookpoint, Subject, load_subject, pass_toke
 from pipeline.tables import TABLES
 
 _DOCUMENTS, _TOKENS = 16, 129
-"""Documents tried, and tokens read of each: 2,048 without the first of each."""
+"""Number of documents, and of tokens read from each: 2,048 in all without the first of each."""
 
 _LOSS_TOKENS = 33
-"""Tokens read of each document for the loss: 496 whose next token is predicted. Of the demo's SAE these say 0.96
-recovered, and four times as many 0.95; three passes to the model's end cost more than all that is read before."""
+"""Tokens read from each document for the loss: 496 whose next token is predicted. For the demo's SAE these give
+0.96 recovered, and four times as many 0.95; three passes to the model's end cost more than everything before."""
 
 _NEAR = 0.05
-"""What differs from the config is measured on the tokens drawn to screen, and on all where its FVU on these is no
-more than this above that of the config's own on these."""
+"""A trial is measured on all tokens if its FVU on the screened ones is at most this much above that of the
+config's own on the same tokens."""
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """A place, and a way in which an SAE is read there."""
+    """A place, and a way of reading an SAE there."""
 
     place: Place
     prepend_bos: bool
@@ -62,22 +62,22 @@ class _Trial:
 
 
 _States = dict[_Trial, tuple[Tensor, Tensor]]
-"""What each trial reads, and what it should reconstruct: float32 [n_tokens, width], the same tokens for all."""
+"""What each trial reads and what it should reconstruct: float32 [n_tokens, width], the same tokens for all."""
 
 
 def write_sae_fit(lake: Lake) -> list[Published]:
-    """Measure every SAE that has not been, and write a row for each place and way that was tried.
+    """Measure every SAE that has not been measured, or all if none is left; one row per place and way tried.
 
-    An SAE whose weights are not here has none. Figures: FVU and L0 of the last SAE. Raises SubjectError if a
-    hookpoint gives values that are no numbers, and LakeError if an input is not there.
+    An SAE without weights has no rows. Figures: the SAE's FVU and L0 as configured. Raises SubjectError if a
+    hookpoint gives NaN or infinite values, and LakeError if an input is missing.
     """
     lake.require("saes", "documents")
-    given = {"documents": [lake.path("documents", generation=0)]}  # documents that are added later fit no better
+    given = {"documents": [lake.path("documents", generation=0)]}  # documents added later make no difference
     drawn = lake.query("fit_contexts", fit_tokens=_TOKENS, fit_documents=_DOCUMENTS, given=given)
     sample = _Sample(lake.config, drawn)
     saes = [sae for sae in lake.config.saes if not lake.has("sae_fit", sae=sae.name)] or list(lake.config.saes)
     published = []
-    with progress(len(saes), "whether the SAEs fit", "SAEs") as bar:
+    with progress(len(saes), "fit of the SAEs", "SAEs") as bar:
         for sae in saes:
             rows = _measure_sae(sample, sae) if sae.source else TABLES["sae_fit"].schema.empty_table()
             figures = {name: round(rows[name][0].as_py() or 0, 3) for name in ("fvu", "l0") if rows.num_rows}
@@ -87,7 +87,7 @@ def write_sae_fit(lake: Lake) -> list[Published]:
 
 
 class _Sample:
-    """The tokens on which SAEs are tried, and what the subject model makes of them."""
+    """The tokens on which SAEs are tried, and what the subject model computes on them."""
 
     def __init__(self, config: Config, drawn: pl.DataFrame) -> None:
         """`drawn` are the rows of `fit_contexts`."""
@@ -103,7 +103,7 @@ class _Sample:
         return load_subject(self.config.subject, self.config.device)
 
     def loss(self, coder: SparseCoder, place: Place) -> Loss:
-        """The model's loss with the SAE in place, as the config has it read."""
+        """The model's loss with the SAE in place, read as configured."""
         if reason := unmeasurable(self.subject.model, place):
             return Loss(loss_reason=reason)
         try:
@@ -115,9 +115,9 @@ class _Sample:
         return measure_loss(model, coder, place, contexts, n_kept=len(prefix) + 1)
 
     def read(self, hookpoints: Collection[Hookpoint], prepend_bos: bool) -> dict[Hookpoint, Tensor]:
-        """What hookpoints give for the tokens, with or without a BOS before: float32 [n_tokens, width] each.
+        """The tokens' values at some hookpoints, with or without a BOS first: float32 [n_tokens, width] each.
 
-        They are the tokens of `is_screened`, in its order: those of each context but its first.
+        The tokens are those of `is_screened`, in that order: all of each context but its first.
         """
         prefix = [self.bos] if prepend_bos and self.bos is not None else []
         contexts = [(number, [*prefix, *token_ids]) for number, token_ids in enumerate(self.contexts)]
@@ -133,7 +133,7 @@ class _Sample:
 
 
 def _measure_sae(sample: _Sample, sae: SaeConfig) -> pa.Table:
-    """The rows of one SAE; the config's own is the first."""
+    """The rows of one SAE, the config's own first."""
     config = sample.config
     coder = load_sae(sae).to(sample.subject.device)
     own = _Trial(own_place(config.subject, sae, coder), config.corpus.prepend_bos)
@@ -162,9 +162,9 @@ def _otherwise(own: _Trial, coder: SparseCoder, has_bos: bool) -> Iterator[_Tria
 
 
 def _try(sample: _Sample, coder: SparseCoder, trials: Sequence[_Trial]) -> dict[_Trial, Figures]:
-    """The figures of trials, of which the first is the config's own: on all tokens, or some where it is far worse.
+    """The figures of trials, the config's own first: on all tokens, or on the screened ones if far worse on these.
 
-    All are of the same tokens, whatever their place. One whose place gives values that are no numbers has none.
+    All are measured on the same tokens, whatever their place. A trial that reads NaN or infinite values has none.
     """
     states = _read(sample, trials)
     is_kept = ~torch.stack([is_massive(target) for _, target in states.values()]).any(dim=0)
@@ -181,7 +181,7 @@ def _try(sample: _Sample, coder: SparseCoder, trials: Sequence[_Trial]) -> dict[
 
 
 def _read(sample: _Sample, trials: Sequence[_Trial]) -> _States:
-    """What trials read. Raises SubjectError if the first, the config's own, reads values that are no numbers."""
+    """What trials read. Raises SubjectError if the first, the config's own, reads NaN or infinite values."""
     states: _States = {}
     for prepend_bos in dict.fromkeys(trial.prepend_bos for trial in trials):
         alike = [trial for trial in trials if trial.prepend_bos == prepend_bos]
@@ -192,14 +192,14 @@ def _read(sample: _Sample, trials: Sequence[_Trial]) -> _States:
                 states[trial] = (found[trial.place.reads], found[trial.place.target])
             elif trial == trials[0]:
                 raise SubjectError(
-                    f"hookpoint '{trial.place.name}' of '{sample.subject.name}' gave values that are no numbers; "
-                    "try subject.dtype float32"
+                    f"hookpoint '{trial.place.name}' of '{sample.subject.name}' gave NaN or infinite values; "
+                    "set subject.dtype to float32"
                 )
     return states
 
 
 def _measure(coder: SparseCoder, states: _States, is_taken: Tensor) -> dict[_Trial, Figures]:
-    """The figures of each trial on the tokens that are taken, bool [n_tokens]."""
+    """The figures of each trial on the tokens in is_taken, bool [n_tokens]."""
     return {
         trial: measure(
             with_weights(coder, trial.weights) or coder, reads[is_taken], target[is_taken], trial.normalisation

@@ -1,1 +1,1 @@
-"""Features whose truth is known, planted in a small model and its SAE: what the scorers' benchmark judges."""
+"""Features with a known truth, planted in a small model and its SAE, on which the scorers' benchmark is run."""

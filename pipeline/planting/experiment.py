@@ -1,4 +1,4 @@
-"""The experiment of planted features: another experiment's scorers and endpoints, on a model made for it."""
+"""The experiment with planted features: another experiment's scorers and endpoints, on a model made for it."""
 
 import hashlib
 from collections.abc import Iterable, Sequence
@@ -39,7 +39,7 @@ from pipeline.tables.versions import is_made
 _DEMO = Path("config/demo.yaml")
 _EXPLAINER = "default"
 _ONE_BATCH = 1_000_000
-"""Features of a batch, more than there ever are plants; a lake keeps it though their number changes."""
+"""Features per batch: more than there ever are plants, so that a lake keeps it if their number changes."""
 
 
 _WORTHS = pa.schema(
@@ -48,7 +48,7 @@ _WORTHS = pa.schema(
 
 
 class Planted(NamedTuple):
-    """The experiment, what is planted in it, and scorers that cannot run here, with the reason."""
+    """The experiment, what is planted in it, and the scorers that cannot run here, with the reason."""
 
     config: Config
     plants: Sequence[Plant]
@@ -58,13 +58,14 @@ class Planted(NamedTuple):
 def plant_experiment(
     config: Config, per_kind: int, n_questions: int, scorers: Sequence[str] | None = None
 ) -> Planted:
-    """Draw plants from the embedded corpus, and make the model and the experiment that has them.
+    """Draw plants from the embedded corpus, and make the model and the experiment that contain them.
 
-    It is named `<name>_scorers` and lies beside the given one. The models, endpoints and prices of scoring are the
-    given config's. Of the scorers (None: every one that is found) those that can run are asked.
+    The experiment is named `<name>_scorers`, and its lake lies beside the given one's. The models, endpoints and
+    prices of scoring are the given config's. Of the scorers (None: all that are found), those that can run are
+    asked.
 
     Raises LatentlakeError if the corpus or the tokenizer of the embedded default cannot be read, or a scorer is
-    not known.
+    unknown.
     """
     text = _text_config(config)
     folder, plants = _plant(text, per_kind)
@@ -81,7 +82,7 @@ def plant_experiment(
 
 
 def planted_worths(scorers: Iterable[str]) -> pa.Table:
-    """One row per scorer, kind of plants that it can judge, and fault: what such an explanation is worth to it."""
+    """One row per scorer, kind of plant that it can judge, and fault: what such an explanation is worth to it."""
     rows = [
         {"scorer": name, "kind": kind, "fault": fault, "worth": worth(judged_by(name), fault)}
         for name in scorers
@@ -93,7 +94,7 @@ def planted_worths(scorers: Iterable[str]) -> pa.Table:
 
 
 def judged_by(scorer: str) -> Aspect:
-    """What a scorer judges an explanation by."""
+    """What a scorer judges explanations by."""
     return Declared.by(find_plugin("scorers", scorer).settings).judges
 
 
@@ -103,7 +104,7 @@ def _judges(scorer: str, kind: Kind) -> bool:
 
 
 def _text_config(config: Config) -> Config:
-    """The experiment without its plants: the demo's text and tokenizer, and a lake beside the given one's."""
+    """The experiment before planting: the demo's text and tokenizer, and a lake beside the given one's."""
     demo = load_config(find(_DEMO))
     selection = {"batch_size": _ONE_BATCH, "quotas": None, "features": None, "where": None}
     own = {
@@ -117,7 +118,7 @@ def _text_config(config: Config) -> Config:
 
 
 def _planted_config(text: Config, folder: Path, n_plants: int, scoring: ScoringConfig) -> Config:
-    """The experiment with the model and the SAE of the plants."""
+    """The experiment with the planted model and its SAE."""
     sae = SaeConfig(
         name=f"planted-{folder.name}",
         source=str(folder / "sae"),
@@ -137,9 +138,9 @@ def _planted_config(text: Config, folder: Path, n_plants: int, scoring: ScoringC
 def _read_by_own_subject(
     config: Config, scoring: ScoringConfig, names: Iterable[str]
 ) -> tuple[ScoringConfig, dict[str, str]]:
-    """Scoring whose losses are those of the given config's own subject; scorers that need it and cannot, and why.
+    """Scoring that takes losses from the given config's own subject, and why some scorers that need it cannot run.
 
-    The planted model's would be noise: its weights are set by hand, and it reads no more than one token back.
+    The planted model's losses would be noise: its weights are set by hand, and it looks back only one token.
     """
     sections = {name: getattr(scoring, name.partition("@")[0]) for name in names}
     readers = {name: own for name, own in sections.items() if getattr(own, "model", None) == "subject"}
@@ -154,9 +155,9 @@ def _read_by_own_subject(
 
 
 def _name_of(subject: SubjectConfig) -> str:
-    """The name by which a scorer loads a subject model. Raises ConfigError if a name is not enough.
+    """The name by which a scorer loads a subject model. Raises ConfigError if the name alone is not enough.
 
-    Raises SubjectError if the model is not there.
+    Raises SubjectError if the model is missing.
     """
     found = find_files(subject)
     if found.revision is not None:
@@ -170,7 +171,7 @@ def _name_of(subject: SubjectConfig) -> str:
 
 
 class JudgedPlants(NamedTuple):
-    """A lake with scores, what each explanation is (`write_planted_explanations`), and scorers that cannot run."""
+    """A lake with scores, its explanations (`write_planted_explanations`), and the scorers that cannot run."""
 
     lake: Lake
     explanations: pa.Table
@@ -178,7 +179,10 @@ class JudgedPlants(NamedTuple):
 
 
 def score_plants(config: Config, lake: Lake, planted: Planted) -> JudgedPlants:
-    """Have the scorers judge the plants' explanations, as an experiment's pilot set them; all before is made."""
+    """Have the scorers judge the plants' explanations, with the results of an experiment's pilot.
+
+    All tables before `examples` must exist.
+    """
     [sae] = lake.config.sae_names
     carry_pilot(config, lake, sae)
     for table in ("examples", "fuzzing_pairs"):
@@ -192,10 +196,10 @@ def score_plants(config: Config, lake: Lake, planted: Planted) -> JudgedPlants:
 
 
 def carry_pilot(config: Config, lake: Lake, sae: str) -> None:
-    """Put what the pilot of an experiment has told of its scorers into the lake of its planted features.
+    """Copy what an experiment's pilot determined about its scorers into the lake of its planted features.
 
-    So that scorers are judged as the run uses them: with its thresholds, and its forms of prompts. Of several SAEs
-    the first that has had its pilot.
+    Scorers are then judged as the run uses them: with its thresholds and forms of prompts. Of several SAEs, the
+    first that has had its pilot counts.
     """
     given = recorded_lake(config)
     piloted = next((each for each in config.sae_names if given.has("scorer_rhos", sae=each)), None)
@@ -213,17 +217,17 @@ def _pilot_rows(lake: Lake, sae: str) -> list[dict[str, Any]]:
 
 
 def _scoring(scoring: ScoringConfig, n_questions: int) -> ScoringConfig:
-    """A section that asks so many questions of each answer at most, all at once and without a pilot of its own."""
+    """A section with at most n_questions questions per answer (yes, no), in one round and without a pilot."""
     n_noes = None if scoring.n_no_questions is None else min(scoring.n_no_questions, n_questions)
     own = {"n_questions": n_questions, "n_no_questions": n_noes, "target_half_width": None}
-    # A copy would not be held to the rules of a config.
+    # model_copy would skip the config's validation.
     return type(scoring).model_validate({**dict(scoring), **own, "max_features": None, "pilot_features": 0})
 
 
 def write_planted_explanations(lake: Lake, sae: str, plants: Sequence[Plant]) -> pa.Table:
-    """Write the explanations of the plants that some scorer can judge as the table `explanations`.
+    """Write the plants' explanations that some scorer can judge as the table `explanations`.
 
-    Gives one row of each: explanation_id, feature, kind, fault.
+    Returns one row per explanation: explanation_id, feature, kind, fault.
     """
     rows, what = [], []
     judged = {kind for kind in KINDS if any(_judges(name, kind) for name in lake.config.scoring.scorers)}
@@ -246,7 +250,7 @@ def write_planted_explanations(lake: Lake, sae: str, plants: Sequence[Plant]) ->
 
 
 def _plant(config: Config, per_kind: int) -> tuple[Path, list[Plant]]:
-    """Draw the plants, and save the model and the SAE that have them unless they are there; folder and plants."""
+    """Draw the plants, and save their model and SAE unless these exist; returns the folder and the plants."""
     lake = Lake(config, fix_sources(config))
     with lake.scratch("corpus") as scratch:
         read_documents(config, scratch / "read.parquet", config.corpus.max_tokens)
@@ -268,7 +272,7 @@ def _plant(config: Config, per_kind: int) -> tuple[Path, list[Plant]]:
 
 
 def _able_scorers(config: Config, scorers: Iterable[str]) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Those of some scorers that say that they can do their work here, and why the others cannot."""
+    """Those of the scorers that can run here, and why the others cannot."""
     able, left_out = [], {}
     for name in scorers:
         plugin = find_plugin("scorers", name)

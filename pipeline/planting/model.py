@@ -1,21 +1,21 @@
-"""A model in which plants are: a GPT-2 of one layer whose weights are set by hand, and the SAE that reads it.
+"""The planted model: a GPT-2 of one layer whose weights are set by hand, and the SAE that reads it.
 
-Its residual stream after the layer has a coordinate for each thing that a feature goes by:
+Its residual stream after the layer has a coordinate for everything that a feature depends on:
 
-- the token: 1 (or its strength) at the coordinate of each plant whose token it is;
-- the token before: the one attention head looks at the previous position, and copies whether the token there is
-  one of those that a plant wants before its own;
-- the position, one coordinate each; a constant; and eight more, each 1 on tokens that make up one in twenty of the
-  corpus.
+- the token: 1 (or its strength) at the coordinate of each plant that has this token;
+- the previous token: the one attention head looks at the previous position, and copies whether the token there is
+  one of those that a plant requires before its own;
+- the position, one coordinate each; a constant; and eight noises, each 1 on tokens that make up one in twenty of
+  the corpus.
 
-A feature of the SAE is the sum of its coordinates less a threshold, where that is above 0. At one position in
-twenty, drawn by hash, it does not fire; a feature that goes by position fails on one token in twenty instead. Five
-features of a kind are a family: their decoder directions share a coordinate that the model neither writes nor
-reads, so that each has near neighbours, at a cosine of 0.4, whose effects are their own.
+A feature of the SAE is the sum of its coordinates minus a threshold, where that is above 0. At one position in
+twenty, drawn by hash, it does not fire; a feature that depends on position fails on one token in twenty instead.
+Five features of a kind form a family: their decoder directions share a coordinate that the model neither writes
+nor reads, so that each has near neighbours, at a cosine of 0.4, with effects of their own.
 
-The output layer gives each token its frequency in the corpus, and more to what a plant promotes: about 10 nats
-times the strength of the plant's token, on each such token, whether the SAE's feature fires there or not (a pair's
-wants another token before it). Plants that go by position promote nothing.
+The output layer gives each token its frequency in the corpus, and raises the tokens that a plant promotes: by
+about 10 nats times the strength of the plant's token, at each such token, whether or not the SAE's feature fires
+there (a pair's also requires another token before it). Plants that depend on position promote nothing.
 """
 
 import hashlib
@@ -37,16 +37,21 @@ HOOKPOINT = "h.0"
 _NOISES = 8
 _NOISE_SHARE = 0.05
 _SHARPNESS = 6.0
-"""Of the attention: the previous position's score is above 100 nats over every other one."""
+"""Of the attention: the previous position scores more than 100 nats above every other one."""
 _PROMOTED_NATS = 10.0
-"""So many that steering writes promoted words before the added direction flattens all logits, by the last norm."""
+"""Enough for steering to write promoted words before the added direction, through the last norm, flattens all
+logits."""
 _OFF = 10.0
 _FAMILY = 5
 _FAMILY_COSINE = 0.4
 
 
 class _Layout(NamedTuple):
-    """First coordinates: plants of the token, wanted, found before it, noises, constant, families, positions."""
+    """The first coordinate of each block, and the width.
+
+    The blocks: plants' tokens; tokens that plants require before; those found before; noises; constant; families;
+    positions.
+    """
 
     now: int
     wanted: int
@@ -85,7 +90,7 @@ def write_model(folder: Path, plants: Sequence[Plant], tokenizer: Any, counts: S
 
 
 def write_sae(folder: Path, plants: Sequence[Plant]) -> Path:
-    """Save the SAE at HOOKPOINT, a feature a plant, in sparsify's layout; it keeps every feature."""
+    """Save the SAE at HOOKPOINT, one feature per plant, in sparsify's layout; its k keeps every feature."""
     layout, n, families = _layout(plants), len(plants), _families(plants)
     encoder, bias, decoder = torch.zeros(n, layout.width), torch.zeros(n), torch.zeros(n, layout.width)
     for feature, plant in enumerate(plants):
@@ -119,7 +124,7 @@ def _layout(plants: Sequence[Plant]) -> _Layout:
 
 
 def _families(plants: Sequence[Plant]) -> list[int]:
-    """The number of each plant's family: plants of a kind that follow one another, `_FAMILY` at most."""
+    """The number of each plant's family: at most `_FAMILY` consecutive plants of a kind."""
     numbers: list[int] = []
     size = 0
     for before, plant in zip([None, *plants], plants, strict=False):
@@ -144,7 +149,7 @@ def _set_embeddings(
 
 
 def _set_attention(model: GPT2LMHeadModel, layout: _Layout) -> None:
-    """A head that looks at the position before and copies what plants want there."""
+    """Set the head that looks at the previous position and copies what plants require there."""
     attention, width = model.transformer.h[0].attn, layout.width
     joined: Tensor = attention.c_attn.weight  # [width, 3 width]: query, key, value
     for position in range(CONTEXT_LENGTH):
@@ -153,13 +158,13 @@ def _set_attention(model: GPT2LMHeadModel, layout: _Layout) -> None:
         if position:
             joined[own, position - 1] = _SHARPNESS
     n = layout.found - layout.wanted
-    # The layer's input is divided by its length over sqrt(width); a token of a few plants is some 1.7 to 3 long.
+    # The norm divides its input by (length / sqrt(width)); at a token of a few plants the length is 1.7 to 3.
     joined[range(layout.wanted, layout.found), range(2 * width, 2 * width + n)] = 3.3 / math.sqrt(width)
     attention.c_proj.weight[range(n), range(layout.found, layout.found + n)] = 1.0
 
 
 def _set_output(model: GPT2LMHeadModel, plants: Sequence[Plant], layout: _Layout, counts: Sequence[int]) -> None:
-    """Logits: a token's log frequency, and more for what a firing plant promotes."""
+    """Set the logits: a token's log frequency, plus what plants of the current token promote."""
     output, scale = model.lm_head.weight, math.sqrt(layout.width / 3)
     frequencies = torch.tensor(counts, dtype=torch.float32) + 0.1
     output[:, layout.constant] = (frequencies / frequencies.sum()).log() / scale
@@ -168,7 +173,7 @@ def _set_output(model: GPT2LMHeadModel, plants: Sequence[Plant], layout: _Layout
 
 
 def noise_tokens(counts: Sequence[int], noise: int) -> list[int]:
-    """Tokens, by hash, that make up one in twenty of the corpus, and as large a share of those that it lacks."""
+    """Tokens, drawn by hash, that make up one in twenty of the corpus, and of the tokens that it lacks."""
     n_left = _NOISE_SHARE * sum(counts)
     drawn = []
     for token in sorted(range(len(counts)), key=lambda token: _digest(token, noise, "token")):
@@ -179,7 +184,7 @@ def noise_tokens(counts: Sequence[int], noise: int) -> list[int]:
 
 
 def _is_drawn(*of: int | str) -> bool:
-    """Whether it is one of the share drawn, by hash."""
+    """Whether this is among the share that is drawn by hash."""
     return int.from_bytes(_digest(*of)[:4]) < _NOISE_SHARE * 2**32
 
 

@@ -1,11 +1,11 @@
-"""What is planted: features of five kinds in a corpus's own text, and explanations of them, right and faulty.
+"""What is planted: features of five kinds in a corpus's own text, with right and faulty explanations of them.
 
     token    a word                                pair      a word after one of two others
-    topic    words that stand in the same texts    position  eight positions of a context
+    topic    words that occur in the same texts    position  eight positions of a context
     bytes    words of one token that hold three letters
 
-Everything is drawn by hash from what the corpus holds often enough. A feature fails to fire at one in twenty of
-its places (`model`), so that no explanation is perfect.
+Everything is drawn by hash from what occurs often enough in the corpus. A feature fails to fire at one in twenty
+of its positions (`model`), so no explanation is perfect.
 """
 
 import hashlib
@@ -23,12 +23,12 @@ Kind = Literal["token", "pair", "topic", "position", "bytes"]
 Fault = Literal["none", "too broad", "too narrow", "wrong", "of another", "promoted", "echo"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FAULTS: tuple[Fault, ...] = get_args(Fault)
-"""What is wrong with an explanation; `none`: it truly says when the feature fires."""
+"""What is wrong with an explanation; `none`: it is true of when the feature fires."""
 
 Aspect = Literal["firing", "effect"]
-"""What of a feature an explanation is judged by: when it fires, or what it makes the model write."""
+"""What an explanation is judged by: when the feature fires, or what it makes the model write."""
 RIGHT: Mapping[Aspect, Fault] = {"firing": "none", "effect": "promoted"}
-"""The explanation that is true of what a scorer judges."""
+"""The explanation that is right about what a scorer judges."""
 _PARTLY: Mapping[Aspect, Sequence[Fault]] = {"firing": ("too broad", "too narrow"), "effect": ()}
 
 ECHO = "The pattern that the tokens between << and >> share, in a few words"
@@ -36,23 +36,23 @@ _WORD = re.compile(r" [a-z]{3,}")
 _ANY_WORD = re.compile(r" ?[A-Za-z]+")
 _BEGINNING, _LETTERS = re.compile(r" [A-Za-z]+"), re.compile(r"[A-Za-z]+")
 _DOCUMENTS = range(40, 200)
-"""In how many documents a planted word stands."""
+"""Number of documents in which a planted word occurs."""
 _LEAST_TRUE = 0.9
-"""Of the words that hold a byte plant's letters, the share on which it fires, at least."""
+"""Minimum share of the words with a byte plant's letters on which it fires."""
 _WIDTH = 8
-"""Positions of a planted range, and of the first one."""
+"""Length of a planted range of positions; also the position at which the first one starts."""
 
 
 class Plant(NamedTuple):
     """A planted feature.
 
     Attributes:
-        kind: What it goes by.
-        tokens: The tokens on which it fires, with how strongly, 0.5 to 1.5; empty where it goes by position.
-        previous: Tokens of which one must stand just before; empty: any.
+        kind: What it depends on.
+        tokens: The tokens on which it fires, with its strength, 0.5 to 1.5; empty if it depends on position.
+        previous: Tokens of which one must come just before; empty: any.
         positions: Where in a context it fires; empty: anywhere.
         promoted: Tokens that it makes likelier; empty: it has no effect on the model's output.
-        explanations: What may be said of it, by what is wrong with that.
+        explanations: Explanations of it, by their fault.
     """
 
     kind: Kind
@@ -64,17 +64,17 @@ class Plant(NamedTuple):
 
 
 def worth(aspect: Aspect, fault: Fault) -> int:
-    """What an explanation is worth to who judges by that: 2, the right one; 1, partly right; 0, nothing."""
+    """An explanation's worth to a scorer that judges this aspect: 2 if right, 1 if partly right, else 0."""
     return 2 if fault == RIGHT[aspect] else int(fault in _PARTLY[aspect])
 
 
 def is_applicable(kind: Kind, aspect: Aspect, sees_positions: bool) -> bool:
-    """Whether a plant of that kind can be judged: by its effect only if it has one, by positions only if seen."""
+    """Whether a plant of this kind can be judged: by effect only if it has one, by positions only if seen."""
     return kind != "position" or (aspect == "firing" and sees_positions)
 
 
 class Corpus:
-    """What stands in some documents: words by token, in how many documents, and after what.
+    """What occurs in some documents: words by token, in how many documents, and after which tokens.
 
     Args:
         documents: The token ids of each.
@@ -109,7 +109,7 @@ class Corpus:
             yield tuple(word)
 
     def often(self, token: int) -> bool:
-        """Whether a word stands in enough documents, and not in too many."""
+        """Whether a word occurs in enough documents, and not in too many."""
         return len(self.documents[token]) in _DOCUMENTS
 
     def quoted(self, tokens: Sequence[int]) -> str:
@@ -119,13 +119,13 @@ class Corpus:
 
 
 def draw_plants(corpus: Corpus, per_kind: int, seed: int) -> list[Plant]:
-    """`per_kind` plants of each kind, kind after kind; fewer where the corpus has no more."""
+    """`per_kind` plants of each kind, grouped by kind; fewer if the corpus has no more."""
     draw = _Draw(corpus, seed)
     plants = []
     for kind, found in draw.candidates().items():
         some = _by_hash(found, seed, kind)[:per_kind]
         for number, plant in enumerate(some):
-            other = some[number - 1]  # of one plant alone it is its own
+            other = some[number - 1]  # a single plant's own
             explanations = {**plant.explanations, "of another": other.explanations["none"]}
             plants.append(plant._replace(explanations={fault: explanations[fault] for fault in FAULTS}))
     return plants
@@ -159,7 +159,7 @@ class _Draw:
         previous: Sequence[int] = (),
         positions: range = range(0),
     ) -> Plant:
-        """A candidate with words of other places of the corpus for what is wrong and what is promoted."""
+        """A candidate; its wrong explanation and the words that it promotes are other words of the corpus."""
         key = f"{kind} {true}"
         shift = int(hashlib.sha256(key.encode()).hexdigest()[:8], 16)
         order = (self._hashed[(shift + step) % len(self._hashed)] for step in range(len(self._hashed)))
@@ -209,7 +209,7 @@ class _Draw:
         stands_in = np.zeros((len(some), corpus.n_documents), np.float32)
         for row, token in enumerate(some):
             stands_in[row, list(corpus.documents[token])] = 1.0
-        together = stands_in @ stands_in.T  # [words, words] documents that hold both
+        together = stands_in @ stands_in.T  # [words, words] number of documents with both
         n_documents = stands_in.sum(axis=1)
         lift = together * corpus.n_documents / np.outer(n_documents, n_documents)
         lift[(together < 6) | (lift < 3)] = 0.0

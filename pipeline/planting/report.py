@@ -1,4 +1,4 @@
-"""What the scorers' benchmark found: which faults of explanations each scorer sees, and what it costs."""
+"""The result of the scorers' benchmark: which faults of explanations each scorer detects, and what it costs."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -13,12 +13,12 @@ from pipeline.planting.plants import FAULTS, KINDS, RIGHT, Aspect, Fault
 
 NOT_APPLICABLE = "not applicable"
 _FIRING = "firing"
-"""The column of the explanation without a fault, where that is not the right one."""
+"""The column of the explanation without a fault, if that is not the right one."""
 _READ_BY: Mapping[Aspect, str] = {
-    "firing": "By when a feature fires: `all` takes every pair of unequal worth, the other columns the true "
-    "explanation against one fault.",
-    "effect": "By what a feature makes the model write: the explanation that names the words that it promotes, "
-    "against each other one. What is true of when it fires (`firing`) is as wrong here as any.",
+    "firing": "Scorers that judge when a feature fires: `all` compares every pair of unequal worth, each other "
+    "column the true explanation with one fault.",
+    "effect": "Scorers that judge what a feature makes the model write: the explanation that names the promoted "
+    "words, compared with each other one. One that is true of when it fires (`firing`) is as wrong here as any.",
 }
 
 
@@ -56,14 +56,14 @@ def benchmark_page(judged: JudgedPlants) -> str:
 
 
 def planted_costs(judged: JudgedPlants) -> dict[str, dict[str, Any]]:
-    """The rows of `planted_costs.sql` by scorer; none of one that asked no model."""
+    """The rows of `planted_costs.sql` by scorer; scorers that asked no model have none."""
     [sae] = judged.lake.config.sae_names
     rows = judged.lake.query("planted_costs", sae=sae, n_explanations=judged.explanations.num_rows)
     return {row["purpose"]: row for row in rows.iter_rows(named=True)}
 
 
 def thresholds_told(lake: Lake, sae: str) -> str:
-    """From which probability an answer counts as yes, where the config leaves that to the experiment's pilot."""
+    """From which probability an answer counts as yes, if the config leaves that to the experiment's pilot."""
     if lake.config.scoring.threshold == "half":
         return ""
     with lake.connect(sae, tables=["scorer_rhos"]) as connection:
@@ -72,12 +72,15 @@ def thresholds_told(lake: Lake, sae: str) -> str:
             "order by scorer"
         ).fetchall()
     told = [f"{threshold:.2f} ({scorer})" for scorer, threshold in rows]
-    told.append("0.50 where the experiment's pilot has told no other")
+    told.append("0.50 where the experiment's pilot set no other")
     return f" An answer counts as yes from a probability of {', '.join(told)}."
 
 
 def overview(shares: pl.DataFrame) -> list[str]:
-    """A row a scorer, over all kinds of plants; a column a fault. A table for each thing that scorers judge by."""
+    """One row per scorer over all kinds of plants, one column per fault.
+
+    One table for each aspect that scorers judge.
+    """
     lines: list[str] = []
     found = shares.filter(kind="all")
     names = found["scorer"].unique(maintain_order=True).to_list()
@@ -88,7 +91,7 @@ def overview(shares: pl.DataFrame) -> list[str]:
 
 
 def by_kind(shares: pl.DataFrame, scorers: Iterable[str]) -> list[str]:
-    """A row a scorer, over all faults; a column a kind of plants."""
+    """One row per scorer over all faults, one column per kind of plant."""
     cells = {(row["scorer"], row["kind"]): row for row in shares.filter(fault="all").iter_rows(named=True)}
     lines = [f"| scorer | {' | '.join(f'`{kind}`' for kind in KINDS)} |", "|---|" + "---|" * len(KINDS)]
     for name in scorers:
@@ -110,7 +113,7 @@ def _cost(row: Mapping[str, Any] | None, own: pl.DataFrame) -> str:
         figures.append(f"{row['prompt_tokens']:,.0f} prompt and {row['completion_tokens']:,.0f} answer tokens")
     if row["cost_usd"]:
         figures.append(f"{row['cost_usd']:.2g} USD")
-    return f"{metric}; asks {row['model']}: {', '.join(figures)} an explanation"
+    return f"{metric}; asks {row['model']}: {', '.join(figures)} per explanation"
 
 
 def _faults(aspect: Aspect) -> list[Fault]:
@@ -119,7 +122,7 @@ def _faults(aspect: Aspect) -> list[Fault]:
 
 
 def _table(title: str, column: str, shares: pl.DataFrame, names: Iterable[str], aspect: Aspect) -> list[str]:
-    """A row for each name in a column of `shares`; a column a fault."""
+    """One row per name in a column of `shares`, one column per fault."""
     cells = {(row[column], row["fault"]): row for row in shares.iter_rows(named=True)}
     columns = ["all", *_faults(aspect)]
     titles = [_FIRING if fault == "none" else fault for fault in columns]
@@ -131,7 +134,7 @@ def _table(title: str, column: str, shares: pl.DataFrame, names: Iterable[str], 
 
 
 def _blind(scorer: str, shares: pl.DataFrame) -> str:
-    """The faults that a scorer does not see: the interval of its share reaches chance."""
+    """The faults that a scorer does not detect: the interval of its share reaches chance."""
     reaches = {(row["kind"], row["fault"]) for row in shares.iter_rows(named=True) if row["share_low"] <= 0.5}
     blind = [
         f"{kind} {_FIRING if fault == 'none' else fault}"
@@ -149,7 +152,7 @@ def _cell(row: Mapping[str, Any] | None) -> str:
 
 
 def why_not(lake: Lake, scorer: str) -> str:
-    """Why a scorer has no score of any explanation here."""
+    """Why a scorer has no scores here."""
     with lake.connect() as connection:
         reasons = connection.table("scores").filter(f"scorer = '{scorer}'").project("reason").distinct().fetchall()
         n_asked = connection.table("predictions").filter(f"scorer = '{scorer}'").aggregate("count(*)").fetchall()

@@ -1,10 +1,11 @@
-"""What an SAE should be better than: a layer's own dimensions or neurons, or random directions.
+"""Baselines for an SAE to beat: a layer's own dimensions or neurons, or random directions.
 
-    baseline://neurons?width=1536&k=32            feature i is input i, where it is above 0
-    baseline://dimensions?width=576&k=32          feature i is input i above 0, feature width + i is it below 0
-    baseline://random?like=SOURCE[&k=32&seed=0]   random directions in an SAE's shape, as many firing as its own
+    baseline://neurons?width=1536&k=32            feature i is input i, where positive
+    baseline://dimensions?width=576&k=32          feature i is input i, feature width + i is minus input i
+    baseline://random?like=SOURCE[&k=32&seed=0]   random directions in the shape of an SAE, k as its L0
 
-The k largest of a token fire. No baseline reconstructs its input as an SAE does: set `saes.fit: accept`.
+The k largest features fire on each token, if above 0. Baselines do not reconstruct their input as an SAE does: set
+`saes.fit: accept`.
 """
 
 import hashlib
@@ -30,7 +31,7 @@ _KEYS = {
 
 
 def like_of(source: str) -> str | None:
-    """The SAE whose shape a baseline has, or None. Raises SaeError as `load_baseline`."""
+    """The SAE whose shape a baseline takes, or None. Raises SaeError if the source is malformed."""
     return _parse(source)[1].get("like")
 
 
@@ -38,11 +39,11 @@ def load_baseline(source: str, load: Callable[[str], SparseCoder]) -> SparseCode
     """The coder that a `baseline://` source describes, float32.
 
     Args:
-        source: As above.
-        load: Loads the SAE that a random baseline is like.
+        source: A `baseline://…` address, as in the module's docstring.
+        load: Loads the SAE whose shape a random baseline takes.
 
     Raises:
-        SaeError: It names no baseline, or lacks or misspells a value; or as `load`.
+        SaeError: The baseline is unknown, or a value is missing, unknown or invalid; or `load` raises it.
     """
     kind, values = _parse(source)
     if kind == "random":
@@ -63,9 +64,9 @@ def load_baseline(source: str, load: Callable[[str], SparseCoder]) -> SparseCode
 
 
 def _random(source: str, values: Mapping[str, str], like: SparseCoder) -> SparseCoder:
-    """A coder like another, whose directions are random and of length 1."""
+    """A coder in the shape of another, with random directions of length 1."""
     if "k" not in values and like.k is None and like.declared_l0 is None:
-        _fail(source, "the SAE that it is like declares no number of firings; add &k=…")
+        _fail(source, "the SAE that `like` names declares no L0; add &k=…")
     seed = _number(source, {"seed": "0", **values}, "seed", 0)
     k = {"k": str(like.k or max(1, round(like.declared_l0 or 0))), **values}
     encoder = _directions(f"encoder {seed}", like.encoder.shape)
@@ -95,27 +96,27 @@ def _directions(draw: str, shape: tuple[int, ...] | torch.Size) -> Tensor:
 def _parse(source: str) -> tuple[str, dict[str, str]]:
     kind, _, query = source.removeprefix(PREFIX).partition("?")
     if kind not in _KEYS:
-        _fail(source, f"'{kind}' is none of {', '.join(_KEYS)}")
+        _fail(source, f"'{kind}' is not one of {', '.join(_KEYS)}")
     values = dict(parse_qsl(query, keep_blank_values=True))
     for key in values:
         if key not in _KEYS[kind]:
-            _fail(source, f"'{key}' is no value of it; nearest: {nearest(key, _KEYS[kind])}")
+            _fail(source, f"'{key}' is not one of its values; nearest: {nearest(key, _KEYS[kind])}")
     if kind == "random" and not values.get("like"):
-        _fail(source, "it does not say which SAE it is like; write ?like=SOURCE")
+        _fail(source, "it does not name the SAE whose shape it takes; write ?like=SOURCE")
     return kind, values
 
 
 def _top_k(source: str, values: Mapping[str, str], n_features: int) -> TopK:
     k = _number(source, values, "k", 1)
     if k > n_features:
-        _fail(source, f"k is {k}, but it has {n_features} features")
+        _fail(source, f"k is {k}, but there are only {n_features} features")
     return TopK(k)
 
 
 def _number(source: str, values: Mapping[str, str], key: str, least: int) -> int:
     value = values.get(key, "")
     if not value.isdecimal() or int(value) < least:
-        _fail(source, f"{key} is '{value}', not a whole number from {least} on" if value else f"it lacks {key}")
+        _fail(source, f"{key} is '{value}', not a whole number of {least} or more" if value else f"it lacks {key}")
     return int(value)
 
 

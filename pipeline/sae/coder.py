@@ -1,4 +1,4 @@
-"""One sparse autoencoder, whatever file it came from: dense activations in, firings out."""
+"""One sparse autoencoder, whatever its file format: dense activations in, firings out."""
 
 from dataclasses import dataclass, fields, replace
 from threading import local
@@ -11,19 +11,20 @@ from torch.nn.functional import embedding_bag, linear
 from pipeline.sae.firing import find_above, find_largest, is_cut_in_blocks
 
 _DENSE_BYTES = 1 << 28
-"""Bound on the dense pre-activations that exist at once."""
+"""Bound on the size of the dense pre-activations that exist at once."""
 
 
 class _Room(local):
-    """Memory of a thread for dense pre-activations, used again and again.
+    """A thread's memory for dense pre-activations, reused by every call.
 
-    Of new memory the system clears every page first: a tenth of the product for 16,384 features.
+    The system clears the pages of new memory first, which costs a tenth of the matrix product's time at 16,384
+    features.
     """
 
     values = torch.empty(0)
 
     def of(self, n_tokens: int, n_features: int) -> Tensor:
-        """Float32 [n_tokens, n_features] on a CPU, of any content, until it is asked for again."""
+        """Float32 [n_tokens, n_features] on a CPU, uninitialised; valid until the next call."""
         size = n_tokens * n_features
         if len(self.values) < size:
             self.values = torch.empty(size)
@@ -33,20 +34,20 @@ class _Room(local):
 _ROOM = _Room()
 
 Side = Literal["output", "input"]
-"""Of a module: what it gives, or what it is given."""
+"""Whether a module's output or its input is meant."""
 
 Normalisation = Literal["none", "centred", "layer_norm", "constant_norm_rescale"]
-"""What is done to an input of d values: nothing; their mean is subtracted; and it is divided by their standard
-deviation (with n - 1) plus 1e-5; or it is scaled to the norm sqrt(d)."""
+"""What is done to an input of d values: nothing; subtract their mean; subtract their mean and divide by their
+standard deviation (with n - 1) plus 1e-5; or scale to norm sqrt(d)."""
 
 
 class Encoding(NamedTuple):
     """The firings of some tokens as columns, each [n_firings], sorted by token.
 
     Attributes:
-        tokens: int64, rows of the input.
+        tokens: int64, row numbers of the input.
         features: int64, feature ids.
-        activations: float32, strengths above 0; not finite where the input is not.
+        activations: float32, above 0; not finite where the input is not.
     """
 
     tokens: Tensor
@@ -55,16 +56,16 @@ class Encoding(NamedTuple):
 
 
 class Activation(Protocol):
-    """Which pre-activations are firings. What is no number counts as one, so that it cannot go unseen."""
+    """Which pre-activations are firings. NaN counts as a firing, so that it is noticed."""
 
     def fire(self, pre: Tensor) -> Encoding:
-        """The firings among pre-activations, float32 [n_tokens, n_features]; no view of these."""
+        """The firings among pre-activations, float32 [n_tokens, n_features]; the result is not a view of them."""
         ...
 
 
 @dataclass(frozen=True)
 class TopK:
-    """The k largest of a token, if above 0 (Gao et al. 2024, arXiv 2406.04093, section 2.3)."""
+    """The k largest of each token, if above 0 (Gao et al. 2024, arXiv 2406.04093, section 2.3)."""
 
     k: int
 
@@ -91,17 +92,17 @@ class GroupMax:
 
 @dataclass(frozen=True)
 class JumpReLU:
-    """What is above a threshold, strictly (Rajamanoharan et al. 2024, arXiv 2407.14435); with 0, the ReLU.
+    """Values strictly above a threshold (Rajamanoharan et al. 2024, arXiv 2407.14435); with threshold 0, the ReLU.
 
     Attributes:
-        threshold: float32 [n_features], or [] where all features have the same; nowhere below 0.
+        threshold: float32 [n_features], or [] if all features share one; never below 0.
     """
 
     threshold: Tensor
 
     @classmethod
     def above(cls, threshold: Tensor) -> Self:
-        """Of a file's thresholds, some of which may be below 0: where the ReLU comes first, these are 0."""
+        """From the thresholds in a file. Negative ones become 0, because the ReLU is applied first."""
         return cls(threshold.clamp(min=0))
 
     def fire(self, pre: Tensor) -> Encoding:
@@ -112,7 +113,7 @@ class JumpReLU:
         return Encoding(tokens, features, pre[tokens, features])
 
     def to(self, device: str | torch.device) -> "JumpReLU":
-        """The same with its threshold on a device."""
+        """A copy with its threshold on a device."""
         return JumpReLU(self.threshold.to(device))
 
 
@@ -122,11 +123,11 @@ RELU = JumpReLU(torch.zeros(()))
 def fold_gate(
     encoder: Tensor, gate_bias: Tensor, magnitude_bias: Tensor, log_rates: Tensor
 ) -> tuple[Tensor, Tensor, JumpReLU]:
-    """Encoder, bias and threshold of the JumpReLU that fires as a gated SAE does.
+    """Encoder, bias and threshold of the JumpReLU that is equivalent to a gated SAE.
 
-    With a = x encoder^T, a gated SAE fires where a + gate_bias > 0, by relu(a e^r + magnitude_bias), r being the
-    log_rates. That is h = a e^r + magnitude_bias where h > magnitude_bias - gate_bias e^r (and above 0);
-    Rajamanoharan et al. 2024 (arXiv 2404.16014).
+    With a = x encoder^T and r = log_rates, a gated SAE fires where a + gate_bias > 0, with activation
+    relu(a e^r + magnitude_bias). That is h = a e^r + magnitude_bias where h > magnitude_bias - gate_bias e^r (and
+    above 0); Rajamanoharan et al. 2024 (arXiv 2404.16014).
     """
     rates = log_rates.exp()
     threshold = JumpReLU.above(magnitude_bias - gate_bias * rates)
@@ -134,9 +135,10 @@ def fold_gate(
 
 
 def fold_norms(encoder: Tensor, bias: Tensor, decoder: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Encoder, bias and decoder whose activations are multiplied by the norms of the decoder's rows, now 1.
+    """Encoder, bias and decoder with the norms of the decoder's rows moved into the activations; they are then 1.
 
-    So is read what decides by its activations times these norms. A row of zeros stays one, and never fires.
+    For SAEs whose firings are decided by activations times these norms. A row of zeros stays zero, and its feature
+    never fires.
     """
     norms = decoder.norm(dim=1)
     unit = decoder / norms.clamp_min(torch.finfo(decoder.dtype).tiny)[:, None]
@@ -144,7 +146,7 @@ def fold_norms(encoder: Tensor, bias: Tensor, decoder: Tensor) -> tuple[Tensor, 
 
 
 def _above_zero(values: Tensor, features: Tensor) -> Encoding:
-    """The firings among the values [n_tokens, k] of some features [n_tokens, k]; a kept value may be 0 or less."""
+    """The firings among the values [n_tokens, k] of features [n_tokens, k], some of which may be 0 or less."""
     tokens, places = (values <= 0).logical_not_().nonzero(as_tuple=True)
     return Encoding(tokens, features[tokens, places], values[tokens, places])
 
@@ -153,25 +155,26 @@ def _above_zero(values: Tensor, features: Tensor) -> Encoding:
 class SparseCoder:
     """A sparse autoencoder or transcoder.
 
-    With x normalised, pre = (x - input_bias) encoder^T + encoder_bias, of which `activation` says what fires.
+    With x normalised, pre = (x - input_bias) encoder^T + encoder_bias; `activation` decides which of these fire.
 
     Attributes:
-        hookpoint: Its place in the model as its files name it, in whatever way; None where they do not.
+        hookpoint: Its hookpoint as its files name it, in any notation; None if they do not.
         encoder: float32 [n_features, d_in].
         encoder_bias: float32 [n_features].
-        decoder: float32 [n_features, d_out], a feature's direction a row; d_out is d_in but for a transcoder.
+        decoder: float32 [n_features, d_out], one direction per row; d_out equals d_in except for a transcoder.
         activation: `TopK`, `GroupMax`, `JumpReLU` or `RELU`.
-        input_bias: float32 [d_in], subtracted from the input; None where nothing is.
-        normalisation: What is done to the input before.
-        decoder_bias: float32 [d_out], added to the reconstruction; None where nothing is.
-        skip: float32 [d_out, d_in], a transcoder's linear path past the features; None where there is none.
-        transcodes: Whether it reconstructs another place than it reads.
-        target: That place as its files name it, in whatever way; None where they do not, or it is no transcoder.
-        architecture: What its files call it: `topk`, `jumprelu`, `gated`, `BatchTopKSAE`, …
-        folded: What was multiplied into the weights, which then are not the files' own; None where nothing was.
-        declared_l0: Firings a token as its files, or the name of their folder, declare; None where they do not.
-        format: The name of its files' format; empty where it was not loaded.
-        revision: The commit of its files on the hub; None where they are local.
+        input_bias: float32 [d_in], subtracted from the input; None if nothing is.
+        normalisation: What is done to the input first.
+        decoder_bias: float32 [d_out], added to the reconstruction; None if nothing is.
+        skip: float32 [d_out, d_in], a transcoder's linear skip connection; None if there is none.
+        transcodes: Whether it reconstructs another hookpoint than the one it reads.
+        target: The reconstructed hookpoint as its files name it, in any notation; None if they do not, or if it is
+            not a transcoder.
+        architecture: Its name in its files: `topk`, `jumprelu`, `gated`, `BatchTopKSAE`, …
+        folded: What was multiplied into the weights, so that they differ from those in the files; None if nothing.
+        declared_l0: Firings per token that its files, or the name of their folder, declare; None if they do not.
+        format: Name of its file format; empty if it was not loaded.
+        revision: Commit of its files on the hub; None if they are local.
     """
 
     hookpoint: str | None
@@ -198,7 +201,7 @@ class SparseCoder:
 
     @property
     def reads(self) -> Side:
-        """The side of a module that it reads where a module's path names its place, and does not say it."""
+        """Whether it reads a module's output or input, if its hookpoint is a plain path of a module."""
         return "input" if self.transcodes else "output"
 
     @property
@@ -208,23 +211,23 @@ class SparseCoder:
 
     @property
     def k(self) -> int | None:
-        """Features kept a token, before those at 0 or less are left out; None where their number varies."""
+        """Features kept per token, before those at 0 or less are dropped; None if their number varies."""
         return self.activation.k if isinstance(self.activation, TopK | GroupMax) else None
 
     @property
     def threshold_range(self) -> tuple[float, float] | None:
-        """The lowest and the highest threshold of a feature; None where the k largest fire."""
+        """The lowest and the highest threshold of all features; None if the k largest fire instead."""
         if not isinstance(self.activation, JumpReLU):
             return None
         threshold = self.activation.threshold
         return float(threshold.min()), float(threshold.max())
 
     def without_decoder(self) -> Self:
-        """The same coder, to encode alone: its directions, as large as the encoder, are left out."""
+        """A copy that can only encode: without the decoder, which is as large as the encoder."""
         return replace(self, decoder=self.decoder.new_empty((0, self.decoder.shape[1])), skip=None)
 
     def to(self, device: str | torch.device) -> Self:
-        """The same coder with its weights on a device."""
+        """A copy with its weights on a device."""
         moved: dict[str, Any] = {}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -236,7 +239,7 @@ class SparseCoder:
     def encode(self, x: Tensor) -> Encoding:
         """The firings of tokens x [n_tokens, d_in] of any float dtype; computed in float32.
 
-        Dense values exist for a few thousand tokens at a time only.
+        Dense values exist for only a few thousand tokens at a time.
         """
         rows = max(1, _DENSE_BYTES // (4 * self.n_features))
         parts = []
@@ -248,7 +251,7 @@ class SparseCoder:
         return Encoding(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
 
     def _pre_activations(self, x: Tensor) -> Tensor:
-        """Float32 [n_tokens, n_features]; on a CPU, those of the thread's next call lie where these do."""
+        """Float32 [n_tokens, n_features]; on a CPU, the thread's next call overwrites them."""
         x = self._normalise(x)[0]
         if self.input_bias is not None:
             x = x - self.input_bias
@@ -257,7 +260,7 @@ class SparseCoder:
         return torch.addmm(self.encoder_bias, x, self.encoder.T, out=_ROOM.of(len(x), self.n_features))
 
     def _normalise(self, x: Tensor) -> tuple[Tensor, Tensor | float, Tensor | float]:
-        """Inputs in float32 as the encoder takes them, and the scale and shift [n_tokens, 1] that lead back."""
+        """Inputs in float32 as the encoder takes them, and the scale and shift [n_tokens, 1] that undo it."""
         x = x.to(self.encoder.dtype)
         match self.normalisation:
             case "none":
@@ -274,23 +277,26 @@ class SparseCoder:
 
     @torch.inference_mode()
     def unit_of(self, x: Tensor, feature: int) -> Tensor:
-        """What a unit of a feature's activation adds to the reconstruction of x [..., d_in].
+        """What one unit of a feature's activation adds to the reconstruction of x [..., d_in].
 
-        Float32 [..., d_out]; [d_out] where that is the same for every x.
+        Float32 [..., d_out]; [d_out] if it is the same for every x.
         """
         return self.unit(x) * self.decoder[feature]
 
     @torch.inference_mode()
     def unit(self, x: Tensor) -> Tensor | float:
-        """How often its direction a unit of any feature's activation adds, at inputs x [..., d_in].
+        """Factor by which one unit of activation scales a feature's decoder direction, at inputs x [..., d_in].
 
-        Float32 [..., 1], or 1 where that is the same for every x.
+        Float32 [..., 1], or 1 if it is the same for every x.
         """
         return 1.0 if self.transcodes else self._normalise(x)[1]
 
     @torch.inference_mode()
     def reconstruct(self, x: Tensor, encoding: Encoding) -> Tensor:
-        """What the firings of x [n_tokens, d_in] add up to: x, or a transcoder's output; [n_tokens, d_out]."""
+        """The reconstruction from the firings of x [n_tokens, d_in]: of x, or of a transcoder's target.
+
+        Float32 [n_tokens, d_out].
+        """
         starts = torch.searchsorted(encoding.tokens, torch.arange(len(x), device=x.device))
         found = embedding_bag(
             encoding.features, self.decoder, starts, mode="sum", per_sample_weights=encoding.activations

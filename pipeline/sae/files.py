@@ -1,4 +1,4 @@
-"""The files of one SAE, read without executing anything, each error naming the file."""
+"""The files of one SAE, read without executing code from them; each error names the file."""
 
 import json
 import math
@@ -26,13 +26,13 @@ from pipeline.errors import SaeError, nearest
 
 @dataclass(frozen=True)
 class Tensors:
-    """The content of a weights file by name; mostly tensors, in a `.pt` file settings too."""
+    """The content of a weights file by name: mostly tensors; a `.pt` file may also hold settings."""
 
     path: Path
     content: Mapping[str, Any]
 
     def names(self) -> set[str]:
-        """The names of what is in the file."""
+        """The names of everything in the file."""
         return set(self.content)
 
     def fail(self, reason: str) -> NoReturn:
@@ -40,9 +40,9 @@ class Tensors:
         raise SaeError(f"SAE file '{self.path}': {reason}")
 
     def take(self, name: str, *shape: int | None, others: tuple[str, ...] = ()) -> Tensor:
-        """A tensor in float32, of a shape (None: any size); `others` are names that it has in other versions.
+        """A tensor in float32 of the given shape (None: any size); `others` are its names in other versions.
 
-        Raises SaeError if it is not there, of another shape, or holds what is no number.
+        Raises SaeError if it is missing, has another shape, or holds NaN or infinite values.
         """
         found = next((each for each in (name, *others) if each in self.content), None)
         if found is None:
@@ -50,29 +50,29 @@ class Tensors:
             raise SaeError(f"SAE file '{self.path}' has no tensor '{name}'; nearest: {known}")
         tensor = self.content[found]
         if not isinstance(tensor, Tensor):
-            self.fail(f"{found} is no tensor but {type(tensor).__name__}")
+            self.fail(f"{found} is not a tensor but of type {type(tensor).__name__}")
         sizes = tuple(tensor.shape)
         fits = [want in {None, size} for want, size in zip(shape, sizes, strict=False)]
         if len(sizes) != len(shape) or not all(fits):
             wanted = ", ".join("any" if want is None else str(want) for want in shape)
             self.fail(f"{found} has shape {list(sizes)}, not [{wanted}]")
-        if shape and not tensor.is_floating_point():  # a k alone may be a whole number
+        if shape and not tensor.is_floating_point():  # only a scalar, such as k, may be an integer
             kind = str(tensor.dtype).removeprefix("torch.")
-            self.fail(f"{found} holds numbers of the kind {kind}; write it in floating point")
+            self.fail(f"{found} has dtype {kind}; save it in floating point")
         tensor = tensor.to(torch.float32)
         if not math.isfinite(tensor.sum().item()) and not bool(tensor.isfinite().all()):
-            self.fail(f"tensor '{found}' holds values that are no numbers")
+            self.fail(f"tensor '{found}' holds NaN or infinite values")
         return tensor
 
     def take_threshold(self, name: str, n_features: int) -> Tensor:
-        """Thresholds, float32 [n_features], or [] where the file has one for all."""
+        """Thresholds: float32 [n_features], or [] if the file has one for all features."""
         found = self.content.get(name)
         if isinstance(found, Tensor) and found.numel() == 1:
             return self.take(name, *found.shape).reshape(())
         return self.take(name, n_features)
 
     def take_if_there(self, name: str, *shape: int | None, must_be: bool = False) -> Tensor | None:
-        """The same, or None if the file has none of that name, unless it `must_be` there."""
+        """As `take`, but None if the file has no tensor of that name, unless it `must_be` there."""
         return self.take(name, *shape) if must_be or name in self.content else None
 
 
@@ -82,12 +82,12 @@ class SaeFiles:
 
     Attributes:
         folder: The folder that they are in.
-        paths: Each file by the name, or pattern, that its format has for it.
-        overrides: What SAELens' registry says of it, by the names of SAELens' config.
-        revision: The commit of its repository on the hub; None where it is local.
-        registered_model: Its subject model by SAELens' registry; None where it was not named by that.
-        outside: What its format reads elsewhere, and its firings or reconstructions depend on: from the path of
-            its files, or from a config that lies above them.
+        paths: Each file by its name, or pattern, in its format.
+        overrides: What SAELens' registry says about it, by SAELens' config keys.
+        revision: Commit of its repository on the hub; None if it is local.
+        registered_model: Its subject model in SAELens' registry; None if it was not found through that.
+        outside: Values that its firings or reconstructions depend on but that are not in these files: its format
+            takes them from the path, or from a config in a folder above.
     """
 
     folder: Path
@@ -102,7 +102,7 @@ class SaeFiles:
         raise SaeError(f"SAE '{self.folder}': {reason}")
 
     def tensors(self, name: str) -> Tensors:
-        """What is in a weights file. Raises SaeError if it is damaged, or would need code to be run."""
+        """The content of a weights file. Raises SaeError if it is damaged, or can only be read by running code."""
         path = self.paths[name]
         try:
             match path.suffix:
@@ -114,33 +114,33 @@ class SaeFiles:
                     return Tensors(path, _read_torch(path))
         except pickle.UnpicklingError:
             raise SaeError(
-                f"SAE file '{path}' is damaged, or holds pickled code, which is never run; save its tensors alone"
+                f"SAE file '{path}' is damaged, or holds pickled code, which is never run; save only its tensors"
             ) from None
         except _DAMAGES as error:
             reason = str(error).partition("\n")[0]
             if _is_pointer(path):
-                reason = "it is a pointer of Git LFS, without the weights; fetch them by `git lfs pull`"
+                reason = "it is a Git LFS pointer, not the weights; fetch them with `git lfs pull`"
             kind = path.suffix.removeprefix(".") or "weights"
-            raise SaeError(f"SAE file '{path}' is damaged or no {kind} file: {reason}") from None
+            raise SaeError(f"SAE file '{path}' is damaged or not a {kind} file: {reason}") from None
 
     def config(self, name: str) -> dict[str, Any]:
-        """The object in a JSON or YAML file; an empty one if it was left out. Raises SaeError if it is damaged."""
+        """The object in a JSON or YAML file; empty if the file is absent. Raises SaeError if it is damaged."""
         path = self.paths.get(name)
         return {} if path is None else _read_config(path)
 
     def config_nearby(self, name: str) -> dict[str, Any]:
-        """The object in a JSON file near the SAE, by its path from the folder; an empty one if there is none."""
+        """The object in a JSON file near the SAE, by its path from the folder; empty if there is no such file."""
         path = self.folder / name
         return _read_config(path) if path.is_file() else {}
 
     @property
     def weights_name(self) -> str:
-        """The name, or pattern, of the file of weights."""
+        """The name, or pattern, of the weights file."""
         return next(name for name, path in self.paths.items() if path.suffix not in {".json", ".yaml"})
 
     @property
     def weights_path(self) -> str:
-        """The absolute path of the weights: there, formats say layers, sizes, places and models."""
+        """The absolute path of the weights, in which formats name layers, sizes, hookpoints and models."""
         return self.paths[self.weights_name].absolute().as_posix()
 
     def find_in_path(self, pattern: str) -> re.Match[str] | None:
@@ -150,18 +150,18 @@ class SaeFiles:
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
-    """Whether a value of a config is a number, and neither a truth value nor infinite."""
+    """Whether a config value is a finite number; a boolean is not."""
     return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
 def text_in(config: Mapping[str, Any], key: str) -> str | None:
-    """The text that a config holds under a key; None where it holds none."""
+    """The string under a key of a config; None if there is none."""
     value = config.get(key)
     return value if isinstance(value, str) else None
 
 
 def object_in(config: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """The object that a config holds under a key; an empty one where it holds none."""
+    """The object under a key of a config; empty if there is none."""
     value = config.get(key)
     return value if isinstance(value, dict) else {}
 
@@ -174,7 +174,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise SaeError(f"SAE file '{path}' is not {kind}: {str(error).partition(chr(10))[0]}") from None
     if not isinstance(config, dict):
-        raise SaeError(f"SAE file '{path}' holds no {kind} object")
+        raise SaeError(f"SAE file '{path}' does not hold a {kind} object")
     return config
 
 
@@ -187,7 +187,7 @@ _DAMAGES = (
     *(SafetensorError, OSError, ValueError, TypeError, RuntimeError, EOFError, LookupError),
     *(AssertionError, AttributeError, struct.error, zipfile.BadZipFile, zlib.error),
 )
-"""What the readers raise on files that are cut short, or of another kind."""
+"""What the readers raise on files that are truncated or of another kind."""
 
 
 def _read_npz(path: Path) -> dict[str, Tensor]:
@@ -197,8 +197,8 @@ def _read_npz(path: Path) -> dict[str, Tensor]:
 
 def _read_torch(path: Path) -> dict[str, Any]:
     is_archive = zipfile.is_zipfile(path)
-    with warnings.catch_warnings(action="ignore"):  # of pickles by another version, which are read or refused
+    with warnings.catch_warnings(action="ignore"):  # about pickles of other versions, which are read or refused
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_archive)
     if not isinstance(content, dict):
-        raise ValueError(f"it holds {type(content).__name__}, not tensors by name")
+        raise ValueError(f"it holds an object of type {type(content).__name__}, not tensors by name")
     return content

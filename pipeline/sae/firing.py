@@ -1,7 +1,7 @@
-"""Which pre-activations fire, found on a CPU in one look at each: compiled, by as many threads as torch has.
+"""Finds which pre-activations fire, on a CPU in one pass: compiled, with as many threads as torch uses.
 
-They are looked at 64 at a time, and one by one only where one of these is above what it has to be, which is rare;
-so that finding them takes little more than reading the memory (`torch.topk` takes three times as long).
+Values are compared 64 at a time, and one by one only where one of the 64 is large enough, which is rare. So this
+takes little longer than reading the memory (`torch.topk` takes three times as long).
 """
 
 from collections.abc import Callable
@@ -16,37 +16,38 @@ from pipeline.compiling import Floats, Ints, compiled
 
 _BLOCK = 64
 _ROWS_A_THREAD = 64
-"""Fewer are not worth a thread."""
+"""Fewer rows are not worth a thread."""
 
 Find = Callable[[Floats, Ints, Ints, Floats], int]
-"""From blocks of pre-activations [n_tokens, n_blocks, 64] to firings a token, their features and strengths."""
+"""From blocks of pre-activations [n_tokens, n_blocks, 64], fills in the number of firings per token, and each
+firing's feature and activation; returns the total number of firings."""
 
 
 def is_cut_in_blocks(pre: Tensor) -> bool:
-    """Whether pre-activations are on a CPU, and of whole blocks of features."""
+    """Whether pre-activations are on a CPU and their features make up whole blocks."""
     return pre.is_cpu and pre.shape[1] % _BLOCK == 0
 
 
 def find_largest(pre: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The k largest of each token, if above 0, of float32 [n_tokens, n_features]: tokens, features, strengths.
+    """The k largest of each token, if above 0, of float32 [n_tokens, n_features]: tokens, features, activations.
 
-    What is no number counts as infinite.
+    NaN counts as infinity.
     """
     return _find(pre, k, lambda blocks, *found: _largest(blocks, k, *found))
 
 
 def find_above(pre: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """What is above its feature's threshold [n_features], or is no number; as `find_largest`."""
+    """The values above their feature's threshold ([n_features] or []), and NaN; columns as `find_largest`."""
     lowest = threshold.expand(pre.shape[1]).contiguous().numpy().reshape(-1, _BLOCK)
     return _find(pre, pre.shape[1], lambda blocks, *found: _above(blocks, lowest, *found))
 
 
 def _find(pre: Tensor, at_most: int, find: Find) -> tuple[Tensor, Tensor, Tensor]:
-    """What is found in parts of the tokens, each by a thread, as one; a token has so many firings at most."""
+    """What `find` finds in all tokens, split among threads; `at_most` bounds the firings of a token."""
 
     def find_in(blocks: Floats) -> tuple[Ints, Ints, Floats]:
         counts, room = np.empty(len(blocks), np.int64), len(blocks) * at_most
-        features, values = np.empty(room, np.int64), np.empty(room, np.float32)  # costs only what is written to
+        features, values = np.empty(room, np.int64), np.empty(room, np.float32)  # costs only what is written
         n = find(blocks, counts, features, values)
         return counts, features[:n].copy(), values[:n].copy()
 
@@ -64,9 +65,9 @@ def _threads(n: int) -> ThreadPoolExecutor:
 
 @compiled
 def _largest(blocks: Floats, k: int, counts: Ints, features: Ints, values: Floats) -> int:
-    """The k largest of each token, if above 0; how many they are in all.
+    """Find the k largest of each token, if above 0; returns how many there are in all.
 
-    Those kept so far are a heap whose root is the smallest; once it is full, what comes has to be above the root.
+    Those kept so far form a heap with the smallest at the root; once it is full, a value must exceed the root.
     """
     n_tokens, n_blocks, n = blocks.shape
     root = 0
@@ -86,13 +87,13 @@ def _largest(blocks: Floats, k: int, counts: Ints, features: Ints, values: Float
                 if not (value < np.inf):
                     value = np.float32(np.inf)
                 at = size
-                if size < k:  # from the end up to where the parent is smaller
+                if size < k:  # from the end, move up until the parent is smaller
                     size += 1
                     while at > 0 and value < values[root + (at - 1) // 2]:
                         parent = (at - 1) // 2
                         values[root + at], features[root + at] = values[root + parent], features[root + parent]
                         at = parent
-                else:  # in place of the root, down to where both children are larger
+                else:  # from the root, move down until both children are larger
                     at, child = 0, 1
                     while child < k:
                         if child + 1 < k and values[root + child + 1] < values[root + child]:
@@ -111,7 +112,7 @@ def _largest(blocks: Floats, k: int, counts: Ints, features: Ints, values: Float
 
 @compiled
 def _above(blocks: Floats, thresholds: Floats, counts: Ints, features: Ints, values: Floats) -> int:
-    """What is above its feature's threshold, token by token; how many they are in all."""
+    """Find the values above their feature's threshold, token by token; returns how many there are in all."""
     n_tokens, n_blocks, n = blocks.shape
     n_found = 0
     for token in range(n_tokens):

@@ -11,7 +11,7 @@ from pipeline.errors import SaeError, nearest
 _SETTINGS = (".json", ".yaml")
 _SUFFIXES = (*_SETTINGS, ".safetensors", ".npz", ".pt", ".pth")
 _RUN = "config.json"
-"""That of a training run, which says the subject model; it lies beside an SAE's folder."""
+"""Config of a training run, beside an SAE's folder; it names the subject model."""
 
 _NAMED = 6
 
@@ -24,27 +24,27 @@ def download(
     patterns: tuple[str, ...],
     unreadable: tuple[tuple[str, str], ...] = (),
 ) -> Path:
-    """Bring the files of an SAE here, and no others; its folder's snapshot, named by the commit.
+    """Download the files of an SAE and no others; returns the root of the snapshot, which is named by the commit.
 
-    Once a process, so that a push to the repository changes nothing between two steps of a run.
+    Cached for the process, so that a push to the repository changes nothing between two steps of a run.
 
     Args:
         repository: OWNER/NAME.
         revision: A branch, tag or commit; None for the main branch.
         path: A folder or a file of the repository; empty for the root.
-        patterns: Names, or patterns, that files of SAEs have below their folder; of what lies beside a file, those
-            that are whole names are fetched.
-        unreadable: Patterns of the files of what cannot be read, and what that is in words.
+        patterns: Names or patterns of an SAE's files relative to their folder. If `path` is a file, the files
+            beside it are fetched only if they are listed by name, not by pattern.
+        unreadable: Patterns of files that cannot be read, each with what they are, in words.
 
     Raises:
-        SaeError: The hub cannot be reached, or does not have it.
+        SaeError: The hub cannot be reached, or has no readable SAE there.
     """
     source = f"hf://{repository}{f'@{revision}' if revision else ''}{f'/{path}' if path else ''}"
     names = [pattern for pattern in patterns if "*" not in pattern]
     beside = [_RUN, *(names if path.endswith(_SUFFIXES) else ())] if path else []
     others = [f"{path.rpartition('/')[0]}/{name}".removeprefix("/") for name in beside]
     below = f"{path}/" if path else ""
-    own = [path, *(below + name for name in names)] if path else names  # a folder may be named as a file
+    own = [path, *(below + name for name in names)] if path else names  # a folder's name may look like a file's
     for pattern, kind in unreadable:
         if fnmatch(PurePosixPath(path).name, pattern):
             raise SaeError(f"SAE '{source}' is {kind}")
@@ -56,14 +56,14 @@ def download(
         if any(fnmatch(name, pattern) for name in inside):
             raise SaeError(f"SAE '{source}' is {kind}")
     alike = [[name for name in inside if fnmatch(name, each)] for each in patterns if "*" in each]
-    found = [below + each[0] for each in alike if len(each) == 1]  # several are several SAEs
+    found = [below + each[0] for each in alike if len(each) == 1]  # several files would be several SAEs
     if found:
         return _fetch(source, repository, revision, [*own, *others, *found])
     if inside:
         more = f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else ""
         raise SaeError(
-            f"'{source}' is not one SAE of a known format (docs/sae-formats.md): in it there is "
-            f"{', '.join(inside[:_NAMED])}{more}; name the folder or the file of one SAE"
+            f"'{source}' is not one SAE of a known format (docs/sae-formats.md): it contains "
+            f"{', '.join(inside[:_NAMED])}{more}; name the folder or file of one SAE"
         )
     if not (root / path).exists():
         files = _listed(repository, revision)
@@ -74,7 +74,7 @@ def download(
 
 
 def _fetch(source: str, repository: str, revision: str | None, files: Sequence[str]) -> Path:
-    """Download files, as far as they are there. Never by patterns: the hub's `*` goes through folders."""
+    """Download those of the files that exist. Never by patterns: the hub's `*` also matches slashes."""
     from huggingface_hub import snapshot_download
 
     try:
@@ -84,36 +84,36 @@ def _fetch(source: str, repository: str, revision: str | None, files: Sequence[s
 
 
 def _names_in(repository: str, revision: str | None, path: str) -> list[str]:
-    """The files and folders (with a slash) in a folder of a repository; none where it is none, or unknown."""
+    """The files and folders (with a slash) in a folder of a repository; empty if it is not one, or unknown."""
     from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFolder
 
     try:
         entries = [*HfApi().list_repo_tree(repository, path or None, revision=revision)]
-    except Exception:  # noqa: BLE001 (what is wrong is said by the download)
+    except Exception:  # noqa: BLE001 (the download reports what is wrong)
         return []
     return [PurePosixPath(each.path).name + "/" * isinstance(each, RepoFolder) for each in entries]
 
 
 def _listed(repository: str, revision: str | None) -> list[str]:
-    """The files of a repository; none where the hub does not say."""
+    """The files of a repository; empty if the hub does not list them."""
     from huggingface_hub import HfApi
 
     try:
         return list(HfApi().list_repo_files(repository, revision=revision))
-    except Exception:  # noqa: BLE001 (what is wrong is said by the download)
+    except Exception:  # noqa: BLE001 (the download reports what is wrong)
         return []
 
 
 def _why(error: Exception) -> str:
-    """What the hub's client means, and what to do."""
+    """The meaning of an error of the hub's client, and what to do."""
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
     match error:
         case GatedRepoError():
-            return "its repository is gated; accept its terms on huggingface.co, and put a token into HF_TOKEN"
+            return "the repository is gated; accept its terms on huggingface.co and set HF_TOKEN to a token"
         case RevisionNotFoundError():
-            return "its repository has no such revision; write a branch, tag or commit after the @"
+            return "the repository has no such revision; write a branch, tag or commit after the @"
         case RepositoryNotFoundError():
-            return "there is no such repository, or it is private (then put a token into HF_TOKEN)"
-    return f"it needs a connection, or a local folder as saes.source ({type(error).__name__})"
+            return "there is no such repository, or it is private (then set HF_TOKEN to a token)"
+    return f"check the connection, or set saes.source to a local folder ({type(error).__name__})"

@@ -1,7 +1,7 @@
-"""Names of subject models as SAEs' files and repositories write them, and as the Hugging Face hub does.
+"""Names of subject models: as SAEs' files and repositories write them, and as the Hugging Face hub does.
 
-TransformerLens, SAELens and the owners of SAEs write `gpt2-small`, `pythia-70m-deduped`, `gemma-v3-270m-pt` or
-`Llama3_1-8B-Base`. Most families have one rule; what none knows is left as it is written.
+TransformerLens, SAELens and the authors of SAEs write `gpt2-small`, `pythia-70m-deduped`, `gemma-v3-270m-pt` or
+`Llama3_1-8B-Base`. Most families follow one rule; a name that no rule covers is left as it is.
 """
 
 import re
@@ -21,7 +21,7 @@ _LOWER = {
     r"(gpt-oss-\d+b)": "openai/{}",
     r"(phi-(?:1|1_5|2|4))": "microsoft/{}",
 }
-"""Patterns of names, and the hub's with what their groups are, in lower case."""
+"""Patterns of names, each with the hub's name, which takes the pattern's groups in lower case."""
 
 _CAPITAL = {
     rf"qwen(1\.5|2|2\.5|3|3\.5)-({_SIZE}(?:-a\d+b)?)(-base|-instruct|-chat)?": "Qwen/Qwen{}-{}{}",
@@ -30,7 +30,7 @@ _CAPITAL = {
     r"deepseek-r1-distill-(llama|qwen)-(\d+(?:\.\d+)?b)": "deepseek-ai/DeepSeek-R1-Distill-{}-{}",
     rf"(smollm[23]?)-({_SIZE})(-base|-instruct)?": "HuggingFaceTB/{}-{}{}",
 }
-"""The same, with sizes in capitals and words that begin with one."""
+"""The same, with sizes in capitals and words capitalised."""
 
 _SPECIAL = {
     r"llama-?2-(7b|13b|70b)(?:-hf)?": "meta-llama/Llama-2-{}-hf",
@@ -39,10 +39,10 @@ _SPECIAL = {
     r"gpt-j(?:-6b)?": "EleutherAI/gpt-j-6b",
     r"gpt-neo-(?:125m|small)": "EleutherAI/gpt-neo-125m",
 }
-"""The same of names that have no rule."""
+"""The same for names that follow no rule."""
 
 _MISSPELT = "gemma-v?3-"
-"""What Gemma Scope 2 writes behind its owner, `google/`, and the hub does not have."""
+"""What Gemma Scope 2 writes after `google/`, although the hub has no such model."""
 
 _RULES = {**_LOWER, **_CAPITAL, **_SPECIAL}
 
@@ -55,8 +55,8 @@ class Mention(NamedTuple):
     """A model that a text names.
 
     Attributes:
-        text: As it stands there.
-        hub_name: As the hub has it.
+        text: The name as written there.
+        hub_name: The name on the hub.
     """
 
     text: str
@@ -64,7 +64,7 @@ class Mention(NamedTuple):
 
 
 def hub_name(name: str) -> str | None:
-    """A model's name on the hub; None where none is known. `OWNER/NAME`, paths and `package:NAME` stay."""
+    """A model's name on the hub; None if unknown. `OWNER/NAME`, paths and `package:NAME` stay as they are."""
     owner, _, last = name.rpartition("/")
     if name.startswith("package:") or (owner and not re.match(_MISSPELT, last)):
         return name
@@ -75,7 +75,7 @@ def hub_name(name: str) -> str | None:
 
 
 def model_in(text: str) -> Mention | None:
-    """The model whose name stands last in a path or another text, the longest where several begin there."""
+    """The model named last in a path or another text; of several names that begin there, the longest."""
     found = [
         (match.start(), match.end(), pattern, match)
         for pattern in _RULES
@@ -88,7 +88,7 @@ def model_in(text: str) -> Mention | None:
 
 
 def begins_with_bos(name: str) -> bool | None:
-    """Whether a model's tokenizer begins a text with a BOS token; None for a family that is not known here."""
+    """Whether a model's tokenizer begins a text with a BOS token; None for an unknown family."""
     if re.search(_ADD_BOS, name, re.IGNORECASE):
         return True
     return False if re.search(_ADD_NOTHING, name, re.IGNORECASE) or has_no_bos(name) else None

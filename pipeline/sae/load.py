@@ -1,4 +1,4 @@
-"""Find a sparse autoencoder's files, tell their format by names and contents, and load them."""
+"""Finds a sparse autoencoder's files, recognises their format by names and contents, and loads them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -20,34 +20,36 @@ from pipeline.texts.delphi import find_cache
 class Format(Protocol):
     """A plug-in: a module of `pipeline/sae/formats`.
 
-    It may also have `OPTIONAL_FILES`, names of files that may be left out; where others have files of these names
-    too, `is_format(files: SaeFiles) -> bool`, which tells from the contents; `trained_on(files: SaeFiles) ->
-    Training`, what files and path tell of the subject model and its contexts; and where `load` depends on more
-    than these files, `outside(files: SaeFiles) -> Mapping[str, Any]` with what it takes from elsewhere.
+    It may also have:
+
+    - `OPTIONAL_FILES`: names of files that may be absent;
+    - `is_format(files: SaeFiles) -> bool`: recognises the format by contents, if others have the same names;
+    - `trained_on(files: SaeFiles) -> Training`: what files and path say about the subject model and its contexts;
+    - `outside(files: SaeFiles) -> Mapping[str, Any]`: what `load` depends on apart from these files.
 
     Attributes:
-        FILES: Names or patterns of the files of an SAE, below its folder, by which it is known.
+        FILES: Names or patterns of an SAE's files relative to its folder, by which the format is recognised.
     """
 
     FILES: Sequence[str]
 
     def load(self, files: SaeFiles) -> SparseCoder:
-        """The coder in these files, float32. Raises SaeError if they are damaged or do not fit each other."""
+        """The coder in these files, float32. Raises SaeError if they are damaged or contradict each other."""
         ...
 
 
 def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: str | None = None) -> SparseCoder:
-    """Load a sparse autoencoder, in float32; it says which format it had.
+    """Load a sparse autoencoder, in float32; its attribute `format` is the format that was recognised.
 
     Args:
         path: A folder or a file, `hf://OWNER/REPO[@REVISION][/PATH]` on the hub, `saelens://RELEASE/ID`, or one of
             the baselines (`baseline://…`).
-        format: The layout of its files; told from their names and contents if left out.
-        hookpoint: Its place in the model: of a folder with a folder for each, that one is loaded; a coder whose
-            files do not name its place is given this one.
+        format: The format of its files; recognised from their names and contents if left out.
+        hookpoint: Its hookpoint. If `path` has a folder of this name, that folder is loaded; a coder whose files
+            name no hookpoint gets this one.
 
     Raises:
-        SaeError: The files are missing, damaged, of an unknown or another format, or do not fit each other.
+        SaeError: The files are missing, damaged, of an unknown or another format, or contradict each other.
     """
     if str(path).startswith(baselines.PREFIX):
         return baselines.load_baseline(str(path), load_sparse_coder)
@@ -55,9 +57,10 @@ def load_sparse_coder(path: Path | str, format: str | None = None, hookpoint: st
 
 
 def load_with_training(source: str) -> tuple[SparseCoder, Training]:
-    """A sparse autoencoder, and what files, path and SAELens' registry tell of its training.
+    """A sparse autoencoder, and what its files, their path and SAELens' registry say about its training.
 
-    Its files are fetched once. A baseline's training is that of its like. Raises SaeError as `load_sparse_coder`.
+    Its files are fetched once. A random baseline has the training of the SAE whose shape it takes. Raises SaeError
+    as `load_sparse_coder` does.
     """
     if source.startswith(baselines.PREFIX):
         like = baselines.like_of(source)
@@ -72,7 +75,7 @@ def load_with_training(source: str) -> tuple[SparseCoder, Training]:
 
 
 def _load(name: str, files: SaeFiles, hookpoint: str | None = None) -> SparseCoder:
-    """The coder in the files of a format, with what is known of it beside these."""
+    """The coder in the files of a format, with what is known about it from elsewhere."""
     coder = _formats()[name].load(files)
     return replace(
         coder,
@@ -84,27 +87,27 @@ def _load(name: str, files: SaeFiles, hookpoint: str | None = None) -> SparseCod
 
 
 def load_sae(sae: SaeConfig) -> SparseCoder:
-    """The SAE of a config. Raises SaeError as `load_sparse_coder` does, and where its weights are not named."""
+    """The SAE of a config. Raises SaeError as `load_sparse_coder` does, or if the config names no weights."""
     if sae.source is None:
         raise SaeError(
-            f"SAE '{sae.name}' has no weights here, as its firings are read from a cache; name its folder or file "
-            "(saes.source)"
+            f"SAE '{sae.name}' has no weights here, because its firings are read from a cache; set saes.source to "
+            "its folder or file"
         )
     return load_sparse_coder(sae.source, sae.format)
 
 
 def check_weights(config: Config, what: str) -> None:
-    """Raise SaeError if `what` needs the weights of an SAE whose firings alone are here."""
+    """Raise SaeError if `what` needs the weights of an SAE of which only firings are available."""
     for sae in config.saes:
         if sae.source is None:
             raise SaeError(
-                f"{what} needs the weights of SAE '{sae.name}', whose firings alone are here; name them "
-                f"(saes.source), or leave {what} out"
+                f"{what} needs the weights of SAE '{sae.name}', of which only firings are available; set "
+                f"saes.source to its folder or file, or leave {what} out"
             )
 
 
 def sae_files(source: str, format: str | None = None) -> SaeFiles:
-    """The files that make up a sparse autoencoder, or a baseline. Raises SaeError if they are not there."""
+    """The files of a sparse autoencoder or a baseline. Raises SaeError if they are missing."""
     if source.startswith(baselines.PREFIX):
         definition = source.removeprefix(baselines.PREFIX)
         like = baselines.like_of(source)
@@ -114,16 +117,16 @@ def sae_files(source: str, format: str | None = None) -> SaeFiles:
 
 
 def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple[str, SaeFiles]:
-    """The format of a source, and its files; those of another format than asked for are named as what they are."""
+    """The format of a source, and its files. If it is not the requested format, the error names the actual one."""
     formats = _formats()
     if format is not None:
-        formats = {find_plugin("formats", format).name: formats[format], **formats}  # its own word comes first
+        formats = {find_plugin("formats", format).name: formats[format], **formats}  # tried first
     fetched = fetch(source, sorted({name for each in formats.values() for name in _patterns(each)}), _UNREADABLE)
     path = fetched.path
     if hookpoint and (path / hookpoint).is_dir():
         path /= hookpoint
     if not path.exists():
-        raise SaeError(f"no folder or file '{path}' for an SAE; set saes.source to one with its files")
+        raise SaeError(f"there is no folder or file '{path}'; set saes.source to the folder or file of an SAE")
     whole = {}
     for name, each in formats.items():
         if (files := _match(path, each, fetched)) is not None:
@@ -135,18 +138,18 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
                 raise SaeError(f"SAE '{path}' is of format {name}, not {format}; set saes.format to {name}")
             return name, _with_outside(files, formats[name])
     if format in whole:
-        return format, whole[format]  # to be told by its `load` what is wrong
+        return format, whole[format]  # its `load` reports what is wrong
     raise SaeError(_unlike(path, whole) or _explain(path, {format: formats[format]} if format else formats))
 
 
 def _with_outside(files: SaeFiles, format: Format) -> SaeFiles:
-    """The files with what their format reads elsewhere."""
+    """The files with what their format reads from elsewhere."""
     outside = getattr(format, "outside", None)
     return files if outside is None else replace(files, outside=outside(files))
 
 
 def saes_inside(source: str) -> list[str]:
-    """The sources of the SAEs in a local folder's folders, one in each; none where it is an SAE, or no folder."""
+    """The sources of the SAEs in the subfolders of a local folder; empty if it is an SAE, or not a folder."""
     folder = find(source)
     if not folder.is_dir() or any(_match(folder, each, Source(folder)) for each in _formats().values()):
         return []
@@ -154,7 +157,7 @@ def saes_inside(source: str) -> list[str]:
 
 
 def _match(path: Path, format: Format, fetched: Source) -> SaeFiles | None:
-    """The files of a format at a path, which names their folder or one of them; None unless all are there."""
+    """The files of a format at a path, either their folder or one of them; None if any is missing."""
     folder, given = path, ""
     if path.is_file():
         given = next((pattern for pattern in format.FILES if path.match(pattern)), "")
@@ -176,18 +179,18 @@ def _files(folder: Path, pattern: str) -> list[Path]:
 
 
 def _unlike(path: Path, whole: Mapping[str, SaeFiles]) -> str | None:
-    """Why files that are named as those of some formats are of none of these; None where none has such names."""
+    """Why files named like those of some formats belong to none of them; None if there are no such files."""
     for files in whole.values():
         held = sorted(files.tensors(files.weights_name).names())
         return (
-            f"SAE '{path}' has files as format {' or '.join(whole)} names them, and other tensors: "
-            f"{_some_of(held)}; give it in a format that latentlake reads (docs/sae-formats.md)"
+            f"SAE '{path}' has the file names of format {' or '.join(whole)} but other tensors: "
+            f"{_some_of(held)}; convert it to a format that latentlake reads (docs/sae-formats.md)"
         )
     return None
 
 
 def _explain(path: Path, formats: Mapping[str, Format]) -> str:
-    """Why what is at a path is no SAE of these formats: a line, or with the formats' files one for each."""
+    """Why a path holds no SAE of these formats: one line, or a line for the files of each format."""
     answers = (ask(path, formats) for ask in _ASKED)
     return next((answer for answer in answers if answer), "") or _of_no_format(path, formats)
 
@@ -196,8 +199,8 @@ def _is_cache(path: Path, formats: Mapping[str, Format]) -> str | None:
     if not find_cache(path):
         return None
     return (
-        f"'{path}' is delphi's cache of activations, not an SAE; a corpus source of kind delphi reads it, and "
-        "make config FROM= writes the config"
+        f"'{path}' is a delphi cache of activations, not an SAE; read it with a corpus source of kind delphi "
+        "(make config FROM= writes the config)"
     )
 
 
@@ -209,7 +212,7 @@ def _is_unreadable(path: Path, formats: Mapping[str, Format]) -> str | None:
 
 
 def _holds_several(path: Path, formats: Mapping[str, Format]) -> str | None:
-    for name, each in sorted(formats.items(), key=lambda item: -max(map(len, item[1].FILES))):  # the closest first
+    for name, each in sorted(formats.items(), key=lambda item: -max(map(len, item[1].FILES))):  # specific first
         several = [file for pattern in each.FILES for file in _files(path, pattern) if "*" in pattern]
         if len(several) > 1:
             return f"'{path}' holds {len(several)} SAEs (format {name}); name one, such as '{several[0].name}'"
@@ -226,7 +229,7 @@ def _holds_folders(path: Path, formats: Mapping[str, Format]) -> str | None:
 
 
 def _lacks_files(path: Path, formats: Mapping[str, Format]) -> str | None:
-    """What is missing of the formats of which most is there; of one format alone, whatever is."""
+    """The files missing of the formats that are most complete; for a single format, whatever is missing."""
     if not path.is_dir():
         return None
     lacking = {
@@ -237,23 +240,23 @@ def _lacks_files(path: Path, formats: Mapping[str, Format]) -> str | None:
     if len(formats) > 1 and least == 1:
         return None
     nearest = [f"{' and '.join(lacking[name])} (format {name})" for name in lacking if share[name] == least]
-    return f"SAE folder '{path}' lacks {' or '.join(nearest)}; in it there is {_listed(path)}"
+    return f"SAE folder '{path}' lacks {' or '.join(nearest)}; it contains {_listed(path)}"
 
 
 _ASKED = (_is_cache, _is_unreadable, _holds_several, _holds_folders, _lacks_files)
-"""What may be wrong with a path, the first that is so said first."""
+"""What may be wrong with a path; the first that applies is reported."""
 
 
 def _of_no_format(path: Path, formats: Mapping[str, Format]) -> str:
-    found = f"; in it there is {_listed(path)}" if path.is_dir() else ""
+    found = f"; it contains {_listed(path)}" if path.is_dir() else ""
     width = max(map(len, formats))
     files = [f"  {name:<{width}}  {', '.join(each.FILES)}" for name, each in formats.items()]
-    lines = [f"'{path}' is no SAE of a known format{found}", "The files of each format:", *files]
+    lines = [f"'{path}' is not an SAE of a known format{found}", "The files of each format:", *files]
     return "\n".join(lines)
 
 
 def _folders_inside(path: Path, formats: Mapping[str, Format]) -> list[tuple[str, str]]:
-    """The folders in a folder that hold an SAE, by name, each with the SAE's format."""
+    """The subfolders that hold an SAE, by name, each with the SAE's format."""
     found: dict[str, str] = {}
     for folder in filter(Path.is_dir, sorted(path.glob("*"))):
         for name, each in formats.items():
@@ -263,7 +266,7 @@ def _folders_inside(path: Path, formats: Mapping[str, Format]) -> list[tuple[str
 
 
 def _listed(folder: Path) -> str:
-    """What is in a folder, some of it by name."""
+    """The names in a folder, cut short if there are many."""
     return _some_of(sorted(each.name + "/" * each.is_dir() for each in folder.iterdir()))
 
 
@@ -275,13 +278,13 @@ def _some_of(names: Sequence[str]) -> str:
 _NAMED = 6
 
 
-_OTHERWISE = ", whose features do not fire as those of one SAE at one place do"
+_OTHERWISE = "; latentlake reads SAEs that encode each token by itself, at one hookpoint"
 _UNREADABLE = {
     "W_enc_*.safetensors": f"a cross-layer transcoder{_OTHERWISE}",
     "params_layer_*.safetensors": f"a crosscoder or a cross-layer transcoder{_OTHERWISE}",
     "latest_ckpt.safetensors": f"a temporal SAE{_OTHERWISE}",
 }
-"""What is published and cannot be read, by a pattern of its files."""
+"""Published kinds that cannot be read, by a pattern of their files."""
 
 
 def _formats() -> dict[str, Format]:

@@ -17,18 +17,19 @@ HUB_PREFIX = "hf://"
 REGISTRY_PREFIX = "saelens://"
 
 DESCRIPTIVE = ("l0", "dataset_path", "model_name")
-"""What SAELens' registry says of an SAE and no number depends on, so that it may correct it."""
+"""What SAELens' registry says about an SAE but no number depends on. Left out of the SAE's hash, so that the
+registry may correct it."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """Files that are here.
+    """Local files.
 
     Attributes:
         path: A folder or a file.
-        revision: The commit that they are of on the hub; None where they are local.
-        overrides: What SAELens' registry says of them, by the names of SAELens' config.
-        model: The subject model by that registry; None where they were not named by it.
+        revision: Their commit on the hub; None if they are not from there.
+        overrides: What SAELens' registry says about them, by SAELens' config keys.
+        model: The subject model in that registry; None if they were not named through it.
     """
 
     path: Path
@@ -38,15 +39,15 @@ class Source:
 
 
 def fetch(source: str, patterns: Sequence[str] = (), unreadable: Mapping[str, str] | None = None) -> Source:
-    """Bring the files of a source here; what is on the hub is downloaded into the hub's own cache.
+    """The files of a source, made local: those on the hub are downloaded into the hub's own cache.
 
     Args:
         source: A path, `hf://OWNER/REPO[@REVISION][/PATH]` or `saelens://RELEASE/ID`.
-        patterns: Names, or patterns, that files of SAEs have below their folder: what is fetched of the hub.
-        unreadable: What cannot be read, in words, by patterns of its files, which are not fetched.
+        patterns: Names or patterns of an SAE's files relative to their folder, to be fetched from the hub.
+        unreadable: Patterns of files that cannot be read and are not fetched, each with what they are, in words.
 
     Raises:
-        SaeError: The hub cannot be reached or does not have it, or the registry does not name it.
+        SaeError: The hub cannot be reached or has no such files, or the registry does not list the SAE.
     """
     fetched = (tuple(patterns), tuple((unreadable or {}).items()))
     if source.startswith(REGISTRY_PREFIX):
@@ -61,7 +62,7 @@ def fetch(source: str, patterns: Sequence[str] = (), unreadable: Mapping[str, st
 
 
 def split_hub(source: str) -> tuple[str, str | None, str]:
-    """Repository, revision and path, which may be empty, of `hf://OWNER/REPO[@REVISION][/PATH]`."""
+    """Repository, revision and path (may be empty) of `hf://OWNER/REPO[@REVISION][/PATH]`."""
     owner, _, rest = source.removeprefix(HUB_PREFIX).partition("/")
     name, _, path = rest.partition("/")
     name, _, revision = name.partition("@")
@@ -84,7 +85,7 @@ def _look_up(source: str) -> tuple[str, str, dict[str, Any], str | None]:
     if sae_id not in saes:
         raise SaeError(f"release '{release}' of SAELens has no SAE '{sae_id}'; nearest: {nearest(sae_id, saes)}")
     if entry.get("conversion_func") == _LAYER_OF_CLT:
-        raise SaeError(f"'{source}' is a layer of a cross-layer transcoder, which writes to all layers behind it")
+        raise SaeError(f"'{source}' is a layer of a cross-layer transcoder, which also writes to later layers")
     own = saes[sae_id]
     overrides = {**(entry.get("config_overrides") or {})}
     overrides |= {key: own[key] for key in ("norm_scaling_factor", "l0") if own.get(key)}
@@ -92,7 +93,7 @@ def _look_up(source: str) -> tuple[str, str, dict[str, Any], str | None]:
 
 
 _LAYER_OF_CLT = "mntss_clt_layer_transcoder"
-"""The loader of releases whose paths are numbers of layers, and of no folder."""
+"""The loader of releases whose paths are layer numbers instead of folders."""
 
 
 def _registry(source: str) -> dict[str, Any]:
@@ -100,8 +101,8 @@ def _registry(source: str) -> dict[str, Any]:
     spec = importlib.util.find_spec("sae_lens")
     if spec is None or spec.origin is None:
         raise SaeError(
-            f"'{source}' is looked up in SAELens' registry, which is not installed; install sae-lens, or write "
-            "the repository as hf://OWNER/REPO/PATH"
+            f"'{source}' needs SAELens' registry, which is not installed; install sae-lens, or name the "
+            "repository as hf://OWNER/REPO/PATH"
         )
     return _read_registry(Path(spec.origin).parent / "pretrained_saes.yaml")
 

@@ -1,4 +1,4 @@
-"""What is known of an SAE's training: its model, the length of its contexts, and whether a BOS began them."""
+"""What is known of an SAE's training: its model, its context length, and whether contexts began with a BOS."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,16 +10,16 @@ from pipeline.sae.hub_names import begins_with_bos, has_no_bos, hub_name, model_
 T = TypeVar("T")
 
 SAELENS_LOADER = "SAELens' loader of this format"
-"""Where a fact is from that neither files nor paths say."""
+"""The origin of facts that neither files nor paths state."""
 
 
 class Fact(NamedTuple, Generic[T]):
     """A value and its origin.
 
     Attributes:
-        value: What is so.
+        value: The value.
         origin: Where it is from, in words.
-        is_guess: Whether that makes it likely, and no more.
+        is_guess: Whether it is only likely.
     """
 
     value: T
@@ -29,12 +29,12 @@ class Fact(NamedTuple, Generic[T]):
 
 @dataclass(frozen=True)
 class Training:
-    """What an SAE was trained on; None where it is not known.
+    """What an SAE was trained on; None where unknown.
 
     Attributes:
-        model: The subject model, by its name on the hub where that is known.
-        context_length: Tokens of a context.
-        prepend_bos: Whether a BOS token came before each.
+        model: The subject model, by its name on the hub if that is known.
+        context_length: Tokens per context.
+        prepend_bos: Whether each context began with a BOS token.
     """
 
     model: Fact[str] | None = None
@@ -45,7 +45,7 @@ class Training:
 def training_in(
     config: Mapping[str, Any], origin: str, *, model: str, context_length: str = "", prepend_bos: str = ""
 ) -> Training:
-    """What a config file says under these keys; nothing, where a key is absent or its value of another kind."""
+    """What a config says under these keys; None for a key that is absent or whose value has another type."""
     name, length, bos = config.get(model), config.get(context_length), config.get(prepend_bos)
     is_length = isinstance(length, int) and not isinstance(length, bool) and length > 0
     return Training(
@@ -56,7 +56,7 @@ def training_in(
 
 
 def complete(training: Training, files: SaeFiles) -> Training:
-    """What a format says of its training, and what the registry, the path and the model's tokenizer add to it."""
+    """What a format says about training, completed from the registry, the path and the model's tokenizer."""
     model = training.model
     if model is None and files.registered_model is not None:
         model = _name_fact(files.registered_model, "SAELens' registry")
@@ -66,10 +66,10 @@ def complete(training: Training, files: SaeFiles) -> Training:
 
 
 def _name_fact(name: str, origin: str) -> Fact[str]:
-    """A model by its name on the hub, where a file has it by another."""
+    """A model by its name on the hub, even if a file calls it by another."""
     known = hub_name(name)
     if known is None:
-        return Fact(name, f"{origin}, as it is written there: no model of the hub is known by this name", True)
+        return Fact(name, f"{origin}, as written there: not a known name of a model on the hub", True)
     return Fact(known, origin if known == name else f"{origin}, '{name}'")
 
 
@@ -81,5 +81,5 @@ def _bos_fact(found: Fact[bool] | None, model: Fact[str] | None) -> Fact[bool] |
     adds = begins_with_bos(name)
     if found is not None or adds is None:
         return found
-    does = "puts one before each text" if adds else "puts none before a text"
-    return Fact(adds, f"the tokenizer of {name} {does} by itself", is_guess=True)
+    does = "adds a BOS token" if adds else "adds no BOS token"
+    return Fact(adds, f"the tokenizer of {name} {does} by default", is_guess=True)

@@ -23,7 +23,7 @@ def _row(lake: Lake, sae: SaeConfig) -> dict[str, Any]:
     row = {"sae": sae.name, "hookpoint": sae.hookpoint, "weights_hash": lake.hashes.saes[sae.name]}
     if sae.source is not None:
         return {**row, **_facts(load_sae(sae)), "source": sae.source}
-    # Its firings are read from a cache, and its weights are not at hand.
+    # Its firings are read from a cache; its weights are not available.
     folder = lake.config.corpus.cache and lake.config.corpus.cache.folder / sae.hookpoint
     return {**row, "format": "delphi", "n_features": sae.n_features, "source": str(folder)}
 

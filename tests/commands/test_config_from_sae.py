@@ -108,7 +108,7 @@ def test_each_line_and_the_terminal_say_from_where_and_what_is_guessed(folder, c
         ("model: EleutherAI/pythia-70m", "lm_name in config.json"),
         ("hookpoint: blocks.3.hook_resid_post", "from the SAE's files or path"),
         ("context_length: 128", "ctx_len in config.json"),
-        ("prepend_bos: false", "guessed: the tokenizer of EleutherAI/pythia-70m puts none"),
+        ("prepend_bos: false", "guessed: the tokenizer of EleutherAI/pythia-70m adds no BOS token"),
     ):
         assert f"{value}  # {words}" in text and words in said
     assert "n_features: 20  # dictionary_learning, AutoEncoderTopK, L0 3" in text

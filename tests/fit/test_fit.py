@@ -252,7 +252,7 @@ def test_the_tokens_are_the_same_at_every_place(tmp_path: Path) -> None:
     assert tried.keys() == {own, other}
     left = torch.arange(400) != 7
     assert tried[own] == tried[other] == measure(coder, x[left], x[left])
-    with pytest.raises(SubjectError, match=r"'broken' of .* gave values that are no numbers"):
+    with pytest.raises(SubjectError, match=r"'broken' of .* gave NaN or infinite values"):
         write._try(sample._replace(subject=SimpleNamespace(name="tiny")), coder, [broken, own])  # type: ignore[arg-type]
 
 

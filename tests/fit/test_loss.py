@@ -146,7 +146,7 @@ def test_what_the_residual_goes_past_is_not_replaced(subject: SubjectConfig) -> 
     past = Hookpoint("layers.1.post_attention_layernorm", "input")
     for name in ("resid_mid.1", "layers.1.post_attention_layernorm.input"):
         reason = unmeasurable(model, Place(name, past, past))
-        assert reason is not None and "goes on past 'layers.1.post_attention_layernorm'" in reason
+        assert reason is not None and "bypasses 'layers.1.post_attention_layernorm'" in reason
     inputs = (Hookpoint(module, "input") for module in ("layers.1", "layers.1.self_attn.o_proj"))
     for place in (Hookpoint("layers.1"), *inputs):
         assert unmeasurable(model, Place(place.module, place, place)) is None

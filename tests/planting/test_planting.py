@@ -249,7 +249,7 @@ def test_scorers_are_judged_by_the_thresholds_of_the_experiments_pilot(make_expe
     planted.write_parts("scorer_rhos", before, sae="hand-set")
     carry_pilot(config, planted, "hand-set")
     assert planted_thresholds(planted) == {"detection": 0.5, "fuzzing": 0.5}, "there was no pilot"
-    assert "of 0.50 where the experiment's pilot has told no other" in thresholds_told(planted, "hand-set")
+    assert "of 0.50 where the experiment's pilot set no other" in thresholds_told(planted, "hand-set")
     told = {"detection": rows("hand-set", "detection", threshold=0.8, n_control_answers=120, form="40")}
     told["fuzzing"] = rows("hand-set", "fuzzing", threshold=0.5, n_control_answers=20, threshold_reason="too few")
     recorded_lake(config).write_parts("scorer_rhos", told, sae="hand-set")

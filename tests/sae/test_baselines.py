@@ -52,12 +52,12 @@ def test_what_a_baseline_is_made_from_is_in_its_hash(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "source, says",
     [
-        ("baseline://neurones?width=4&k=2", "'neurones' is none of neurons, dimensions, random"),
+        ("baseline://neurones?width=4&k=2", "'neurones' is not one of neurons, dimensions, random"),
         ("baseline://neurons?k=2", "it lacks width"),
-        ("baseline://neurons?width=4&k=many", "k is 'many', not a whole number from 1 on"),
-        ("baseline://neurons?width=4&k=5", "k is 5, but it has 4 features"),
-        ("baseline://neurons?widht=4&k=5", "'widht' is no value of it; nearest: 'width'"),
-        ("baseline://random?k=5", r"which SAE it is like; write \?like=SOURCE"),
+        ("baseline://neurons?width=4&k=many", "k is 'many', not a whole number of 1 or more"),
+        ("baseline://neurons?width=4&k=5", "k is 5, but there are only 4 features"),
+        ("baseline://neurons?widht=4&k=5", "'widht' is not one of its values; nearest: 'width'"),
+        ("baseline://random?k=5", r"the SAE whose shape it takes; write \?like=SOURCE"),
         ("baseline://random?like=/no/such/folder", "no folder or file"),
     ],
 )

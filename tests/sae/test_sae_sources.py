@@ -96,7 +96,7 @@ def test_a_path_that_a_repository_lacks_is_named_with_the_nearest(hub):
 )
 def test_of_a_folder_with_several_saes_or_none_nothing_large_is_fetched(hub, files_of_hub, path, files, inside):
     files_of_hub[:] = files
-    says = f"'hf://owner/name{path}' is not one SAE of a known format .*: in it there is {inside}.*; name the "
+    says = f"'hf://owner/name{path}' is not one SAE of a known format .*: it contains {inside}.*; name the "
     with pytest.raises(SaeError, match=says):
         load_sparse_coder(f"hf://owner/name{path}")
     [(_, _, fetched)] = hub
@@ -109,7 +109,7 @@ def test_of_a_folder_with_several_saes_or_none_nothing_large_is_fetched(hub, fil
 def test_what_cannot_be_read_is_refused_by_its_name_before_it_is_fetched(hub, files_of_hub, file, kind):
     files_of_hub[:] = ["config.yaml", f"clt/{file}.safetensors", "clt/W_dec_0.safetensors", "clt/config.json"]
     for path in ("clt", f"clt/{file}.safetensors"):
-        with pytest.raises(SaeError, match=f"SAE 'hf://owner/name/{path}' is {kind}.*, whose features"):
+        with pytest.raises(SaeError, match=f"SAE 'hf://owner/name/{path}' is {kind}.*; latentlake reads SAEs"):
             load_sparse_coder(f"hf://owner/name/{path}")
     assert [fetched for _, _, fetched in hub] == [{"clt/config.json"}]
 
@@ -208,7 +208,7 @@ def test_a_layer_of_a_cross_layer_transcoder_is_refused_by_its_registry_entry(re
 
 def test_without_saelens_its_registry_is_an_error_that_says_what_to_do(monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(SaeError, match="install sae-lens, or write the repository as hf://"):
+    with pytest.raises(SaeError, match="install sae-lens, or name the repository as hf://"):
         load_sparse_coder("saelens://my-release/layer_1/k_4")
 
 
@@ -261,7 +261,7 @@ def test_a_folder_that_is_no_sae_is_told_with_what_is_in_it_and_the_formats_one_
     with pytest.raises(SaeError) as caught:
         load_sparse_coder(tmp_path)
     first, second, *formats = str(caught.value).split("\n")
-    assert first == f"'{tmp_path}' is no SAE of a known format; in it there is layer_5/, notes.txt"
+    assert first == f"'{tmp_path}' is not an SAE of a known format; it contains layer_5/, notes.txt"
     assert second == "The files of each format:" and len(formats) == len(find_plugins("formats"))
     assert "  saelens              cfg.json, sae_weights.safetensors" in formats
     assert max(map(len, formats)) < 80
@@ -270,11 +270,11 @@ def test_a_folder_that_is_no_sae_is_told_with_what_is_in_it_and_the_formats_one_
 def test_what_the_nearest_formats_lack_is_named(tmp_path):
     (tmp_path / "cfg.json").touch()
     lacks = r"lacks sae_weights.safetensors \(format saelens\) or sae.safetensors \(format sparsify\)"
-    with pytest.raises(SaeError, match=lacks + "; in it there is cfg.json$"):
+    with pytest.raises(SaeError, match=lacks + "; it contains cfg.json$"):
         load_sparse_coder(tmp_path)
 
 
 def test_a_cache_of_firings_is_told_from_an_sae(tmp_path):
     (tmp_path / "0_4095.safetensors").touch()
-    with pytest.raises(SaeError, match="is delphi's cache of activations, not an SAE; a corpus source"):
+    with pytest.raises(SaeError, match="is a delphi cache of activations, not an SAE; read it with a corpus"):
         load_sparse_coder(tmp_path)

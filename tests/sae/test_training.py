@@ -149,7 +149,7 @@ def test_a_model_by_a_name_that_nobody_knows_is_written_as_it_stands_and_said(tm
     training = told(path)
     assert training.model is not None and training.prepend_bos is None
     assert (training.model.value, training.model.is_guess) == ("gelu-2l", True)
-    assert "no model of the hub is known by this name" in training.model.origin
+    assert "not a known name of a model on the hub" in training.model.origin
 
 
 @pytest.mark.parametrize(

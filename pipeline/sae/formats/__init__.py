@@ -1,1 +1,1 @@
-"""The file formats of sparse autoencoders, a module each."""
+"""The file formats of sparse autoencoders, one module each."""

@@ -1,7 +1,7 @@
-"""Kissane's and Conmy's attention SAEs of GPT-2 small: one `.pt` file, named for the layer (`…_L5_Hcat_z_…`).
+"""The attention SAEs of GPT-2 small by Kissane and Conmy: one `.pt` file, named for the layer (`…_L5_Hcat_z_…`).
 
-Tensors: W_enc [d_in, n], b_enc [n], W_dec [n, d_in], b_dec [d_in], d_in being all heads of a layer side by side.
-ReLU of (x - b_dec) W_enc + b_enc. Read from SAELens 6.54's loader.
+Tensors: W_enc [d_in, n], b_enc [n], W_dec [n, d_in], b_dec [d_in], where d_in is all heads of a layer
+concatenated. ReLU of (x - b_dec) W_enc + b_enc. Based on SAELens 6.54's loader.
 """
 
 from pipeline.sae.coder import RELU, SparseCoder
@@ -12,7 +12,7 @@ FILES = ("*_Hcat_z_*.pt",)
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in such a file, float32. Raises SaeError if it is damaged or does not fit."""
+    """The coder in such a file, float32. Raises SaeError if it is damaged or its shapes do not match."""
     tensors = files.tensors(FILES[0])
     encoder = tensors.take("W_enc", None, None).T.contiguous()
     n_features, d_in = encoder.shape
@@ -31,6 +31,6 @@ def load(files: SaeFiles) -> SparseCoder:
 
 
 def trained_on(files: SaeFiles) -> Training:
-    """GPT-2 small, on contexts of 128 tokens behind a BOS."""
-    model = Fact("openai-community/gpt2", "its format, which is of GPT-2 small")
+    """GPT-2 small, on contexts of 128 tokens after a BOS token."""
+    model = Fact("openai-community/gpt2", "its format, which is only used for GPT-2 small")
     return Training(model, Fact(128, SAELENS_LOADER), Fact(True, SAELENS_LOADER))

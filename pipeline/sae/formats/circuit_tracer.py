@@ -1,11 +1,12 @@
 """Transcoders as circuit-tracer reads them, such as those of Qwen3: `layer_{l}.safetensors` and `config.yaml`.
 
-Tensors: W_enc [n, d_in], b_enc [n], W_dec [n, d_out], b_dec [d_out]; activation_function.threshold [n] or one of a
-JumpReLU, else ReLU; W_skip [d_out, d_in] of a skip transcoder. Nothing is subtracted. config.yaml, of all
-layers, says what is read (feature_input_hook) and what is reconstructed (feature_output_hook); without it, these
-are the MLP's normalised input and what the MLP adds. Of a TopK it also says activation and k, or the file has a
-tensor k; facebook's crv-8b-instruct-transcoders say it nowhere, and have 128, as circuit-tracer knows. Read from
-circuit-tracer 0.5.0 and its source of 2026; compared with its own `encode` in the tests.
+Tensors: W_enc [n, d_in], b_enc [n], W_dec [n, d_out], b_dec [d_out]; a JumpReLU has activation_function.threshold,
+[n] or one for all; a skip transcoder has W_skip [d_out, d_in]. Nothing is subtracted from the input. config.yaml,
+which covers all layers, names the hookpoint that is read (feature_input_hook) and the one that is reconstructed
+(feature_output_hook); without it, these are the MLP's normalised input and the MLP's output. A transcoder without
+a threshold is a ReLU, unless it is a TopK: then config.yaml has activation and k, or the file has a tensor k.
+facebook's crv-8b-instruct-transcoders have k nowhere; it is 128, as circuit-tracer's code knows. Based on
+circuit-tracer 0.5.0 and its source of 2026; the tests compare with its own `encode`.
 """
 
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ OPTIONAL_FILES = ("config.yaml",)
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in a file of one layer, float32. Raises SaeError if a file is damaged or does not fit."""
+    """The coder in a file of one layer, float32. Raises SaeError if a file is damaged or inconsistent."""
     config, tensors = files.config("config.yaml"), files.tensors("layer_*.safetensors")
     encoder = tensors.take("W_enc", None, None)
     n_features, d_in = encoder.shape
@@ -27,7 +28,7 @@ def load(files: SaeFiles) -> SparseCoder:
     d_out = decoder.shape[1]
     layer = files.find_in_path(r"/layer_(\d+)\.safetensors$")
     if config and not {"feature_input_hook", "feature_output_hook"} <= config.keys():
-        files.fail("config.yaml lacks feature_input_hook or feature_output_hook; it may be cut short")
+        files.fail("config.yaml lacks feature_input_hook or feature_output_hook; it may be truncated")
     below = f"blocks.{layer[1]}." if layer else ""
     place = f"{below}{config.get('feature_input_hook', 'mlp.hook_in')}" if layer else None
     target = f"{below}{config.get('feature_output_hook', 'hook_mlp_out')}" if layer else None
@@ -50,17 +51,17 @@ def load(files: SaeFiles) -> SparseCoder:
 
 
 def outside(files: SaeFiles) -> Mapping[str, int]:
-    """The k of the one set that is published without, by its name; nothing for any other."""
+    """The k of the one published set whose files lack it, recognised by its name; empty for any other."""
     return {"k": 128} if files.find_in_path(r"crv-8b-instruct-transcoders/") else {}
 
 
 def trained_on(files: SaeFiles) -> Training:
-    """The model of config.yaml."""
+    """The model named in config.yaml."""
     return training_in(files.config("config.yaml"), "config.yaml", model="model_name")
 
 
 def _activation(files: SaeFiles, tensors: Tensors, n_features: int) -> tuple[str, Activation]:
-    """What fires, with its name: as config.yaml says, or by whether there is a threshold."""
+    """The activation and its name: from config.yaml, else from the tensors that there are."""
     config, has_threshold = files.config("config.yaml"), _THRESHOLD in tensors.names()
     stored = tensors.take_if_there("k")
     plain = "jumprelu" if has_threshold else "relu" if stored is None else "topk"
@@ -77,7 +78,7 @@ def _activation(files: SaeFiles, tensors: Tensors, n_features: int) -> tuple[str
             return name, TopK(int(k))
         case _:
             known = {"jumprelu": "'jumprelu'", "relu": "'relu' or 'topk'", "topk": "'topk'"}[plain]
-            files.fail(f"config.yaml has activation {said!r}, and its weights are those of {known}")
+            files.fail(f"config.yaml has activation {said!r}, but the weights are those of {known}")
 
 
 _THRESHOLD = "activation_function.threshold"

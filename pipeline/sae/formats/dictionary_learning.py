@@ -1,12 +1,12 @@
-"""dictionary_learning: `ae.pt` and `config.json`, whose `trainer.dict_class` says what it is.
+"""dictionary_learning: `ae.pt` and `config.json`, whose `trainer.dict_class` names the class.
 
 AutoEncoder, AutoEncoderNew, AutoEncoderTopK, BatchTopKSAE and GatedAutoEncoder have encoder.weight [n, d_in] and
 decoder.weight [d_in, n]; MatryoshkaBatchTopKSAE and JumpReluAutoEncoder have W_enc [d_in, n] and W_dec [n, d_in].
-The input bias, `b_dec`, is `bias` or `decoder_bias` in older files; JumpReluAutoEncoder and AutoEncoderNew (whose
-bias is `decoder.bias`) do not subtract it. BatchTopK classes
-fire above one threshold for all features (trained as the k largest of a batch), a TopK class by k, though it
-stores a threshold too. Without a config.json (the first releases) the class is told from the tensors. Read from
-dictionary-learning 0.1.0; compared with its own `encode` in the tests.
+The input bias, `b_dec`, is called `bias` or `decoder_bias` in older files. JumpReluAutoEncoder and AutoEncoderNew
+(whose bias is `decoder.bias`) do not subtract it. BatchTopK classes, although trained with the k largest of a
+batch, fire above one threshold for all features; a TopK class fires by k, although it also stores a threshold.
+Without a config.json (the first releases) the class is recognised by the tensors. Based on dictionary-learning
+0.1.0; the tests compare with its own `encode`.
 """
 
 import re
@@ -30,7 +30,7 @@ _CLASSES = {
     "GatedAutoEncoder": {"encoder.weight", "r_mag", "gate_bias", "mag_bias"},
     "JumpReluAutoEncoder": {"W_enc", "b_enc", "threshold"},
 }
-"""The classes that are read, with tensors by which they are told where there is no config."""
+"""The classes that are read, each with tensors by which it is recognised if there is no config."""
 
 _RELU = {"AutoEncoder", "AutoEncoderNew"}
 _ADD_B_DEC_ALONE = {"AutoEncoderNew", "JumpReluAutoEncoder"}
@@ -41,20 +41,20 @@ _HOOKS = {
     "attn_out": "hook_attn_out",
     "mlp_out": "hook_mlp_out",
 }
-"""What its own scripts call the outputs of a layer, its attention and its MLP, and TransformerLens, below
-`blocks.{l}`. Another name stays as it is: `resid_pre_layer_3` is none of these."""
+"""The outputs of a layer, its attention and its MLP, as dictionary_learning's own scripts call them, and as
+TransformerLens does below `blocks.{l}`. Any other name is kept, such as `resid_pre_layer_3`."""
 _PLACE = rf"({'|'.join(_HOOKS)})_layer_?(\d+)"
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in a folder of dictionary_learning, float32. Raises SaeError if a file does not fit."""
+    """The coder in a dictionary_learning folder, float32. Raises SaeError if a file is damaged or inconsistent."""
     trainer = files.config("config.json").get("trainer", {})
     if not isinstance(trainer, dict):
         files.fail("config.json has no object 'trainer'")
     tensors = files.tensors("ae.pt")
     name = str(trainer.get("dict_class") or _class_of(tensors))
     if name not in _CLASSES:
-        files.fail(f"config.json has dict_class '{name}', which is none of {', '.join(_CLASSES)}")
+        files.fail(f"config.json has dict_class '{name}', which is not one of {', '.join(_CLASSES)}")
     encoder, decoder = _matrices(tensors)
     n_features, d_in = encoder.shape
     b_dec = tensors.take("b_dec", d_in, others=("bias", "decoder_bias", "decoder.bias"))
@@ -85,7 +85,7 @@ def load(files: SaeFiles) -> SparseCoder:
 
 
 def trained_on(files: SaeFiles) -> Training:
-    """The model and the contexts of config.json; its tokenizer begins them, or not, with a BOS by itself."""
+    """The model and context length in config.json; whether contexts begin with a BOS is up to the tokenizer."""
     config = files.config("config.json")
     trained = {**object_in(config, "buffer"), **object_in(config, "trainer")}
     return training_in(trained, "config.json", model="lm_name", context_length="ctx_len")
@@ -96,8 +96,8 @@ def _class_of(tensors: Tensors) -> str:
     if "MatryoshkaBatchTopKSAE" in fitting:
         fitting = ["MatryoshkaBatchTopKSAE"]
     if len(fitting) != 1:
-        one_of = " or ".join(fitting) or "no class that is known"
-        tensors.fail(f"there is no config.json beside it, and its tensors are those of {one_of}")
+        one_of = " or ".join(fitting) or "no known class"
+        tensors.fail(f"there is no config.json beside it, and the tensors are those of {one_of}")
     return fitting[0]
 
 
@@ -122,7 +122,7 @@ def _top_k(tensors: Tensors, declared: Any, n_features: int) -> TopK:
 
 
 def _place(files: SaeFiles, trainer: dict[str, Any]) -> str | None:
-    """What config or path name it; `resid_post_layer_3` or `mlp_out_layer3` by TransformerLens' names."""
+    """The hookpoint in config or path; `resid_post_layer_3` and `mlp_out_layer3` get TransformerLens' names."""
     name = str(trainer.get("submodule_name") or "")
     found = re.fullmatch(_PLACE, name) if name else files.find_in_path(rf"/{_PLACE}/")
     return f"blocks.{found[2]}.{_HOOKS[found[1]]}" if found else name or None

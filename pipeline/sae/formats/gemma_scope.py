@@ -1,11 +1,11 @@
 """Gemma Scope: `params.npz` in `layer_{l}/width_{n}/average_l0_{l0}/` of gemma-scope-{size}-{pt,it}-{res,att,mlp}.
 
 Arrays: W_enc or w_enc [d_in, n], W_dec [n, d_out], b_enc [n], b_dec [d_out], threshold [n]. JumpReLU; b_dec is not
-subtracted from the input. Place and L0 are in the path alone. Transcoders read the output of the MLP's RMSNorm
+subtracted from the input. Only the path gives hookpoint and L0. Transcoders read the output of the MLP's RMSNorm
 before its gain, which was folded into the MLP for their training (README of gemma-scope-2b-pt-transcoders). An
-embedding SAE was trained on the embeddings as they are stored; what the model reads, and transformers gives from
-5.23 on, is these times sqrt(d_in), by which its encoder is divided here, its decoder and b_dec multiplied. Read
-from SAELens 6.54's loader, which leaves b_dec as it is.
+embedding SAE was trained on the embeddings as stored. What the model reads, and what transformers returns from
+5.23 on, is these times sqrt(d_in); so the encoder is divided by that here, and the decoder and b_dec are
+multiplied by it. Based on SAELens 6.54's loader, which leaves b_dec as it is.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ _PLACES = {
     "mlp": "hook_mlp_out",
     "transcoders": "ln2.hook_normalized",
 }
-"""Where each repository's SAEs read, below `blocks.{l}`."""
+"""The hookpoint of each repository's SAEs, below `blocks.{l}`."""
 
 _EMBEDDING = "hook_embed"
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in a folder of Gemma Scope, float32. Raises SaeError if a file is damaged or does not fit."""
+    """The coder in a Gemma Scope folder, float32. Raises SaeError if a file is damaged or inconsistent."""
     arrays = files.tensors("params.npz")
     encoder = arrays.take("W_enc", None, None, others=("w_enc",)).T.contiguous()
     n_features, d_in = encoder.shape
@@ -52,13 +52,13 @@ def load(files: SaeFiles) -> SparseCoder:
 
 
 def outside(files: SaeFiles) -> Mapping[str, bool]:
-    """Whether its path says that it is a transcoder, and whether that it is of the embedding."""
+    """Whether the path says that it is a transcoder, and whether it says that it reads the embedding."""
     place = _place(files) or ""
     return {"transcodes": place.endswith(_PLACES["transcoders"]), "is_embedding": place == _EMBEDDING}
 
 
 def trained_on(files: SaeFiles) -> Training:
-    """The model by the repository's name; contexts of 1,024 tokens behind a BOS."""
+    """The model in the repository's name; contexts of 1,024 tokens after a BOS token."""
     repository = files.find_in_path(r"(gemma-scope)(-\d+b)-(?:pt|(it))-")
     model = None
     if repository:
@@ -68,7 +68,7 @@ def trained_on(files: SaeFiles) -> Training:
 
 
 def _place(files: SaeFiles) -> str | None:
-    """The place by TransformerLens' name, where the path tells it."""
+    """The hookpoint by TransformerLens' name, if the path gives it."""
     if files.find_in_path(r"/embedding/width_[^/]+/[^/]+/[^/]+$"):
         return _EMBEDDING
     kind = files.find_in_path(rf"gemma-scope-\w+-(?:pt|it)-({'|'.join(_PLACES)})")

@@ -1,8 +1,8 @@
 """Gemma Scope 2: `params.safetensors` in `{resid_post,attn_out,mlp_out,transcoder}[_all]/layer_{l}_width_…_l0_…/`.
 
-Tensors: w_enc [d_in, n], w_dec [n, d_out], b_enc [n], b_dec [d_out], threshold [n], and of an affine transcoder
+Tensors: w_enc [d_in, n], w_dec [n, d_out], b_enc [n], b_dec [d_out], threshold [n]; an affine transcoder also has
 affine_skip_connection [d_in, d_out]. JumpReLU; b_dec is not subtracted from the input. `config.json`, which may be
-absent, names the place; else the path does. Read from SAELens 6.54's loader and Google's tutorial.
+absent, names the hookpoint; without it the path does. Based on SAELens 6.54's loader and Google's tutorial.
 """
 
 from collections.abc import Mapping
@@ -21,14 +21,14 @@ _PLACES = {
     "mlp_out": "post_feedforward_layernorm.output",
     "transcoder": "pre_feedforward_layernorm.output",
 }
-"""Where each kind of folder reads, below `model.layers.{l}`."""
+"""What the SAEs in each kind of folder read, below `model.layers.{l}`."""
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in a folder of Gemma Scope 2, float32. Raises SaeError if a file is damaged or does not fit."""
+    """The coder in a Gemma Scope 2 folder, float32. Raises SaeError if a file is damaged or inconsistent."""
     config, tensors = files.config("config.json"), files.tensors("params.safetensors")
     if crossed := files.find_in_path(r"/(crosscoder|clt)(_all)?/[^/]+/[^/]+$"):
-        files.fail(f"it is a {crossed[1]}, which reads or writes several layers; latentlake reads one place")
+        files.fail(f"it is a {crossed[1]}, which reads or writes several layers; latentlake reads one hookpoint")
     architecture = config.get("architecture", "jump_relu")
     if architecture != "jump_relu":
         files.fail(f"config.json has architecture '{architecture}', not 'jump_relu'")
@@ -65,7 +65,7 @@ def outside(files: SaeFiles) -> Mapping[str, bool]:
 
 
 def trained_on(files: SaeFiles) -> Training:
-    """The model by the repository's name or config.json; contexts of 1,024 tokens behind a BOS."""
+    """The model in the repository's name or in config.json; contexts of 1,024 tokens after a BOS token."""
     model = training_in(files.config("config.json"), "config.json", model="model_name").model
     if repository := files.find_in_path(r"gemma-scope-2-(\d+[mb]-(?:pt|it))"):
         name = hub_name(f"gemma-3-{repository[1]}")
@@ -74,7 +74,7 @@ def trained_on(files: SaeFiles) -> Training:
 
 
 def _place(files: SaeFiles) -> str | None:
-    """The place as config.json would name it, from the path."""
+    """The hookpoint in the path, written as in config.json."""
     found = files.find_in_path(rf"({'|'.join(_PLACES)})(_all)?/layer_(\d+)_")
     if found is None:
         return None

@@ -1,8 +1,8 @@
 """Goodfire's SAEs for Llama, and qresearch's for DeepSeek-R1-Distill: one `.pth` or `.pt` file.
 
 Tensors: encoder_linear.weight [n, d_in], encoder_linear.bias [n], decoder_linear.weight [d_in, n] and
-decoder_linear.bias [d_in], of qresearch's without `_linear`. ReLU; nothing is subtracted from the input. The
-file's name says the layer (`…-SAE-l19.pth`). Read from SAELens 6.54's loaders.
+decoder_linear.bias [d_in]; qresearch's names lack `_linear`. ReLU; nothing is subtracted from the input. The
+file's name gives the layer (`…-SAE-l19.pth`). Based on SAELens 6.54's loaders.
 """
 
 from pipeline.sae.coder import RELU, SparseCoder
@@ -13,9 +13,9 @@ _LAYER = r"-SAE-l(\d+)\.pth?$"
 
 
 def is_format(files: SaeFiles) -> bool:
-    """Whether the file has an encoder of that name, or two linear layers alone and is named as qresearch's.
+    """Whether the file has an `encoder_linear`, or just two linear layers and a name like qresearch's.
 
-    By another name these may be of any function.
+    Under any other name, two linear layers could be any function.
     """
     names = files.tensors("*.pt*").names()
     linear = {f"{layer}.{kind}" for layer in ("encoder", "decoder") for kind in ("weight", "bias")}
@@ -23,7 +23,7 @@ def is_format(files: SaeFiles) -> bool:
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in a file of Goodfire's, float32. Raises SaeError if it is damaged or does not fit."""
+    """The coder in such a file, float32. Raises SaeError if it is damaged or its shapes do not match."""
     tensors = files.tensors("*.pt*")
     encoder = tensors.take("encoder_linear.weight", None, None, others=("encoder.weight",))
     n_features, d_in = encoder.shape

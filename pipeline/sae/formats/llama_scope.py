@@ -1,16 +1,17 @@
 """Llama Scope: `hyperparams.json` and `checkpoints/final.safetensors`.
 
-Tensors: encoder.weight [n, d_in], encoder.bias [n], decoder.weight [d_out, n], decoder.bias [d_out]. Trained on
-inputs and outputs scaled to the norm sqrt(d) on average, by s_in and s_out: sqrt(d) / the average norm. For an SAE
-these are one; where hook_point_out is another place it is a transcoder.
+Tensors: encoder.weight [n, d_in], encoder.bias [n], decoder.weight [d_out, n], decoder.bias [d_out]. Inputs and
+outputs were scaled to an average norm of sqrt(d) for training, by s_in and s_out: sqrt(d) / the average norm. For
+an SAE the two are the same; if hook_point_out is another hookpoint, it is a transcoder.
 
-A feature fires by its activation times the norm of its decoder row, where sparsity_include_decoder_norm is true,
-as in all that is published; there these norms are about 1.5. jump_relu_threshold is of activations not scaled:
+If sparsity_include_decoder_norm is true, as in everything published, a feature's activation times the norm of its
+decoder row decides whether it fires; published norms are about 1.5. jump_relu_threshold is in units of unscaled
+activations:
 
     (s_in x encoder^T + bias) |decoder| > s_out jump_relu_threshold
 
-and without these norms, of inputs: s_in jump_relu_threshold. Read from OpenMOSS' lm_saes, whose inference folds
-scales and norms into the weights; SAELens 6.54 knows neither the norms nor s_out.
+Without these norms it is in units of unscaled inputs: s_in jump_relu_threshold. Based on OpenMOSS' lm_saes, whose
+inference folds scales and norms into the weights; SAELens 6.54 uses neither the norms nor s_out.
 """
 
 from collections.abc import Mapping
@@ -27,11 +28,11 @@ FILES = ("hyperparams.json", "checkpoints/final.safetensors")
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in a folder of Llama Scope, float32. Raises SaeError if a file is damaged or does not fit."""
+    """The coder in a Llama Scope folder, float32. Raises SaeError if a file is damaged or inconsistent."""
     config, tensors = files.config("hyperparams.json"), files.tensors("checkpoints/final.safetensors")
     check_function(files, config, "hyperparams.json")
     if (how := config.get("norm_activation", "dataset-wise")) != "dataset-wise":
-        files.fail(f"hyperparams.json has norm_activation '{how}', not 'dataset-wise', as all that is published")
+        files.fail(f"hyperparams.json has norm_activation '{how}', not 'dataset-wise' as in all published SAEs")
     encoder = tensors.take("encoder.weight", None, None)
     n_features, d_in = encoder.shape
     for key, size in (("d_model", d_in), ("d_sae", n_features)):
@@ -67,21 +68,21 @@ def load(files: SaeFiles) -> SparseCoder:
 
 
 def trained_on(files: SaeFiles) -> Training:
-    """Llama 3.1 8B, unless its path names another model; contexts of 1,024 tokens behind a BOS."""
+    """Llama 3.1 8B, unless the path names another model; contexts of 1,024 tokens after a BOS token."""
     usual = Fact("meta-llama/Llama-3.1-8B", "its format, which is Llama Scope's", is_guess=True)
     model = None if model_in(files.weights_path) else usual
     return Training(model, Fact(1024, SAELENS_LOADER), Fact(True, SAELENS_LOADER))
 
 
 def check_function(files: SaeFiles, config: Mapping[str, Any], name: str) -> None:
-    """Raise SaeError where a config of lm_saes says that the SAE is another function of its input."""
+    """Raise SaeError if a config of lm_saes turns on something that latentlake does not compute."""
     for key, does in _UNREAD.items():
         if config.get(key, False):
-            files.fail(f"{name} has {key} true: {does}, which latentlake does not do")
+            files.fail(f"{name} has {key} true: {does}, which latentlake does not support")
 
 
 def fires_by_norm(config: Mapping[str, Any]) -> bool:
-    """Whether an SAE of lm_saes decides by activations times the norms of its decoder's rows."""
+    """Whether activations times the norms of the decoder's rows decide what fires in an SAE of lm_saes."""
     return config.get("sparsity_include_decoder_norm") is True
 
 
@@ -89,7 +90,7 @@ _UNREAD = {
     "apply_decoder_bias_to_pre_encoder": "the decoder's bias is subtracted from its input",
     "use_glu_encoder": "its encoder is gated",
 }
-"""What SAEs of lm_saes may do that none of those published does, by the key of their config."""
+"""What lm_saes supports but no published SAE uses, by config key."""
 
 
 def _number(files: SaeFiles, config: Mapping[str, Any], key: str) -> float:

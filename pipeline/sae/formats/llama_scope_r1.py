@@ -1,10 +1,10 @@
 """Llama Scope's SAEs for DeepSeek-R1-Distill: `config.json` and `sae_weights.safetensors`.
 
 Tensors: encoder.weight [n, d_in], encoder.bias [n], decoder.weight [d_in, n], decoder.bias [d_in] and
-log_jumprelu_threshold [n] or one. Inputs are scaled to the norm sqrt(d_in) on average, by sqrt(d_in) / the tensor
-dataset_average_activation_norm.<hook_point_in>, or a factor that SAELens' registry has. Where
-sparsity_include_decoder_norm is true, a feature fires by its activation times the norm of its decoder row, as in
-`llama_scope`; the thresholds were trained, and are of scaled inputs. Read from OpenMOSS' lm_saes.
+log_jumprelu_threshold, [n] or one for all. Inputs are scaled to an average norm of sqrt(d_in): by sqrt(d_in) / the
+tensor dataset_average_activation_norm.<hook_point_in>, or by a factor from config.json or SAELens' registry. If
+sparsity_include_decoder_norm is true, a feature's activation times the norm of its decoder row decides whether it
+fires, as in `llama_scope`; the thresholds were trained, and apply to scaled inputs. Based on OpenMOSS' lm_saes.
 """
 
 from pipeline.sae.coder import JumpReLU, SparseCoder, fold_norms
@@ -18,18 +18,18 @@ _NORM = "dataset_average_activation_norm"
 
 
 def is_format(files: SaeFiles) -> bool:
-    """Whether the file has a threshold of that name, which SAELens' own do not have."""
+    """Whether the file has log_jumprelu_threshold, which SAELens' own files do not have."""
     return "log_jumprelu_threshold" in files.tensors("sae_weights.safetensors").names()
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in such a folder, float32. Raises SaeError if a file is damaged or does not fit."""
+    """The coder in such a folder, float32. Raises SaeError if a file is damaged or inconsistent."""
     config, tensors = files.config("config.json"), files.tensors("sae_weights.safetensors")
     check_function(files, config, "config.json")
     encoder = tensors.take("encoder.weight", None, None)
     n_features, d_in = encoder.shape
     if config.get("d_model", d_in) != d_in:
-        tensors.fail(f"it is {d_in} wide, but its config.json says d_model {config['d_model']}")
+        tensors.fail(f"its width is {d_in}, but its config.json says d_model {config['d_model']}")
     place = text_in(config, "hook_point_in")
     factor = _factor(files, tensors, d_in)
     scale = factor or 1.0
@@ -52,14 +52,14 @@ def load(files: SaeFiles) -> SparseCoder:
 
 
 def trained_on(files: SaeFiles) -> Training:
-    """The distilled Llama 3.1 8B; contexts of 1,024 tokens behind a BOS."""
+    """The distilled Llama 3.1 8B; contexts of 1,024 tokens after a BOS token."""
     origin = "its format, which is that of Llama-Scope-R1-Distill"
     model = Fact("deepseek-ai/DeepSeek-R1-Distill-Llama-8B", origin, is_guess=True)
     return Training(model, Fact(1024, SAELENS_LOADER), Fact(True, SAELENS_LOADER))
 
 
 def _factor(files: SaeFiles, tensors: Tensors, d_in: int) -> float | None:
-    """By what inputs are multiplied; None where they are read as they are."""
+    """The factor by which inputs are multiplied; None if they are not."""
     config = files.config("config.json")
     factor = files.overrides.get("norm_scaling_factor", config.get("norm_scaling_factor"))
     if factor is not None:
@@ -67,15 +67,15 @@ def _factor(files: SaeFiles, tensors: Tensors, d_in: int) -> float | None:
             files.fail(f"config.json has norm_scaling_factor {factor!r}, not a number above 0")
         return float(factor)
     how = config.get("norm_activation", "dataset-wise")
-    if how == "inference":  # the factor is in the weights, and its tensor may still be there
+    if how == "inference":  # the factor is in the weights; its tensor may remain
         return None
     if how != "dataset-wise":
         files.fail(f"config.json has norm_activation '{how}', not 'dataset-wise' or 'inference'")
     norm = tensors.take_if_there(name := f"{_NORM}.{config.get('hook_point_in')}")
     if norm is None:
         files.fail(
-            f"its inputs are scaled by a factor that its files do not hold (tensor {name}); name it as "
-            "saelens://RELEASE/ID, or write norm_scaling_factor into its config.json"
+            f"its inputs are scaled by a factor that its files lack (tensor {name}); name it as "
+            "saelens://RELEASE/ID, or add norm_scaling_factor to its config.json"
         )
     if norm <= 0:
         tensors.fail(f"{name} is {norm.item():g}, not a number above 0")

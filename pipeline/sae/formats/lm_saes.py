@@ -1,15 +1,15 @@
-"""OpenMOSS' lm_saes as it saves SAEs and transcoders today: `config.json` and `sae_weights.safetensors`.
+"""SAEs and transcoders as OpenMOSS' lm_saes saves them today: `config.json` and `sae_weights.safetensors`.
 
-Tensors: W_E [d_in, n], b_E [n], W_D [n, d_out], where use_decoder_bias is true b_D [d_out], and of a jumprelu
-activation_function.log_jumprelu_threshold [n]. Nothing is subtracted from the input. A transcoder is one whose
-hook_point_out is another place than its hook_point_in. norm_activation says how both are scaled:
+Tensors: W_E [d_in, n], b_E [n], W_D [n, d_out]; b_D [d_out] if use_decoder_bias is true; a jumprelu has
+activation_function.log_jumprelu_threshold [n]. Nothing is subtracted from the input. If hook_point_out is another
+hookpoint than hook_point_in, it is a transcoder. norm_activation says how the activations at both are scaled:
 
-    dataset-wise  to the norm sqrt(d) on average, by the tensors dataset_average_activation_norm.<hook point>
-    token-wise    each token to the norm sqrt(d)
-    inference     not at all; the average is in the weights
+    dataset-wise  to an average norm of sqrt(d), by the tensors dataset_average_activation_norm.<hook point>
+    token-wise    each token to norm sqrt(d)
+    inference     not at all; the average is already in the weights
 
-Where sparsity_include_decoder_norm is true, features fire by their activation times the norm of their decoder row,
-as in `llama_scope`. Read from lm_saes' models/sae.py, whose Llama Scope is of other layouts.
+If sparsity_include_decoder_norm is true, a feature's activation times the norm of its decoder row decides whether
+it fires, as in `llama_scope`. Based on lm_saes' models/sae.py; Llama Scope's own SAEs have other layouts.
 """
 
 from typing import Any
@@ -24,12 +24,12 @@ _THRESHOLD = "activation_function.log_jumprelu_threshold"
 
 
 def is_format(files: SaeFiles) -> bool:
-    """Whether the file has matrices of these names."""
+    """Whether the file has the matrices W_E and W_D."""
     return {"W_E", "W_D"} <= files.tensors("sae_weights.safetensors").names()
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in such a folder, float32. Raises SaeError if it cannot be read or does not fit."""
+    """The coder in such a folder, float32. Raises SaeError if it cannot be read or is inconsistent."""
     config, tensors = files.config("config.json"), files.tensors("sae_weights.safetensors")
     if (kind := config.get("sae_type", "sae")) != "sae":
         files.fail(f"config.json has sae_type '{kind}', not 'sae'")
@@ -46,7 +46,7 @@ def load(files: SaeFiles) -> SparseCoder:
     how, folded = config.get("norm_activation", "dataset-wise"), []
     if how not in ("dataset-wise", "inference") and (how != "token-wise" or transcodes):
         files.fail(f"config.json has norm_activation '{how}', which needs more than a token's own input")
-    if fires_by_norm(config):  # before the scales, as thresholds are of scaled inputs and outputs
+    if fires_by_norm(config):  # before scaling: thresholds apply to scaled inputs and outputs
         encoder, bias, decoder = fold_norms(encoder, bias, decoder)
         folded.append("the norms of the decoder")
     if how == "dataset-wise":
@@ -73,7 +73,7 @@ def load(files: SaeFiles) -> SparseCoder:
 
 
 def _scale(tensors: Tensors, place: str | None, width: int) -> float:
-    """By what activations at a place are multiplied."""
+    """The factor by which activations at a hookpoint are multiplied."""
     name = f"dataset_average_activation_norm.{place}"
     norm = tensors.take(name).item()
     if norm <= 0:
@@ -94,6 +94,6 @@ def _activation(files: SaeFiles, tensors: Tensors, n_features: int) -> Activatio
                 files.fail(f"config.json has top_k {k!r}, not a number from 1 to {n_features}")
             return TopK(int(k))
         case "batchtopk" | "batchlayertopk":
-            files.fail(f"config.json has act_fn '{name}': what fires depends on the batch; make a jumprelu of it")
+            files.fail(f"config.json has act_fn '{name}': firings depend on the batch; convert it to a jumprelu")
         case _:
-            files.fail(f"config.json has act_fn '{name}', which is none of relu, jumprelu and topk")
+            files.fail(f"config.json has act_fn '{name}', which is not one of relu, jumprelu, topk")

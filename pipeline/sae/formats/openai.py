@@ -1,8 +1,8 @@
 """OpenAI's SAEs for GPT-2 small: `<location>_v5_32k/autoencoders/<layer>.pt`.
 
-Content: pre_bias [d_in], latent_bias [n], encoder.weight [n, d_in], decoder.weight [d_in, n], activation, and of a
-TopK activation_state_dict {k, postact_fn}. With a TopK the input is layer-normalised token by token before
-pre_bias is subtracted, with a ReLU it is not. Read from openai/sparse_autoencoder's model.py.
+Content: pre_bias [d_in], latent_bias [n], encoder.weight [n, d_in], decoder.weight [d_in, n], activation; a TopK
+also has activation_state_dict {k, postact_fn}. With a TopK each token's input is layer-normalised before pre_bias
+is subtracted; with a ReLU it is not. Based on openai/sparse_autoencoder's model.py.
 """
 
 from typing import Any
@@ -20,16 +20,16 @@ _PLACES = {
     "resid_post_attn": "hook_resid_mid",
     "resid_post_mlp": "hook_resid_post",
 }
-"""Each location by the name that its README gives it in TransformerLens, below `blocks.{l}`."""
+"""Each location's name in TransformerLens, as its README gives it, below `blocks.{l}`."""
 
 
 def is_format(files: SaeFiles) -> bool:
-    """Whether the file has biases of these names."""
+    """Whether the file has pre_bias and latent_bias."""
     return {"pre_bias", "latent_bias"} <= files.tensors("*.pt").names()
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in a file of OpenAI's, float32. Raises SaeError if it is damaged or does not fit."""
+    """The coder in such a file, float32. Raises SaeError if it is damaged or its shapes do not match."""
     content = files.tensors("*.pt")
     encoder = content.take("encoder.weight", None, None)
     n_features, d_in = encoder.shape

@@ -1,17 +1,16 @@
 """SAELens: `cfg.json` and `sae_weights.safetensors`.
 
-Tensors: W_enc [d_in, n], b_enc [n], W_dec [n, d_out], b_dec [d_out]; threshold [n] of a jumprelu; b_gate, b_mag
-and r_mag [n] of a gated SAE, which has no b_enc; W_skip [d_out, d_in] of a skip transcoder; scaling_factor [n] or
-finetuning_scaling_factor [n], by which some old files multiply the decoder. With norm_in what
-normalize_activations says,
+Tensors: W_enc [d_in, n], b_enc [n], W_dec [n, d_out], b_dec [d_out]; a jumprelu has threshold [n]; a gated SAE has
+b_gate, b_mag and r_mag [n] and no b_enc; a skip transcoder has W_skip [d_out, d_in]; some old files have a factor
+on the decoder, scaling_factor or finetuning_scaling_factor [n]. With norm_in as normalize_activations says,
 
     h = (norm_in(x) - b_dec) W_enc + b_enc
 
-where b_dec is subtracted if apply_b_dec_to_input says so, and by a transcoder never. hook_name is the place that
-is read, and hook_name_out the one that a transcoder reconstructs. Configs of before 6.0 have other names and
-defaults (`_modern`). An SAE trained with batchtopk is saved as a jumprelu. A checkpoint of training has the factor
-of its inputs' norm beside it (`activation_scaler.json`); what training ends with has it in its weights. Read from
-SAELens 6.54; compared with its own `encode` in the tests.
+where b_dec is subtracted if apply_b_dec_to_input is true, and never in a transcoder. hook_name is the hookpoint
+that is read, and hook_name_out the one that a transcoder reconstructs. Configs from before 6.0 have other names
+and defaults (`_modern`). An SAE trained with batchtopk is saved as a jumprelu. A checkpoint of training has the
+factor on its inputs in a file beside it (`activation_scaler.json`); the final SAE has it in its weights. Based on
+SAELens 6.54; the tests compare with its own `encode`.
 """
 
 from collections.abc import Mapping
@@ -40,9 +39,9 @@ _CHECKPOINTS = ("batchtopk", "matryoshka_batchtopk")
 _KNOWN = ("standard", "topk", "jumprelu", "gated", *_CHECKPOINTS, *_TRANSCODERS)
 
 _REFUSED = {
-    "abstopk": "its features fire below 0, too",
-    "matching_pursuit": "its firings are found one after the other, and not by one encoder",
-    "temporal": "its firings on a token depend on the tokens before",
+    "abstopk": "its features also fire below 0",
+    "matching_pursuit": "its firings are found one after another, not by one encoder",
+    "temporal": "its firings on a token depend on earlier tokens",
 }
 
 _AVERAGE = "expected_average_only_in"
@@ -54,14 +53,14 @@ _NORMALISATIONS: dict[str, Normalisation] = {
 }
 
 _SCALES = ("finetuning_scaling_factor", "scaling_factor")
-"""Names of a tensor of old files by which firings are multiplied before they are decoded."""
+"""Names of a tensor in old files by which firings are multiplied before they are decoded."""
 
 _CENTRED = ("resid", "hook_mlp_out", "hook_attn_out", "hook_embed")
-"""What a model's centred writing weights change: the residual stream, and what is added to it."""
+"""Hookpoints that a model's centred writing weights change: the residual stream, and what is added to it."""
 
 
 class _Weights(NamedTuple):
-    """What is left of a file when its gate, norms and factors are multiplied in; see `SparseCoder`."""
+    """A file's weights with the gate, norms and factors multiplied in; see `SparseCoder`."""
 
     encoder: Tensor
     bias: Tensor
@@ -72,15 +71,15 @@ class _Weights(NamedTuple):
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in a folder of SAELens, float32. Raises SaeError if it cannot be read or does not fit."""
+    """The coder in a SAELens folder, float32. Raises SaeError if it cannot be read or is inconsistent."""
     config = _modern({**outside(files), **files.config("cfg.json"), **files.overrides})
     architecture = str(config.get("architecture"))
     if architecture in _REFUSED:
         files.fail(f"architecture '{architecture}' cannot be read: {_REFUSED[architecture]}")
     if architecture not in _KNOWN:
-        files.fail(f"cfg.json has architecture '{architecture}', which is none of {', '.join(_KNOWN)}")
+        files.fail(f"cfg.json has architecture '{architecture}', which is not one of {', '.join(_KNOWN)}")
     if (head := config.get("hook_head_index")) is not None:
-        files.fail(f"it reads head {head} alone (hook_head_index); latentlake reads all heads of a layer")
+        files.fail(f"it reads only head {head} (hook_head_index); latentlake reads all heads of a layer")
     normalisation = _normalisation(files, config)
     tensors = files.tensors("sae_weights.safetensors")
     weights = _read_weights(config, tensors)
@@ -108,7 +107,7 @@ def load(files: SaeFiles) -> SparseCoder:
 
 
 def outside(files: SaeFiles) -> Mapping[str, float]:
-    """The factor of its inputs' norm that lies beside a checkpoint of training; nothing for any other SAE."""
+    """The factor on its inputs, from the file beside a checkpoint of training; empty for any other SAE."""
     if files.config("cfg.json").get("normalize_activations") != _AVERAGE:
         return {}
     factor = files.config_nearby("activation_scaler.json").get("scaling_factor")
@@ -116,7 +115,7 @@ def outside(files: SaeFiles) -> Mapping[str, float]:
 
 
 def trained_on(files: SaeFiles) -> Training:
-    """The model, the contexts and the BOS of cfg.json; without a word on it, SAELens prepends one."""
+    """The model, context length and BOS of cfg.json; SAELens prepends a BOS unless that says otherwise."""
     config = _modern({**files.config("cfg.json"), **files.overrides})
     keys = {"model": "model_name", "context_length": "context_size", "prepend_bos": "prepend_bos"}
     training = training_in(config, "cfg.json", **keys)
@@ -157,7 +156,7 @@ def _read_weights(config: dict[str, Any], tensors: Tensors) -> _Weights:
 
 
 def _modern(config: dict[str, Any]) -> dict[str, Any]:
-    """A config by the names and defaults of 6.0, with what its metadata says of the place beside the rest."""
+    """A config with the names and defaults of 6.0, and with its metadata merged in."""
     config = {**object_in(config, "metadata"), **config}
     version = str(config.get("sae_lens_version") or "0")
     major = version.partition(".")[0]
@@ -190,8 +189,8 @@ def _activation(config: dict[str, Any], tensors: Tensors, n_features: int) -> Ac
         case "batchtopk" | "matryoshka_batchtopk":
             if "topk_threshold" not in tensors.names():
                 tensors.fail(
-                    f"its cfg.json says {config['architecture']}, a checkpoint of training, and it has no tensor "
-                    "'topk_threshold' above which its features fire; save it by save_inference_model"
+                    f"its cfg.json says {config['architecture']}, a checkpoint of training, but it has no tensor "
+                    "'topk_threshold', above which its features fire; save it with save_inference_model"
                 )
             return JumpReLU.above(tensors.take_threshold("topk_threshold", n_features))
         case _:
@@ -202,23 +201,23 @@ def _normalisation(files: SaeFiles, config: dict[str, Any]) -> Normalisation:
     name = str(config.get("normalize_activations") or "none")
     if name == "covariance_whitening":
         files.fail(
-            "normalize_activations is covariance_whitening, whose matrix its files do not hold; name the SAE that "
-            "training ended with, which has it in its weights"
+            "normalize_activations is covariance_whitening, whose matrix its files lack; use the final SAE of the "
+            "training, which has it in its weights"
         )
     if name == _AVERAGE:
         factor = config.get("norm_scaling_factor")
         if not is_number(factor) or factor <= 0:
             files.fail(
-                f"normalize_activations is {_AVERAGE}, whose factor its files do not hold; name it as "
-                "saelens://RELEASE/ID where that has it, or write norm_scaling_factor into cfg.json, in a local "
-                "copy: 1 where its weights have it already, as what SAELens 3.12.4 to 5 ended training with"
+                f"normalize_activations is {_AVERAGE}, whose factor its files lack; name it as "
+                "saelens://RELEASE/ID if that has the factor, or add norm_scaling_factor to cfg.json in a local "
+                "copy (1 if the weights already include it, as in the final SAEs of SAELens 3.12.4 to 5)"
             )
-        name = "none"  # since the factor is multiplied into the weights
+        name = "none"  # because the factor is multiplied into the weights
     if name not in _NORMALISATIONS:
-        files.fail(f"normalize_activations is '{name}', which is none of {', '.join(_NORMALISATIONS)}")
+        files.fail(f"normalize_activations is '{name}', which is not one of {', '.join(_NORMALISATIONS)}")
     centres = object_in(config, "model_from_pretrained_kwargs").get("center_writing_weights", False)
     if not centres or not any(each in str(config.get("hook_name")) for each in _CENTRED) or name == "layer_norm":
         return _NORMALISATIONS[name]
     if name != "none":
-        files.fail(f"normalize_activations is {name} of centred activations, which latentlake does not have")
+        files.fail(f"normalize_activations is {name} of centred activations, which latentlake does not support")
     return "centred"

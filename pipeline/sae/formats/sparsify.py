@@ -1,9 +1,9 @@
 """EleutherAI's sparsify: `cfg.json` and `sae.safetensors` in a folder named for the hookpoint.
 
-Tensors: encoder.weight [n, d_in], encoder.bias [n], W_dec [n, d_out], b_dec [d_out], and of a skip transcoder
-W_skip [d_out, d_in]. A transcoder reads the module's input and does not subtract b_dec. One of before February
-2025 does (EleutherAI/sparsify#49): cfg.json did not say `transcode` yet, but the config.json of the run. Read from
-eai-sparsify 1.3.3; compared with its own `encode` in the tests.
+Tensors: encoder.weight [n, d_in], encoder.bias [n], W_dec [n, d_out], b_dec [d_out]; a skip transcoder also has
+W_skip [d_out, d_in]. A transcoder reads the module's input and does not subtract b_dec. One from before February
+2025 does (EleutherAI/sparsify#49); cfg.json did not have `transcode` yet, only the run's config.json did. Based on
+eai-sparsify 1.3.3; the tests compare with its own `encode`.
 """
 
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ FILES = ("cfg.json", "sae.safetensors")
 
 
 def load(files: SaeFiles) -> SparseCoder:
-    """The coder in a sparsify folder, float32. Raises SaeError if a file is damaged or does not fit."""
+    """The coder in a sparsify folder, float32. Raises SaeError if a file is damaged or inconsistent."""
     config, tensors = files.config("cfg.json"), files.tensors("sae.safetensors")
     of_today = bool(config.get("transcode", False))
     transcodes = of_today or outside(files).get("transcodes", False) or "W_skip" in tensors.names()
     encoder = tensors.take("encoder.weight", None, None)
     n_features, d_in = encoder.shape
     if config.get("d_in", d_in) != d_in:
-        tensors.fail(f"it is {d_in} wide, but its cfg.json says d_in {config['d_in']}")
-    # A transcoder's decoder writes to another module, which may be of another width.
+        tensors.fail(f"its width is {d_in}, but its cfg.json says d_in {config['d_in']}")
+    # A transcoder's decoder writes to another module, whose width may differ.
     decoder = tensors.take("W_dec", n_features, None if of_today else d_in)
     d_out = decoder.shape[1]
     decoder_bias = tensors.take("b_dec", d_out)
@@ -46,17 +46,17 @@ def load(files: SaeFiles) -> SparseCoder:
 
 
 def outside(files: SaeFiles) -> Mapping[str, bool]:
-    """Whether it is a transcoder by the run's config.json, where cfg.json does not say."""
+    """Whether the run's config.json says that it is a transcoder, if cfg.json does not say."""
     return {} if "transcode" in files.config("cfg.json") else {"transcodes": _run(files).get("transcode") is True}
 
 
 def trained_on(files: SaeFiles) -> Training:
-    """The model and the contexts of the run's config.json, above the SAE's folder."""
+    """The model and the context length in the run's config.json, above the SAE's folder."""
     return training_in(_run(files), "the run's config.json", model="model", context_length="ctx_len")
 
 
 def _run(files: SaeFiles) -> dict[str, Any]:
-    """The config of the training run, if it is there."""
+    """The config of the training run, if there is one."""
     return files.config_nearby("../config.json")
 
 
@@ -66,9 +66,9 @@ def _activation(files: SaeFiles, n_features: int) -> TopK | GroupMax:
     if name not in ("topk", "groupmax"):  # it may be a list
         files.fail(f"cfg.json has activation '{name}', not 'topk' or 'groupmax'")
     if config.get("matching_pursuit", False):
-        files.fail("cfg.json has matching_pursuit true: firings are found one after the other, not by one encoder")
+        files.fail("cfg.json has matching_pursuit true: firings are found one after another, not by one encoder")
     if config.get("signed", False):
-        files.fail("cfg.json has signed true: features that fire below 0, which latentlake has no place for")
+        files.fail("cfg.json has signed true: its features also fire below 0, which latentlake does not support")
     if not is_number(k) or k != int(k) or not 0 < k <= n_features:
         files.fail(f"cfg.json has k {k!r}, not a number from 1 to {n_features}")
     if name == "topk":

@@ -102,7 +102,7 @@ def test_crosscoders_and_clts_are_refused_by_name(tmp_path, weights, kind):
         ((), {"threshold": torch.ones(N + 1)}, r"threshold has shape \[41\], not \[40\]"),
         ((), {"w_dec": torch.ones(WIDTH, N)}, r"w_dec has shape \[24, 40\], not \[40, 24\]"),
         ((), {"w_enc": torch.ones(2, WIDTH, N)}, r"w_enc has shape \[2, 24, 40\]"),
-        ((), {"b_dec": torch.full((WIDTH,), torch.nan)}, "'b_dec' holds values that are no numbers"),
+        ((), {"b_dec": torch.full((WIDTH,), torch.nan)}, "'b_dec' holds NaN or infinite values"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_what_was_found_and_expected(tmp_path, weights, drop, tensors, reason):

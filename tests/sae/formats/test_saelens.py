@@ -87,7 +87,7 @@ def test_an_old_config_subtracts_b_dec_by_default(folder, weights):
 @pytest.mark.parametrize("how", [True, "expected_average_only_in", "covariance_whitening"])
 def test_a_normalisation_whose_factor_is_in_no_file_is_refused(folder, how):
     write_json(folder / "cfg.json", {**OLD, "normalize_activations": how})
-    with pytest.raises(SaeError, match="its files do not hold"):
+    with pytest.raises(SaeError, match="its files lack"):
         load_sparse_coder(folder)
 
 
@@ -104,7 +104,7 @@ def test_the_factor_of_the_inputs_norm_is_multiplied_in_where_it_is_known(folder
 def test_a_checkpoint_has_the_factor_beside_it_and_what_training_ended_with_has_none(folder, weights):
     configure(folder, normalize_activations="expected_average_only_in")
     write_json(folder / "activation_scaler.json", {"scaling_factor": None, "has_whitening": False})
-    with pytest.raises(SaeError, match=r"its files do not hold.*local copy: 1 where its weights have it already"):
+    with pytest.raises(SaeError, match=r"its files lack.*local copy \(1 if the weights already include it"):
         load_sparse_coder(folder)
     write_json(folder / "activation_scaler.json", {"scaling_factor": 2.5, "has_whitening": False})
     coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
@@ -119,7 +119,7 @@ def test_a_checkpoint_has_the_factor_beside_it_and_what_training_ended_with_has_
 @pytest.mark.parametrize("factor", [0, -1, True, float("inf"), "2.5"])
 def test_a_factor_that_cannot_be_is_refused(folder, factor):
     configure(folder, normalize_activations="expected_average_only_in", norm_scaling_factor=factor)
-    with pytest.raises(SaeError, match="its files do not hold"):
+    with pytest.raises(SaeError, match="its files lack"):
         load_sparse_coder(folder)
 
 
@@ -173,16 +173,16 @@ def test_a_topk_that_is_rescaled_by_the_decoders_norms_fires_by_these(folder, we
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"architecture": "abstopk", "k": K}, "'abstopk' cannot be read: its features fire below 0"),
+        ({"architecture": "abstopk", "k": K}, "'abstopk' cannot be read: its features also fire below 0"),
         ({"architecture": "matching_pursuit"}, "'matching_pursuit' cannot be read"),
         ({"architecture": "temporal"}, "'temporal' cannot be read"),
-        ({"architecture": "crosscoder"}, "architecture 'crosscoder', which is none of standard, topk"),
+        ({"architecture": "crosscoder"}, "architecture 'crosscoder', which is not one of standard, topk"),
         ({"architecture": "topk"}, "k None, not a number from 1 to 40"),
         ({"architecture": "topk", "k": N + 1}, "k 41, not a number from 1 to 40"),
         ({"architecture": "batchtopk"}, "no tensor 'topk_threshold'"),
         ({"architecture": "gated"}, "no tensor 'b_gate'"),
         ({"architecture": "jumprelu_skip_transcoder"}, "no tensor 'W_skip'"),
-        ({"hook_head_index": 3}, "it reads head 3 alone"),
+        ({"hook_head_index": 3}, "it reads only head 3"),
         ({"normalize_activations": "tanh"}, "normalize_activations is 'tanh'"),
         ({"d_in": WIDTH + 1}, "its cfg.json says d_in 25"),
         ({"d_sae": N - 1}, "its cfg.json says d_sae 39"),
@@ -199,7 +199,7 @@ def test_an_old_activation_that_is_no_relu_and_an_old_head_are_refused(folder):
     with pytest.raises(SaeError, match="standard with activation_fn tanh-relu"):
         load_sparse_coder(folder)
     write_json(folder / "cfg.json", {**OLD, "hook_point_head_index": 7})
-    with pytest.raises(SaeError, match="it reads head 7 alone"):
+    with pytest.raises(SaeError, match="it reads only head 7"):
         load_sparse_coder(folder)
 
 

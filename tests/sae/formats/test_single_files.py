@@ -139,10 +139,10 @@ def test_thresholds_of_one_and_of_each_feature_fire_alike(tmp_path, weights):
 @pytest.mark.parametrize(
     ("trainer", "reason"),
     [
-        ({"dict_class": "CrossCoder"}, "dict_class 'CrossCoder', which is none of AutoEncoder"),
+        ({"dict_class": "CrossCoder"}, "dict_class 'CrossCoder', which is not one of AutoEncoder"),
         ({"dict_class": "AutoEncoderTopK", "k": K + 1}, "k is 5, but its config.json says 6"),
         ({"dict_class": "GatedAutoEncoder"}, "no tensor 'gate_bias'"),
-        ({}, "its tensors are those of AutoEncoderTopK or BatchTopKSAE"),
+        ({}, "the tensors are those of AutoEncoderTopK or BatchTopKSAE"),
     ],
 )
 def test_a_class_that_is_not_read_or_does_not_fit_is_refused(tmp_path, weights, trainer, reason):
@@ -236,7 +236,7 @@ def test_qwen_scopes_k_is_in_the_name_of_its_repository(tmp_path, weights):
     path = LAYOUTS["qwen_scope"].write(tmp_path / "sae", weights)
     assert load_sparse_coder(path).k == load_sparse_coder(path).declared_l0 == K
     alone = path.rename(tmp_path / path.name)
-    with pytest.raises(SaeError, match="its k is in its repository's name"):
+    with pytest.raises(SaeError, match="its k is given by its repository's name"):
         load_sparse_coder(alone)
 
 
@@ -381,8 +381,8 @@ def test_a_topk_of_lm_saes_may_scale_each_token(tmp_path, weights):
     ("drop", "config", "reason"),
     [
         ((), {"sae_type": "clt"}, "sae_type 'clt', not 'sae'"),
-        ((), {"act_fn": "batchtopk"}, "act_fn 'batchtopk': what fires depends on the batch; make a jumprelu"),
-        ((), {"act_fn": "tanh"}, "act_fn 'tanh', which is none of relu, jumprelu and topk"),
+        ((), {"act_fn": "batchtopk"}, "act_fn 'batchtopk': firings depend on the batch; convert it to a jumprelu"),
+        ((), {"act_fn": "tanh"}, "act_fn 'tanh', which is not one of relu, jumprelu, topk"),
         ((), {"act_fn": "topk", "top_k": N + 1}, "top_k 41, not a number from 1 to 40"),
         ((), {"hook_point_out": "blocks.15.hook_mlp_out"}, "no tensor 'dataset_average_activation_norm.blocks.15"),
         (("b_D",), {}, "no tensor 'b_D'"),
@@ -413,7 +413,7 @@ def test_the_factor_of_a_distilled_llama_is_in_its_weights_or_named_else_it_is_r
         load_sparse_coder(folder)
     del stored[f"dataset_average_activation_norm.{place}"]
     save_file(stored, path)
-    with pytest.raises(SaeError, match="scaled by a factor that its files do not hold"):
+    with pytest.raises(SaeError, match="scaled by a factor that its files lack"):
         load_sparse_coder(folder)
     config = json.loads((folder / "config.json").read_text())
     write_json(folder / "config.json", {**config, "norm_scaling_factor": LLAMA_SCALE})
@@ -462,7 +462,7 @@ def test_a_topk_that_circuit_tracer_saved_has_its_k_beside_the_weights(tmp_path,
     same_firings(fired(coder, x), largest(pre_activations(weights, x, subtract=False), K))
     with (path.parent / "config.yaml").open("a") as file:
         file.write("activation: relu\n")
-    with pytest.raises(SaeError, match="activation 'relu', and its weights are those of 'topk'"):
+    with pytest.raises(SaeError, match="activation 'relu', but the weights are those of 'topk'"):
         load_sparse_coder(path)
 
 
@@ -478,7 +478,7 @@ def test_the_one_set_of_topk_transcoders_that_says_no_k_has_the_one_of_circuit_t
     [
         ({"activation": "topk"}, "config.yaml has k None, not a number from 1 to 40"),
         ({"activation": "topk", "k": N + 1}, "config.yaml has k 41"),
-        ({"activation": "batchtopk", "k": K}, "activation 'batchtopk', and its weights are those of 'relu' or "),
+        ({"activation": "batchtopk", "k": K}, "activation 'batchtopk', but the weights are those of 'relu' or "),
         ({"activation": "jumprelu"}, "no tensor 'activation_function.threshold'"),
     ],
 )
@@ -493,7 +493,7 @@ def test_a_threshold_of_what_is_said_to_be_a_topk_is_refused(tmp_path, weights):
     path = LAYOUTS["circuit_tracer"].write(tmp_path / "sae", weights)
     with (path.parent / "config.yaml").open("a") as file:
         file.write(f"activation: topk\nk: {K}\n")
-    with pytest.raises(SaeError, match="activation 'topk', and its weights are those of 'jumprelu'"):
+    with pytest.raises(SaeError, match="activation 'topk', but the weights are those of 'jumprelu'"):
         load_sparse_coder(path)
 
 
