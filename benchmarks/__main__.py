@@ -13,10 +13,10 @@ _PARTS = {
 
 
 def main() -> int:
-    """Run the benchmarks named, or all of the scale; the number that failed."""
+    """Run the named benchmarks, or all of a scale; returns the number of failures."""
     known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _PARTS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(known)}; left out: all of the scale")
+    parser.add_argument("names", nargs="*", help=f"any of {', '.join(known)}; default: all of the scale")
     parser.add_argument("--scale", choices=("small", "large"), default="small")
     given = parser.parse_args()
     unknown = set(given.names) - set(known)

@@ -1,7 +1,7 @@
-"""The demo's lake, borrowed: an experiment of its own on the features that `make demo` prepared, asking an oracle.
+"""The demo's lake, borrowed: a separate experiment on the features that `make demo` prepared, asking an oracle.
 
-The tables up to the features' routes and candidate examples are read where they lie; everything that is made, the
-ledger as well, goes into a folder that is gone afterwards.
+The tables up to the features' routes and candidate examples are read from the demo's lake. Everything that is
+made, including the ledger, goes into a folder that is deleted afterwards.
 """
 
 import json
@@ -45,10 +45,10 @@ class Asked(NamedTuple):
 
 @contextmanager
 def borrowed_lake(n_features: int, **sections: Mapping[str, Any]) -> Iterator[Lake]:
-    """A lake with the demo's features and the first `n_features` of route llm, by draw, selected.
+    """A lake with the demo's features, in which the first `n_features` drawn from route llm are selected.
 
     Args:
-        n_features: Of the whole SAE, in one batch.
+        n_features: Number of features selected from the whole SAE, in one batch.
         **sections: Keys of the config's sections that differ from the demo's.
 
     Raises:
@@ -67,7 +67,7 @@ def borrowed_lake(n_features: int, **sections: Mapping[str, Any]) -> Iterator[La
         lake = Lake(config.model_copy(update=changed), demo.hashes)
         lake.root.mkdir(parents=True)
         (lake.root / SOURCES_FILE).write_text(json.dumps(record), encoding="utf-8")
-        (lake.root.parent / "models").symlink_to(demo.root.parent / "models")  # those that were converted
+        (lake.root.parent / "models").symlink_to(demo.root.parent / "models")  # with the converted models
         for table in _BORROWED:
             target = lake.folder(table, sae)
             target.parent.mkdir()
@@ -89,10 +89,10 @@ def asked_lake(
     """A borrowed lake, explained and scored by an oracle.
 
     Args:
-        n_features: How many.
-        accuracies: The share of questions that the oracle answers rightly, for one feature after another, in turn.
-        failure_rate: The chance that it leaves a question of a prompt of several out.
-        controls: Features with an empty explanation as well.
+        n_features: Number of features.
+        accuracies: The share of questions that the oracle answers correctly; features take these values in turn.
+        failure_rate: Probability that it leaves out a question of a prompt with several.
+        controls: Number of features that also get an empty explanation.
         **scoring: Keys of the config's `scoring`.
     """
     asks = {"provider": "openai", "model": "oracle", "max_features": None}
@@ -116,7 +116,7 @@ def asked_lake(
 
 
 def _either_way(error_rate: float) -> Rates:
-    """As often wrong where yes is right as where no is."""
+    """The same error rate whether the correct answer is yes or no."""
     return Rates(error_rate, error_rate)
 
 
@@ -129,7 +129,7 @@ def asking_at(config: Config, base_url: str) -> Config:
 
 @contextmanager
 def _lakes_in(folder: str) -> Iterator[None]:
-    """All lakes are below a folder meanwhile."""
+    """Put all lakes below a folder for the duration of the block."""
     before = os.environ.get(LAKE_VARIABLE)
     os.environ[LAKE_VARIABLE] = folder
     try:

@@ -1,16 +1,16 @@
-"""How near the activation store comes to a bare forward pass with a bare product: ratios of processor time.
+"""How close the activation store comes to a bare forward pass with a bare product: ratios of processor time.
 
-For SAEs of 4,096 and 16,384 features (TopK, JumpReLU, ReLU, about as many firings a token each; made of the demo's
-SAE), on the demo's model and texts and in the precision that `auto` means here, two ways take turns shard by shard
-in one process:
+For SAEs of 4,096 and 16,384 features (TopK, JumpReLU, ReLU, with about as many firings per token, made from the
+demo's SAE), on the demo's model and texts, and in the precision that `auto` selects here, two ways alternate shard
+by shard in one process:
 
-- the store's own: reading contexts, padding, the truncated pass, encoding, sorting, Parquet;
-- the bare one: the same truncated pass, and one plain `x @ W_enc` in float32 of its tokens, all of it dropped.
+- the store's: reading contexts, padding, the truncated pass, encoding, sorting, Parquet;
+- the bare one: the same truncated pass, and one plain `x @ W_enc` of its tokens in float32, all of it discarded.
 
-A last turn has all six SAEs share the pass, beside the pass and six products. A figure is the median of the turns'
-ratios, so that what else the machine does falls on a turn and not on the figure. For the demo's SAE stands beside
-it the usual way: the whole model with its LM head, and latents as dense as the SAE is wide (EleutherAI's delphi,
-`latents/cache.py`).
+In a last turn all six SAEs share one pass, compared with the pass and six products. A figure is the median of the
+turns' ratios, so that other load on the machine affects single turns and not the figure. For the demo's SAE, the
+usual way is measured as well: the whole model with its LM head, and dense latents as wide as the SAE (EleutherAI's
+delphi, `latents/cache.py`).
 """
 
 import os
@@ -46,16 +46,16 @@ from pipeline.subject.forward import Subject, load_subject
 
 SHARD_TOKENS = 6_000
 N_SHARDS = 5
-"""The first is written in a process of its own, for its memory, and warms up; the others are the turns."""
+"""The first one warms up, in a separate process that measures memory; the others are the turns."""
 
 WIDTHS = (4096, 16384)
 ALL = "all_six"
 USUAL_BATCHES = 1
-"""Batches of a shard that the usual way reads: its pace is steady, and slow."""
+"""Batches of a shard that the usual way reads: few, because its pace is steady and slow."""
 
 
 class Pace(NamedTuple):
-    """What some tokens took."""
+    """The time that some tokens took."""
 
     n_tokens: int
     wall_s: float
@@ -63,13 +63,13 @@ class Pace(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """The store's way and the bare one, turn by turn."""
+    """The paces of the store's way and of the bare one, turn by turn."""
 
     store: list[Pace]
     bare: list[Pace]
 
     def ratio(self, seconds: str) -> float:
-        """Tokens a second of the store's way over those of the bare one, median over the turns."""
+        """Tokens per second of the store's way relative to the bare one, median over the turns."""
         ratios: list[float] = [
             getattr(bare, seconds) / getattr(store, seconds)
             for store, bare in zip(self.store, self.bare, strict=True)
@@ -103,7 +103,7 @@ def main() -> None:
             "",
             better="higher",
             limit=1.0,
-            note="the lowest of six SAEs, by the clock",
+            note="the lowest of six SAEs, wall-clock",
         ),
     ]
     figures += [
@@ -115,7 +115,7 @@ def main() -> None:
             better="higher",
             limit=1.0,
             note=f"of pass and product, by CPU-seconds, median of {len(pair.store)} turns "
-            f"(by the clock {pair.ratio('wall_s'):.3f})",
+            f"(wall-clock {pair.ratio('wall_s'):.3f})",
         )
         for name, pair in pairs.items()
     ]
@@ -141,7 +141,7 @@ def main() -> None:
 
 
 def write_corpus(folder: Path, device: str, shard_tokens: int) -> Config:
-    """The demo's config with a lake of its own in `folder`, up to contexts and what is known of the SAEs."""
+    """The demo's config with a separate lake in `folder`, made up to the contexts and the tables of the SAEs."""
     demo = load_config(DEMO)
     corpus = demo.corpus.model_copy(update={"max_tokens": N_SHARDS * shard_tokens, "shards": N_SHARDS})
     machine = demo.machine.model_copy(update={"lake": str(folder), "device": device})
@@ -164,7 +164,7 @@ def _write_first(config: Config) -> None:
 
 
 def coders_of(coder: SparseCoder, states: torch.Tensor, widths: Sequence[int] = WIDTHS) -> dict[str, SparseCoder]:
-    """An SAE of each kind and width, made of a TopK one: wider by noisy copies, with about as many firings."""
+    """An SAE of each kind and width, made from a TopK one: widened by noisy copies, with about as many firings."""
     coders: dict[str, SparseCoder] = {}
     torch.manual_seed(0)
     for width in widths:
@@ -201,13 +201,13 @@ def take_turns(config: Config) -> dict[str, Pair]:
 def turns_of(
     config: Config, subject: Subject, own: Reader, coders: Mapping[str, SparseCoder], n_turns: int = N_SHARDS - 1
 ) -> dict[str, Pair]:
-    """Each SAE, and all of them, at the place of `own` in both ways; the order changes from turn to turn."""
+    """Each SAE, and all of them, at the hookpoint of `own` in both ways; the order changes from turn to turn."""
     readers = {name: Reader(coder, own.hookpoint) for name, coder in coders.items()}
     sets = {name: {name: reader} for name, reader in readers.items()} | {ALL: readers}
     pairs = {name: Pair([], []) for name in sets}
     lake = Lake(_with_saes(config, coders), open_sources(config))
     warm_up = next(context_batches(lake, 0))
-    cache_shard(lake, 0, subject, readers)  # compiles what is compiled
+    cache_shard(lake, 0, subject, readers)  # so that everything is compiled
     weights = {name: reader.coder.encoder.T.contiguous() for name, reader in readers.items()}
     _read_bare(subject, own, list(weights.values()), [warm_up])
     for shard in range(1, n_turns + 1):
@@ -235,14 +235,14 @@ def _with_saes(config: Config, coders: Mapping[str, SparseCoder]) -> Config:
 def _timed(batches: Sequence[ContextBatch], work: Callable[[], object]) -> Pace:
     wall, cpu = time.perf_counter(), time.process_time()
     work()
-    if torch.cuda.is_available():  # what it has started is done
+    if torch.cuda.is_available():  # wait for kernels that were started
         torch.cuda.synchronize()
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return Pace(sum(batch.n_tokens for batch in batches), wall, cpu)
 
 
 def read_states(subject: Subject, reader: Reader, batch: ContextBatch) -> torch.Tensor:
-    """What the SAE reads, float32 [n_tokens, d_in], padding left out."""
+    """The SAE's input, float32 [n_tokens, d_in], without padding."""
     states = subject.read(batch.token_ids, [reader.hookpoint])[reader.hookpoint]
     is_token = torch.arange(states.shape[1]) < batch.lengths[:, None]
     return states[is_token.to(states.device)].float()
@@ -252,7 +252,7 @@ def read_states(subject: Subject, reader: Reader, batch: ContextBatch) -> torch.
 def _read_bare(
     subject: Subject, reader: Reader, weights: Sequence[torch.Tensor], batches: Sequence[ContextBatch]
 ) -> None:
-    """The truncated pass and a product of its tokens with each of weights [d_in, n_features]."""
+    """The truncated pass, and the product of its tokens with each of several weights [d_in, n_features]."""
     for batch in batches:
         states = read_states(subject, reader, batch)
         for each in weights:
@@ -274,7 +274,7 @@ def usual_paces(config: Config) -> list[Pace]:
 
 
 def load_whole(subject: SubjectConfig, device: torch.device) -> Any:
-    """The model with all its layers and its LM head, in the dtype that the subject has."""
+    """The model with all its layers and its LM head, in the subject's dtype."""
     location = find_files(subject)
     with loading(subject.model):
         model = AutoModelForCausalLM.from_pretrained(
@@ -306,7 +306,7 @@ def _read_whole(model: Any, reader: Reader, batches: Sequence[ContextBatch]) -> 
 
 
 def tokens_per_s(paces: Sequence[Pace]) -> float:
-    """By the clock, the median of some."""
+    """The median of some paces, in wall-clock time."""
     return median(pace.n_tokens / pace.wall_s for pace in paces)
 
 

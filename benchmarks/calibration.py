@@ -1,9 +1,9 @@
-"""How many questions a prompt can hold: accuracy, failures, and what a scorer gets right without any explanation.
+"""How many questions fit in a prompt: accuracy, failures, and a scorer's accuracy without any explanation.
 
-The same questions about the same features of the demo are put 1, 5, 10, 25 and 50 a prompt. Who answers is an
-oracle of set error rate, no language model (`oracle`): it says that the pipeline gives back the rates that were
-put in, what failures of one question cost the others of its prompt, and what likeness alone is worth at each size.
-How much a model errs more as prompts grow it cannot say.
+The same questions about the same features of the demo are asked 1, 5, 10, 25 and 50 per prompt. An oracle with a
+set error rate answers, not a language model (`oracle`). It shows that the pipeline reproduces the rates put in,
+what the failure of one question costs the others in its prompt, and what the similarity of texts alone is worth at
+each size. It cannot show how much more a model errs as prompts grow.
 """
 
 import sys
@@ -21,7 +21,7 @@ FAILURE_RATE = 0.002
 
 def main() -> int:
     """Measure and publish; 1 if there is no demo to measure on."""
-    print(f"an oracle of set error rate {ERROR_RATE} answers, no language model")
+    print(f"an oracle with error rate {ERROR_RATE} answers, not a language model")
     figures = []
     for size in PER_PROMPT:
         try:
@@ -43,7 +43,7 @@ def main() -> int:
 
 
 def _figures(asked: Asked, size: int) -> list[Figure]:
-    """The figures of one number of questions a prompt, by scorer; each of all answers together."""
+    """The figures for one number of questions per prompt, by scorer, each over all answers together."""
     with asked.lake.connect(asked.sae, 0) as connection:
         rows = connection.sql(
             """
@@ -68,14 +68,14 @@ def _figures(asked: Asked, size: int) -> list[Figure]:
         ).fetchall()
     figures = []
     for scorer, explainer, accuracy, failed, n in rows:
-        by = f"{scorer}, {size} a prompt, {n:,} questions; oracle of set error rate {ERROR_RATE}"
+        by = f"{scorer}, {size} per prompt, {n:,} questions; oracle with error rate {ERROR_RATE}"
         if explainer == "default":
             failing = 1 - (1 - FAILURE_RATE) ** size if size > 1 else 0.0
             figures += [
                 Figure(f"{scorer}_accuracy_at_{size}", accuracy, "", limit=1 - ERROR_RATE, better="higher",
                        note=by),
                 Figure(f"{scorer}_failed_at_{size}", failed, "share", limit=failing,
-                       note=f"{by} and failure rate {FAILURE_RATE} a question"),
+                       note=f"{by} and failure rate {FAILURE_RATE} per question"),
             ]  # fmt: skip
         else:
             figures.append(

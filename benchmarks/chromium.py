@@ -1,6 +1,6 @@
-"""A page in a real browser: Chromium without a window, driven by its DevTools protocol.
+"""A page in a real browser: headless Chromium, controlled through its DevTools protocol.
 
-The variable LATENTLAKE_CHROMIUM names the program; without it `chromium` is tried.
+The variable LATENTLAKE_CHROMIUM names the program; the default is `chromium`.
 """
 
 import base64
@@ -16,11 +16,11 @@ from typing import Any
 from websockets.sync.client import ClientConnection, connect
 
 _SECONDS = 180
-"""So long a page may take."""
+"""Time-out for a page."""
 
 
 class Page:
-    """One tab of a browser. What the browser says against a page is in `complaints`."""
+    """One tab of a browser. Errors that the browser reports about a page are in `complaints`."""
 
     def __init__(self, connection: ClientConnection, session: str) -> None:
         self._connection = connection
@@ -32,7 +32,7 @@ class Page:
             self.command(f"{domain}.enable")
 
     def command(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """Give a command and wait for what it gives. Raises RuntimeError with the browser's words if it fails."""
+        """Send a command and wait for its result. Raises RuntimeError with the browser's message if it fails."""
         self._number += 1
         message = {"id": self._number, "sessionId": self._session, "method": method, "params": parameters}
         self._connection.send(json.dumps(message))
@@ -45,7 +45,7 @@ class Page:
                 return found
 
     def look_like(self, width: int, height: int, *, is_dark: bool = False, scale: float = 1.0) -> None:
-        """Set the window's size in CSS pixels, its colours, and how many dots a pixel has."""
+        """Set the window's size in CSS pixels, its colour scheme, and its device pixel ratio."""
         self.command(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -66,19 +66,19 @@ class Page:
             self._receive()
 
     def evaluate(self, script: str) -> Any:
-        """What a JavaScript expression gives; a promise is waited for. Raises RuntimeError with what it throws."""
+        """The value of a JavaScript expression; promises are awaited. Raises RuntimeError with what it throws."""
         found = self.command("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
         if failure := found.get("exceptionDetails"):
             raise RuntimeError(failure.get("exception", failure).get("description", failure["text"]))
         return found["result"].get("value")
 
     def picture(self, path: Path, *, is_whole: bool = False) -> None:
-        """Write a PNG of what the window shows, or of the whole page."""
+        """Write a PNG of the visible part of the page, or of the whole page."""
         found = self.command("Page.captureScreenshot", format="png", captureBeyondViewport=is_whole)
         path.write_bytes(base64.b64decode(found["data"]))
 
     def _receive(self) -> dict[str, Any]:
-        """The next message; complaints and the end of loading are noted."""
+        """The next message; complaints and the end of loading are recorded."""
         message: dict[str, Any] = json.loads(self._connection.recv(timeout=_SECONDS))
         match message.get("method"):
             case "Page.loadEventFired":
@@ -92,7 +92,7 @@ class Page:
 
 @contextmanager
 def open_browser() -> Iterator[Page]:
-    """A tab of a browser of its own, which is ended afterwards."""
+    """A tab in a new browser, which is closed afterwards."""
     program = os.environ.get("LATENTLAKE_CHROMIUM") or "chromium"
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
@@ -113,7 +113,7 @@ def open_browser() -> Iterator[Page]:
 
 
 def _address(process: subprocess.Popen[str]) -> str:
-    """Where a browser that was just started listens. Raises RuntimeError with what it said if it did not start."""
+    """The address at which a new browser listens. Raises RuntimeError with its output if it did not start."""
     assert process.stderr is not None
     said = ""
     for line in process.stderr:

@@ -1,6 +1,6 @@
-"""Tokens of one call of each kind, on the demo SAE with the demo's tokenizer: what `docs/cost.md` prices.
+"""Tokens of one call of each kind, on the demo SAE with the demo's tokenizer, as priced in `docs/cost.md`.
 
-The prompts are those that would be sent about batch 0 of the demo, at 5 questions a prompt, as in the post, and
+The prompts are those that would be sent about batch 0 of the demo, at 5 questions per prompt, as in the post, and
 at 50. It needs the tables of a demo run: `make demo` first.
 """
 
@@ -21,13 +21,13 @@ from pipeline.tables.stages import STAGES
 
 N_EXAMPLES = 20
 N_QUESTIONS = 25
-"""Of each answer and scorer, so that a scorer's questions about a feature are 50."""
+"""Questions for each answer and scorer, so that each scorer asks 50 about a feature."""
 PER_PROMPT = 5
-"""Questions a prompt where an explainer's draws are judged, as in the post."""
+"""Questions per prompt when an explainer's draws are judged, as in the post."""
 
 
 def main() -> int:
-    """Count and publish; the exit code."""
+    """Count and publish; returns the exit code."""
     try:
         figures = [
             figure for per_prompt in (5, 50) for figure in _measure(_with_questions(load_config(DEMO), per_prompt))
@@ -41,7 +41,7 @@ def main() -> int:
 
 
 def _with_questions(config: Config, per_prompt: int) -> Config:
-    """The demo, asking as many questions as the figures are about."""
+    """The demo's config, asking as many questions as the figures are for."""
     scoring = {
         **{"n_questions": N_QUESTIONS, "questions_per_prompt": per_prompt},
         **{"scorers": ("detection", "fuzzing"), "max_features": None},
@@ -61,7 +61,7 @@ def _asking() -> list[str]:
 
 
 def _measure_explainer(config: Config, name: str) -> list[Figure]:
-    """What a feature takes by one explainer with its default settings, its search included; at most."""
+    """The most that one explainer with its default settings takes per feature, its search included."""
     config = _with_questions(config, PER_PROMPT)
     alone = {
         "explaining": config.explaining.model_copy(update={"explainers": (name,)}),
@@ -71,22 +71,22 @@ def _measure_explainer(config: Config, name: str) -> list[Figure]:
     n_features = len({each.request.feature for each in counted})
     prompts = counter.prompts([each.request.messages for each in counted])
     answers = counter.texts([each.answer for each in counted])
-    note = f"a feature, at most; {n_features} features"
+    note = f"per feature, at most; {n_features} features"
     return [
         Figure(f"by_{name}_prompt_tokens", sum(prompts) / n_features, "tokens", note=note),
         Figure(f"by_{name}_answer_tokens", sum(answers) / n_features, "tokens", note="in the form asked for"),
-        Figure(f"by_{name}_requests", len(counted) / n_features, "requests", note="a feature, at most"),
+        Figure(f"by_{name}_requests", len(counted) / n_features, "requests", note="per feature, at most"),
         Figure(
             f"by_{name}_least_requests",
             sum(each.is_certain for each in counted) / n_features,
             "requests",
-            note="a feature, at least",
+            note="per feature, at least",
         ),
     ]
 
 
 def _counted(config: Config) -> tuple[list[Counted], TokenCounter]:
-    """The requests about features of route `llm` and their own explanations, and how their tokens are counted."""
+    """The requests about features of route `llm` and their own explanations, and the counter of their tokens."""
     lake, sae = recorded_lake(config), config.sae_names[0]
     lake.require(*STAGES["estimate"].inputs, sae=sae)
     selected = select_features(lake, sae)
@@ -106,7 +106,7 @@ def _measure(config: Config) -> list[Figure]:
         kind, shown = (
             ("explain", f"{N_EXAMPLES} examples")
             if purpose == "explain"
-            else (f"{purpose}_{per_prompt}", f"at most {per_prompt} questions a call")
+            else (f"{purpose}_{per_prompt}", f"at most {per_prompt} questions per call")
         )
         note = f"{shown}, mean of {len(calls)} calls about {n_features} features"
         prompts = counter.prompts([each.request.messages for each in calls])
@@ -114,7 +114,7 @@ def _measure(config: Config) -> list[Figure]:
         figures += [
             Figure(f"{kind}_prompt_tokens", mean(prompts), "tokens", note=note),
             Figure(f"{kind}_answer_tokens", mean(answers), "tokens", note="an answer in the form asked for"),
-            Figure(f"{kind}_calls", len(calls) / n_features, "calls", note="a feature"),
+            Figure(f"{kind}_calls", len(calls) / n_features, "calls", note="per feature"),
         ]
     return figures
 

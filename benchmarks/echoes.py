@@ -1,9 +1,9 @@
-"""How many answers of the default explainer repeat its prompt, of the demo's model and of a larger one.
+"""How many answers to the default explainer repeat its prompt, for the demo's model and a larger one.
 
-The demo's features of route llm, each with its own train windows, put to a model in this process as the demo puts
-them. Every answer is looked at, before any is dropped: one that was cut off, and the whole text of one that lacks
-the mark. `--scale small` asks the embedded model, `--scale large` the one of 1.5B parameters, in int8 (1.1 GB to
-download at first use). `--answers FILE` keeps what was said.
+A model in this process is asked about the demo's features of route llm, each with its own train windows, as in the
+demo. Every answer counts, before any is dropped: also one that was cut off, and the whole text of one without the
+mark. `--scale small` asks the embedded model, `--scale large` the one with 1.5B parameters, in int8 (1.1 GB to
+download at first use). `--answers FILE` keeps the answers.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> int:
     """Measure and publish; 1 if there is no demo to measure on."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.echoes", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
-    parser.add_argument("--answers", type=Path, help="a file for the answers, one JSON object a line")
+    parser.add_argument("--answers", type=Path, help="a file for the answers, one JSON object per line")
     given = parser.parse_args()
     try:
         with borrowed_lake(N_FEATURES) as lake, lake.connect(lake.config.sae_names[0], 0) as connection:
@@ -65,7 +65,7 @@ def main() -> int:
 def ask(
     features: Sequence[Feature], explaining: ExplainingConfig, vocabulary: Vocabulary, model: LocalConfig
 ) -> list[Answer]:
-    """An answer a feature, in their order."""
+    """One answer per feature, in their order."""
     requests = [explainer.request(explaining, "benchmark", each, vocabulary) for each in features]
     found = {answer.request_id: answer for some in LocalClient(model, "cpu").answer(requests) for answer in some}
     return [found[request.request_id] for request in requests]
@@ -74,7 +74,7 @@ def ask(
 def figures(
     features: Sequence[Feature], answers: Sequence[Answer], vocabulary: Vocabulary, by: str
 ) -> list[Figure]:
-    """The share of echoes, whatever else is wrong with an answer, and what the answers come to."""
+    """The share of echoes, whatever else is wrong with an answer, and the statuses of the answers."""
     windows = [[vocabulary.text(window.token_ids) for window in each.shown] for each in features]
     pairs = list(zip(answers, windows, strict=True))
     words = [parse_explanation(answer.text or "") or answer.text or "" for answer in answers]
@@ -87,7 +87,7 @@ def figures(
     n = len(answers)
     return [
         Figure("echoed_share", n_echoed / n, "", 0.05, note=f"{n_echoed} of {n} {by}"),
-        Figure("names_nothing_share", n_empty / n, "", note="all its words are the prompt's; an echo as well"),
+        Figure("names_nothing_share", n_empty / n, "", note="all its words are from the prompt; includes echoes"),
         Figure("explained_share", statuses["ok"] / n, "", better="higher", note=told),
     ]
 

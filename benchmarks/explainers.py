@@ -1,9 +1,9 @@
-"""What each explainer says of the same three features of the demo: what `docs/explainers.md` shows.
+"""What each explainer writes about the same three features of the demo, for `docs/explainers.md`.
 
-The demo's first features of route llm by draw, explained by every explainer that needs no file, each with its
-default settings. `--scale small` asks the embedded model, which is too small for it; `--scale large` the one of
-1.5B parameters in int8 (1.1 GB to download at first use). It needs the tables of a demo run: `make demo` first.
-Words and scores go to `results/explainers.json`; `make docs` writes the page.
+The first features drawn from the demo's route llm are explained by every explainer that needs no file, each with
+its default settings. `--scale small` asks the embedded model, which is too small for this; `--scale large` the one
+with 1.5B parameters in int8 (1.1 GB to download at first use). It needs the tables of a demo run: `make demo`
+first. Explanations and scores go to `results/explainers.json`; `make docs` writes the page.
 """
 
 import argparse
@@ -38,11 +38,11 @@ CHANGED = "output_centric, tokens: changed"
 
 
 def main() -> int:
-    """Ask, and write what was said; 1 if there is no demo to ask about."""
+    """Ask, and write the explanations; 1 if there is no demo to ask about."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.explainers", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
-    parser.add_argument("--ledger", type=Path, help="a folder that keeps the answers, so that a run can go on")
-    parser.add_argument("--max-requests", type=int, help="ask no more; what is left out is told as `budget`")
+    parser.add_argument("--ledger", type=Path, help="a folder that keeps the answers, to continue a run")
+    parser.add_argument("--max-requests", type=int, help="maximum requests; the others are shown as `budget`")
     given = parser.parse_args()
     sections: dict[str, dict[str, Any]] = {
         "explaining": {"explainers": EXPLAINERS, "max_features": None, **_default_limits()},
@@ -61,16 +61,16 @@ def main() -> int:
 
 
 def _default_limits() -> dict[str, Any]:
-    """What the demo sets lower, to be quick, as its defaults are."""
+    """The defaults of the settings that the demo lowers to be quick."""
     fields = ExplainingConfig.model_fields
     return {name: fields[name].default for name in ("max_tokens", "n_examples")}
 
 
 def asked(lake: Lake, scale: str, ledger: Path | None = None) -> dict[str, Any]:
-    """What every explainer says about the lake's selected features, and who said it."""
+    """What every explainer writes about the lake's selected features, and the model that was asked."""
     if ledger:
         ledger.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(lake.root / LEDGER_FOLDER, ignore_errors=True)  # nothing is asked yet
+        shutil.rmtree(lake.root / LEDGER_FOLDER, ignore_errors=True)  # nothing was asked yet
         (lake.root / LEDGER_FOLDER).symlink_to(ledger.absolute())
     if scale == "large":
         lake = Lake(lake.config.with_llm(LARGE), lake.hashes)
@@ -87,19 +87,19 @@ def asked(lake: Lake, scale: str, ledger: Path | None = None) -> dict[str, Any]:
 
 
 def _setting_features(lake: Lake) -> Lake:
-    """The same, with `output_centric` alone, from what changes when a feature is set."""
+    """The same lake with `output_centric` alone, which uses what changes when a feature is set."""
     explaining = lake.config.explaining
     own = explaining.output_centric.model_copy(update={"tokens": "changed"})  # type: ignore[attr-defined]
     keys = {"explainers": ("output_centric",), "output_centric": own}
     config: Config = lake.config.model_copy(update={"explaining": explaining.model_copy(update=keys)})
     changed, [sae] = Lake(config, lake.hashes), config.sae_names
-    if not changed.has("examples", sae=sae, batch=0):  # without a choice, no window judges
+    if not changed.has("examples", sae=sae, batch=0):  # a version without judges' windows
         make_table(changed, "examples", sae=sae, batch=0)
     return changed
 
 
 def _explained(lake: Lake, name: str | None = None) -> Iterator[dict[str, Any]]:
-    """The rows of `explanations` that hold what was said; `name` goes in place of the explainer's."""
+    """The rows of `explanations` with the text of an answer; `name` replaces the explainer's name."""
     [sae] = lake.config.sae_names
     write_token_changes(lake, sae, 0)
     write_explanations(lake, sae, 0)
@@ -114,7 +114,7 @@ def _explained(lake: Lake, name: str | None = None) -> Iterator[dict[str, Any]]:
 
 
 def _features(lake: Lake) -> Iterator[dict[str, Any]]:
-    """The features, with the test windows in which they fire most strongly."""
+    """The features, each with the test windows in which it fires most strongly."""
     vocabulary, share = load_vocabulary(lake), lake.config.explaining.marked_share
     with lake.connect(lake.config.sae_names[0], 0) as connection:
         windows = connection.sql(

@@ -1,6 +1,6 @@
-"""The explorer's pages at 131,072 features: what each takes, in a process that has been asked before.
+"""The explorer's pages at 131,072 features: the time of each, in a process that has served pages before.
 
-CPU time of all threads, client included: on a machine that does nothing else a page takes no longer.
+CPU time of all threads, client included: on an idle machine a page takes no longer.
 """
 
 import statistics
@@ -35,7 +35,7 @@ PAGES = {
 
 
 def main() -> None:
-    """Make the lake, ask for every page, publish the medians."""
+    """Make the lake, request every page, publish the medians."""
     with tempfile.TemporaryDirectory() as name:
         path = write_config(Path(name), N_FEATURES)
         make_lake(load_config(path), one_in=32)
@@ -54,7 +54,7 @@ def figures_of(found: Measured[dict[str, float]]) -> list[Figure]:
 
 
 def time_pages(path: Path) -> dict[str, float]:
-    """The median of each page, CPU ms; `first_page` is the first of all, for which the indexes are made."""
+    """The median CPU ms of each page; `first_page` is the very first one, for which the indexes are made."""
     from pipeline.explore.app import create_app
 
     browser = TestClient(create_app(load_config(path), "token"), base_url="http://localhost")

@@ -1,8 +1,8 @@
-"""A lake of any size whose every table is filled, made by SQL in a minute: what the explorer's pages are tried on.
+"""A lake of any size with rows in every table, made by SQL in a minute, for trying the explorer's pages.
 
-Its figures mean nothing; its sizes, files and row groups are those of a real one. Every feature has an explanation
-by rule and by keywords, one in `one_in` has one by a model too, with windows, answers and requests. Token 7 is
-' t7'; `hostile` replaces the texts of the first tokens and stands in every explanation.
+Its values are meaningless, but its sizes, files and row groups are those of a real lake. Every feature has an
+explanation by rule and by keywords; one in `one_in` also has one by a model, with windows, answers and requests.
+Token 7 is ' t7'. `hostile` replaces the texts of the first tokens and is part of every explanation.
 """
 
 import json
@@ -239,11 +239,11 @@ def make_lake(
     """Fill every table of a lake.
 
     Args:
-        config: Names one SAE, `synthetic`, and its number of features.
-        hostile: Texts of the first tokens, all of which stand in each explanation too.
-        n_contexts: Contexts of the corpus.
-        n_tokens: Tokens of the vocabulary.
-        one_in: One in so many features is explained by a model, and has windows, answers and requests.
+        config: A config with one SAE, `synthetic`, and its number of features.
+        hostile: Texts of the first tokens; each explanation contains all of them.
+        n_contexts: Number of contexts in the corpus.
+        n_tokens: Size of the vocabulary.
+        one_in: One in this many features is explained by a model and has windows, answers and requests.
     """
     lake = Lake(config, SourceHashes("made", {SAE: "made"}, "float32"))
     n_features = config.saes[0].n_features
@@ -317,7 +317,7 @@ def _write_batch(lake: Lake, connection: duckdb.DuckDBPyConnection, values: dict
 
 
 def _write_requests(lake: Lake, first: int, end: int, one_in: int) -> None:
-    """Three requests about each feature that a model is asked about."""
+    """Write three requests about each feature that a model is asked about."""
     folder = lake.root / LEDGER_FOLDER / "predictions" / SAE
     folder.mkdir(parents=True, exist_ok=True)
     messages = [
@@ -363,7 +363,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, text: str, values: dict[str, An
 
 
 def _whole(table: str, rows: pa.Table) -> pa.Table:
-    """Rows with all the columns of a table; what they lack is null."""
+    """Rows with all the columns of a table; missing ones are null."""
     names = set(rows.schema.names)
     columns = [
         rows[field.name].cast(field.type) if field.name in names else pa.nulls(rows.num_rows, field.type)
@@ -377,7 +377,7 @@ def _write(lake: Lake, table: str, rows: pa.Table, **partition: Any) -> None:
 
 
 def write_config(folder: Path, n_features: int, batch_size: int = BATCH) -> Path:
-    """Write the experiment of such a lake below a folder; no model or SAE is there."""
+    """Write the config of such a lake below a folder; no model or SAE exists."""
     path = folder / "synthetic.yaml"
     path.write_text(
         json.dumps(

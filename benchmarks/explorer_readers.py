@@ -1,8 +1,8 @@
-"""Fifty readers of the explorer for a minute, each a page every ten seconds, while a run writes tables.
+"""Fifty readers of the explorer for a minute, each with a page every ten seconds, while a run writes tables.
 
-The server, the writer and the readers are processes of their own. The writer puts new files in place of those of
-examples, explanations and scores and then the catalog, over and over, a second apart. Seconds are wall time as a
-reader waits them, so that the machine should do nothing else.
+The server, the writer and the readers are separate processes. Once a second, the writer replaces the files of
+examples, explanations and scores, and then the catalog. Seconds are the wall time that a reader waits, so the
+machine should be idle otherwise.
 """
 
 import multiprocessing
@@ -34,7 +34,7 @@ _MOST_SECONDS = 30.0
 
 
 class Visit(NamedTuple):
-    """A page that a reader asked for: how long it took, and what was wrong with it if anything was."""
+    """A page that a reader requested: how long it took, and what was wrong with it, if anything."""
 
     address: str
     seconds: float
@@ -42,7 +42,7 @@ class Visit(NamedTuple):
 
 
 def main() -> None:
-    """Make the lake, let them read, publish how many pages failed and how long they took."""
+    """Make the lake, run the readers, publish how many pages failed and how long they took."""
     with tempfile.TemporaryDirectory() as name:
         path = write_config(Path(name), N_FEATURES)
         make_lake(load_config(path))
@@ -51,7 +51,7 @@ def main() -> None:
     failed = [visit for visit in visits if visit.error]
     for visit in failed[:10]:
         print(f"{visit.address}: {visit.error}")
-    note = f"{len(visits)} pages, {N_READERS} readers, {n_written} times written meanwhile"
+    note = f"{len(visits)} pages, {N_READERS} readers; tables written {n_written} times in the meantime"
     publish(
         "explorer_readers",
         [
@@ -64,7 +64,7 @@ def main() -> None:
 
 
 def read_while_written(path: Path) -> tuple[list[Visit], int]:
-    """What every reader met, and how many times the tables were written meanwhile."""
+    """The visits of all readers, and how many times the tables were written in the meantime."""
     context = multiprocessing.get_context("spawn")
     stop, n_written = context.Event(), context.Value("i", 0)
     address: multiprocessing.Queue[str] = context.Queue()
@@ -95,7 +95,7 @@ def _serve(path: Path, address: "multiprocessing.Queue[str]", stop: Event) -> No
 
 
 def _write(path: Path, n_written: "multiprocessing.sharedctypes.Synchronized[int]", stop: Event) -> None:
-    """What a run does at the end of a batch, until told to stop."""
+    """Do what a run does at the end of a batch, again and again, until `stop` is set."""
     config = load_config(path)
     lake = Lake(config, SourceHashes("made", {SAE: "made"}, "float32"))
     parts = lake.parts("explanations")
@@ -113,7 +113,7 @@ def _write(path: Path, n_written: "multiprocessing.sharedctypes.Synchronized[int
 
 
 def _read(address: str, number: int, visits: list[Visit]) -> None:
-    """One reader: the list, searches, features and the run, a page every ten seconds."""
+    """One reader: the list, searches, features and the run's page, one page every ten seconds."""
     chance = random.Random(number)
     began = time.monotonic() + chance.uniform(0, _EVERY_SECONDS)
     for turn in range(int(_SECONDS / _EVERY_SECONDS)):

@@ -1,6 +1,6 @@
 """A pipeline killed at least 50 times while its LLM server fails in every way: what was lost, what was paid twice.
 
-The run itself, and what it promises, is in tests/faults.py; the suite kills it four times.
+The run itself and its guarantees are in tests/faults.py; the test suite kills it four times.
 """
 
 import importlib
@@ -13,7 +13,7 @@ from benchmarks.figures import Figure, publish
 
 KILLS = 50
 ATTEMPTS_UNTIL_A_KILL = 24
-"""At most; the number is drawn."""
+"""The maximum; the number is drawn at random."""
 
 
 def main() -> int:
@@ -40,7 +40,7 @@ def main() -> int:
     publish(
         "faults",
         [
-            Figure("kills", kills, "kills", KILLS, "higher", note=f"SIGKILL amid requests; {len(outcomes)} runs"),
+            Figure("kills", kills, "kills", KILLS, "higher", note=f"SIGKILL in mid-request; {len(outcomes)} runs"),
             Figure("tables_that_differ", n_differ, "tables", 0, note="from a run without kills and faults"),
             Figure("asked_although_recorded", total("asked_although_recorded"), "requests", 0),
             Figure(
@@ -48,7 +48,7 @@ def main() -> int:
                 total("paid_twice_in_one_life"),
                 "requests",
                 0,
-                note="without a kill between: at 0, whatever was paid twice was in flight at a kill",
+                note="with no kill in between; at 0, only requests in flight at a kill were paid twice",
             ),
             Figure(
                 "paid_twice",

@@ -1,4 +1,4 @@
-"""Figures: measured in a process of their own, printed beside their targets, written as JSON."""
+"""Figures: measured in separate processes, printed with their targets, written as JSON."""
 
 import json
 import multiprocessing
@@ -25,12 +25,12 @@ class Figure:
     """One measured number.
 
     Attributes:
-        name: What was measured, in snake case, the unit in its name where that helps.
+        name: What was measured, in snake case, with the unit where that helps.
         value: The number.
-        unit: Of the value, target and limit.
-        target: What it should reach; null where there is no such figure.
-        better: Which way is better.
-        limit: What the machine itself allows (copying the bytes, the bare forward pass), same run; null if none.
+        unit: Unit of the value, target and limit.
+        target: What the value should reach; null if there is no target.
+        better: Whether lower or higher is better.
+        limit: What the machine allows (copying the bytes, the bare forward pass), in the same run; null if none.
         note: What was counted, in a few words.
     """
 
@@ -44,19 +44,19 @@ class Figure:
 
     @property
     def sign(self) -> str:
-        """How a value compares with its target where it is reached."""
+        """How a value that reaches its target compares with it."""
         return "≤" if self.better == "lower" else "≥"
 
     @property
     def is_reached(self) -> bool | None:
-        """Whether the target is reached; None where there is none."""
+        """Whether the target is reached; None if there is none."""
         if self.target is None:
             return None
         return self.value <= self.target if self.better == "lower" else self.value >= self.target
 
 
 class Measured(NamedTuple, Generic[Result]):
-    """What a piece of work gave and took: CPU and wall seconds, and the peak resident memory of its process."""
+    """The result of a piece of work, its CPU and wall seconds, and the peak resident memory of its process."""
 
     result: Result
     cpu_s: float
@@ -65,7 +65,7 @@ class Measured(NamedTuple, Generic[Result]):
 
 
 def measured(work: Callable[..., Result], *arguments: Any) -> Measured[Result]:
-    """Run work in a fresh process, so that its memory is its own; imports at module level are not counted."""
+    """Run work in a new process, so that its memory is measured alone; module-level imports are not timed."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_measure, work, arguments).result()
@@ -99,8 +99,8 @@ def publish(name: str, figures: Sequence[Figure]) -> Path:
 
 
 def machine() -> str:
-    """The machine in a line: GPU if there is one, cores, memory, processor, Python and torch."""
-    import torch  # which is no part of the peak of a step that does not load it
+    """The machine in one line: GPU if there is one, cores, memory, processor, Python and torch."""
+    import torch  # here, so that it does not add to the peak of a step that does not load it
 
     names = [
         line.partition(":")[2].strip()
@@ -123,7 +123,7 @@ def _measure(work: Callable[..., Result], arguments: Sequence[Any]) -> Measured[
 
 
 def _peak_gib() -> float:
-    """VmHWM, which unlike getrusage's figure does not start with the parent's."""
+    """VmHWM, which unlike getrusage's figure does not start from the parent's."""
     status = Path("/proc/self/status").read_text(encoding="utf-8")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 2**20

@@ -1,8 +1,8 @@
-"""A whole run whose disk fills at random moments, and that is begun again with more room until it ends.
+"""A whole run whose disk fills at random moments, restarted with more space until it finishes.
 
-The lake and Dagster's history lie on a tmpfs, which at a moment drawn by the seed is left with a few bytes, drawn
-as well. Each time the run has to end with a sentence and no stack trace; in the end the tables have to be those of
-a run that was left alone, row for row, and no temporary file may be left. It wants root, which alone may mount.
+The lake and Dagster's history are on a tmpfs. At a random moment, its free space is cut to a small random number
+of bytes. Each time, the run has to end with one sentence and no stack trace. In the end, the tables must equal
+those of an undisturbed run, row for row, and no temporary files may remain. It needs root to mount the tmpfs.
 """
 
 import argparse
@@ -25,13 +25,13 @@ from benchmarks.kills import REPOSITORY, tables_that_differ, write_config
 FULL_DISKS = 20
 _ROOMY = "512m"
 _MOST_LEFT_BYTES = 200_000
-"""Left on a disk that fills, at most: a few of the tiny experiment's files."""
+"""Maximum space left on a disk that fills: a few of the tiny experiment's files."""
 _SENTENCES = ("the disk is full", "cannot be written", "cannot be read or written", "free; put the lake on")
 _TRACES = ("Traceback", "Stack Trace")
 
 
 class Outcome(NamedTuple):
-    """What came of one lake: the full disks, what was said badly, and what is not as it should be."""
+    """The outcome for one lake: the full disks, unclear messages, and what is not as it should be."""
 
     full: int
     unclear: list[str]
@@ -42,10 +42,10 @@ class Outcome(NamedTuple):
 def main() -> int:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=FULL_DISKS, help="so many full disks")
+    parser.add_argument("--times", type=int, default=FULL_DISKS, help="number of full disks")
     given = parser.parse_args()
     if os.geteuid() != 0:
-        print("full_disks mounts small disks, which only root may: not measured")
+        print("full_disks needs root to mount small disks: not measured")
         return 0
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as name:
@@ -62,7 +62,7 @@ def main() -> int:
             with _small_disk(folder / f"disk-{seed}") as disk:
                 started = time.monotonic()
                 outcomes.append(_run_until_done(config, folder / "quiet", disk, seed, left, quiet_s))
-            if not outcomes[-1].full:  # it ended before its moment: the machine is quicker by now
+            if not outcomes[-1].full:  # it finished before that moment, because the machine is faster now
                 quiet_s = min(quiet_s, time.monotonic() - started)
             print(outcomes[-1], flush=True)
     publish(
@@ -74,7 +74,7 @@ def main() -> int:
                 "times",
                 given.times,
                 "higher",
-                note=f"at random moments of {len(outcomes)} runs of {quiet_s:.0f} s, that ended for it",
+                note=f"at random moments of {len(outcomes)} runs of {quiet_s:.0f} s, which it ended",
             ),
             Figure("full_disks_without_a_sentence", sum(len(each.unclear) for each in outcomes), "times", 0),
             Figure("tables_that_differ", sum(len(each.differ) for each in outcomes), "tables", 0),
@@ -85,7 +85,7 @@ def main() -> int:
 
 
 def _run_until_done(config: Path, quiet: Path, disk: Path, seed: int, most_full: int, quiet_s: float) -> Outcome:
-    """One lake from nothing to its end, its disk full on the way, compared with the quiet one."""
+    """One lake from start to finish, with full disks on the way, compared with the quiet one."""
     draw = random.Random(seed)
     log = disk.with_suffix(".log")
     full, n_lives = 0, 0
@@ -113,9 +113,9 @@ def _run_until_done(config: Path, quiet: Path, disk: Path, seed: int, most_full:
 
 
 def _start(config: Path, home: Path, log: Path | None = None) -> Any:
-    """Begin a run in a process of its own, which says what it says into a file."""
+    """Start a run in a separate process whose output goes to a file."""
     context: Any = multiprocessing.get_context("forkserver")
-    # Processes start in milliseconds from one that has everything imported.
+    # Processes forked from one that has imported everything start in milliseconds.
     preload = ["assets.run.experiment", "pipeline.preflight", "pipeline.explainers.write", "pipeline.pilot.write"]
     context.set_forkserver_preload(preload)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), *sys.path])
@@ -137,7 +137,7 @@ def _live(config: str, home: str, log: str) -> None:
 
 @contextmanager
 def _small_disk(folder: Path) -> Iterator[Path]:
-    """A disk of its own in a folder, whose size can be changed."""
+    """A resizable file system mounted in a folder."""
     folder.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={_ROOMY}", "tmpfs", str(folder)], check=True)
     try:
@@ -147,7 +147,7 @@ def _small_disk(folder: Path) -> Iterator[Path]:
 
 
 def _resize(disk: Path, size: str) -> None:
-    """Give a disk another size; it refuses one that is less than what it holds by then."""
+    """Resize a disk; it refuses a size below what it holds at that moment."""
     subprocess.run(["mount", "-o", f"remount,size={size}", str(disk)], check=False, capture_output=True)
 
 

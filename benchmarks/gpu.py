@@ -1,12 +1,12 @@
-"""How near caching comes to a bare forward pass and product on a GPU, by the clock.
+"""How close caching comes to a bare forward pass and product on a GPU, in wall-clock time.
 
-As `benchmarks.caching` on a CPU, with the demo's model, and with one that has the shape of Llama 3.1 8B and random
-weights, whose SAEs have up to 131,072 features. Weights do not change what a pass costs, and every SAE is set to
-fire about as often. It needs an NVIDIA GPU with 60 GB:
+Like `benchmarks.caching` on a CPU, with the demo's model and with a model of random weights in the shape of Llama
+3.1 8B, whose SAEs have up to 131,072 features. Weights do not change the cost of a pass, and all SAEs are set to
+fire about equally often. It needs an NVIDIA GPU with 60 GB:
 
     LATENTLAKE_DEVICE=cuda python -m benchmarks.gpu
 
-How fast the model that answers in this process is there, `python -m benchmarks.local_model --device cuda` says.
+`python -m benchmarks.local_model --device cuda` measures the speed of a local LLM on a GPU.
 """
 
 import sys
@@ -37,7 +37,7 @@ from pipeline.sources import open_sources
 from pipeline.subject.forward import Hookpoint, Subject
 
 SHARD_TOKENS, LARGE_SHARDS = 60_000, 2
-"""Of the large model fewer shards are turns."""
+"""Tokens per shard, and the number of shards for the large model, which has fewer turns."""
 
 LARGE = LlamaConfig(
     hidden_size=4096,
@@ -47,13 +47,13 @@ LARGE = LlamaConfig(
     num_key_value_heads=8,
     vocab_size=128256,
 )
-"""Llama 3.1 8B, but for its weights and the scaling of its positions."""
+"""Llama 3.1 8B, except for its weights and the scaling of its positions."""
 
 LARGE_PLACE = Hookpoint("layers.15")
-"""Half of its layers are run."""
+"""Half of the model's layers are run."""
 
 PASS_PARAMETERS = 16 * 218_103_808
-"""Of these layers: each multiplies with attention's 42 million weights and the MLP's 176 million."""
+"""Parameters of these layers: each has 42 million weights in attention and 176 million in the MLP."""
 
 KINDS = ("topk", "jumprelu", "relu")
 LARGE_WIDTHS = (32_768, 131_072)
@@ -63,7 +63,7 @@ LARGE_K = 64
 def main() -> int:
     """Measure, print, write `results/gpu.json`."""
     if not torch.cuda.is_available():
-        print("gpu: torch finds no GPU here, so there is nothing to measure")
+        print("gpu: torch finds no GPU, so there is nothing to measure")
         return 0
     with tempfile.TemporaryDirectory() as folder:
         config = write_corpus(Path(folder), "cuda", SHARD_TOKENS)
@@ -81,7 +81,7 @@ def main() -> int:
         publish("gpu", figures)
         large, gib = measured(_take_large_turns, config).result
     figures += _figures("8b", "half of an 8B model", large)
-    figures.append(Figure("8b_gpu_gib", gib, "GiB", note="the most of the GPU's memory that torch held"))
+    figures.append(Figure("8b_gpu_gib", gib, "GiB", note="peak GPU memory held by torch"))
     publish("gpu", figures)
     return 0
 
@@ -96,7 +96,7 @@ def _figures(prefix: str, model: str, pairs: Mapping[str, Pair]) -> Iterator[Fig
             target=0.9,
             better="higher",
             limit=1.0,
-            note=f"{model}, of pass and product, median of {len(pair.store)} turns",
+            note=f"{model}, share of pass and product, median of {len(pair.store)} turns",
         )
         yield Figure(
             f"{prefix}_{name}_tokens_per_s",
@@ -111,7 +111,7 @@ def _figures(prefix: str, model: str, pairs: Mapping[str, Pair]) -> Iterator[Fig
 
 @torch.inference_mode()
 def _take_large_turns(config: Config) -> tuple[dict[str, Pair], float]:
-    """The SAEs of the large model in both ways, and the GPU memory that this took, in GiB."""
+    """The SAEs of the large model in both ways, and the peak GPU memory in GiB."""
     torch.manual_seed(0)
     with torch.device("cuda"):
         model = AutoModel.from_config(LARGE, dtype=torch.bfloat16)
@@ -124,7 +124,7 @@ def _take_large_turns(config: Config) -> tuple[dict[str, Pair], float]:
 
 
 def _random_coder() -> SparseCoder:
-    """A TopK SAE of random directions, as wide as the narrowest, on the current device."""
+    """A TopK SAE with random directions, as wide as the narrowest one, on the current device."""
     n_features, d_in = LARGE_WIDTHS[0], LARGE.hidden_size
     directions = torch.randn(n_features, d_in) / d_in**0.5
     return SparseCoder(

@@ -1,8 +1,8 @@
-"""Precision and recall of the heuristics on planted features, against their number of firings and their noise.
+"""Precision and recall of the heuristics on planted features, by number of firings and noise.
 
-Each planted feature has a share of firings off its pattern. The negatives are all features of the same number of
-firings without the pattern: those that fire anywhere, and those of the other patterns. Every point is a figure of
-its own; there is no mean over them, because it would depend on how many features of each sort were planted.
+Each planted feature has a share of its firings off its pattern. The negatives are all features with the same
+number of firings and without the pattern: those that fire anywhere, and those with other patterns. Every point is
+a separate figure; a mean over them would depend on how many features of each kind were planted.
 """
 
 import shutil
@@ -21,16 +21,16 @@ from pipeline.make_table import make_table
 N_FIRINGS = (30, 100, 300, 1000, 3000, 10_000)
 NOISE = (0.0, 0.05, 0.1, 0.2, 0.3)
 PLANTED = 20
-"""Features of each kind, number of firings and noise."""
+"""Number of features per kind, number of firings and noise."""
 
 BACKGROUND = 400
-"""Features of each number of firings that fire anywhere."""
+"""Number of features that fire anywhere, per number of firings."""
 
 KINDS = ("unigram", "token_set", "previous_token", "positional")
 
 
 class Heuristic(NamedTuple):
-    """A cut on feature_stats (SQL), and the kinds that it should find."""
+    """A condition on feature_stats (SQL), and the kinds that it should find."""
 
     name: str
     flag: str
@@ -56,7 +56,7 @@ class Grid(NamedTuple):
 
 
 def main() -> None:
-    """Plant the features, run the product's statistics over them, and publish every point."""
+    """Plant the features, run the pipeline's statistics over them, and publish every point."""
     grid = planted_grid()
     size = Size("heuristics", n_tokens=1_000_000, n_features=len(grid.kind), firings_per_token=0, shards=2)
     folder = Path(tempfile.mkdtemp(prefix="latentlake-bench-"))
@@ -76,7 +76,7 @@ def planted_grid() -> Grid:
 
 
 def curves(features: pl.DataFrame, heuristic: Heuristic) -> list[Figure]:
-    """Recall at every number of firings and noise; precision at every number of firings, over all noises."""
+    """Recall by number of firings and noise; precision by number of firings, over all noise levels."""
     is_found = pl.col("kind").is_in(heuristic.finds)
     flagged = features.filter(pl.col(heuristic.name))
     figures = []
@@ -101,7 +101,7 @@ def _plan(size: Size, grid: Grid) -> Plan:
 
 
 def _flags(size: Size, plan: Plan, folder: Path) -> list[pl.Series]:
-    """One column of true and false a heuristic, in the order of the features."""
+    """One boolean column per heuristic, in the order of the features."""
     lake = open_synthetic(size, folder)
     write_corpus(lake, size)
     for shard in range(size.shards):

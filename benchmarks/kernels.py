@@ -1,7 +1,7 @@
-"""What is compiled beside the fastest plain code that gives the same, and the SQL that defines it.
+"""Compiled loops against the fastest plain code that gives the same rows, and against the SQL that defines them.
 
-A loop stays compiled while this shows that it pays: the best of the others takes `PAYS` times its CPU time or
-more, at both scales. All read the same buckets, spread over the SAE; what they give is compared.
+A loop stays compiled as long as this shows that it pays: the fastest alternative takes at least `PAYS` times its
+CPU time, at both scales. All read the same buckets, spread over the SAE, and their results are compared.
 """
 
 import time
@@ -39,16 +39,16 @@ PAYS = 1.3
 N_BUCKETS = 8
 
 _TOKEN_BITS = np.uint64(22)
-"""Bits of a token id, beside 10 of the feature's place in its bucket."""
+"""Bits of a token id, next to 10 bits for the feature's position in its bucket."""
 
 
 class Kernel(NamedTuple):
-    """What a compiled function does, and how else; feature_counts needs two of them, and stands by the second.
+    """A compiled function and its alternatives; `feature_counts` needs two functions, and is under the second.
 
     Attributes:
-        compiled: It, on the inputs at hand.
-        plain: The same by numpy.
-        sql: The SQL files whose rows it makes; none where it sorts what SQL is given.
+        compiled: Runs the compiled function on the current inputs.
+        plain: The same with numpy.
+        sql: The SQL files whose rows it makes; none if it only sorts the input of SQL.
     """
 
     compiled: Callable[[], Any]
@@ -57,7 +57,7 @@ class Kernel(NamedTuple):
 
 
 def measure_kernels(size: Size, folder: Path) -> list[Figure]:
-    """CPU seconds of every kernel and of what would take its place, and how many times as long that takes."""
+    """CPU seconds of every kernel and of its alternatives, and the ratio of the fastest alternative to it."""
     lake = open_synthetic(size, folder)
     n_buckets = n_buckets_of(size.n_features)
     chosen = range(0, n_buckets, max(n_buckets // N_BUCKETS, 1))
@@ -66,7 +66,7 @@ def measure_kernels(size: Size, folder: Path) -> list[Figure]:
         for step in ("candidate_slots", "slot_generations"):
             lake.create_temporary(connection, step, sae=SAE)
         with open_corpus_tokens(lake, connection) as corpus:
-            for bucket in (chosen[0], *chosen):  # the first one twice: then everything is compiled and loaded
+            for bucket in (chosen[0], *chosen):  # the first one twice, to compile and load everything
                 if bucket == chosen[0]:
                     spent.clear()
                 features = range(bucket * BUCKET_FEATURES, (bucket + 1) * BUCKET_FEATURES)
@@ -99,10 +99,10 @@ def _clock(times: dict[str, float], how: str, work: Callable[[], Any]) -> Any:
 
 
 def _compare(name: str, one: Any, other: Any) -> None:
-    """Raise RuntimeError unless two ways gave the same arrays."""
+    """Raise RuntimeError unless both ways gave the same arrays."""
     pairs = zip(_arrays(one), _arrays(other), strict=True)
     if not all(np.array_equal(left, right) for left, right in pairs):
-        raise RuntimeError(f"{name}: numpy gives other values than the compiled loop")
+        raise RuntimeError(f"{name}: numpy and the compiled loop give different values")
 
 
 def _arrays(given: Any) -> Sequence[Any]:
@@ -110,7 +110,7 @@ def _arrays(given: Any) -> Sequence[Any]:
 
 
 def _kernels(inputs: Inputs) -> dict[str, Kernel]:
-    """Every kernel with a bucket's inputs; SQL sees the bucket's tables by their names."""
+    """Every kernel on a bucket's inputs; SQL reads the bucket's tables by their names."""
     lake, corpus, firings, first = inputs.lake, inputs.corpus, inputs.firings, inputs.features.start
     runs = _runs(lake, first // BUCKET_FEATURES)
     starts, activation, at = firings.starts, firings.activation, corpus.tokens[firings.token_index]
@@ -157,7 +157,7 @@ def _kernels(inputs: Inputs) -> dict[str, Kernel]:
 
 
 def _runs(lake: Lake, bucket: int) -> list[Firings]:
-    """A bucket's firings as the shards have them."""
+    """A bucket's firings, one run per file of the shards."""
     runs = []
     for shard in range(lake.config.corpus.shards):
         for path in sorted(lake.path("activation_shards", sae=SAE, shard=shard).glob("*.parquet")):
@@ -169,7 +169,7 @@ def _runs(lake: Lake, bucket: int) -> list[Firings]:
 
 
 def _make_steps(inputs: Inputs) -> None:
-    """What the SQL files read, by arrays where the pipeline has it so; the connection sees it."""
+    """Register the inputs of the SQL files with the connection, as arrays where the pipeline has arrays."""
     counts, made, connection = Counts(inputs), inputs.made, inputs.connection
     connection.register("firings", _firings(inputs.corpus, inputs.firings))
     made |= {"feature_cuts": counts.feature_cuts(), "slot_peaks": counts.slot_peaks()}
@@ -203,12 +203,12 @@ def _firings(corpus: CorpusTokens, firings: Bucket) -> pa.Table:
 
 
 def _features(starts: Ints) -> Ints:
-    """The feature's place in the bucket, of each row."""
+    """For each row, the position of its feature in the bucket."""
     return np.repeat(np.arange(len(starts) - 1), np.diff(starts))
 
 
 def _changes(*columns: npt.NDArray[Any]) -> Ints:
-    """The rows that differ from the one before; the first is one of them."""
+    """The rows that differ from the previous one, including the first."""
     differs = np.zeros(len(columns[0]), bool)
     differs[:1] = True
     for column in columns:
@@ -216,12 +216,12 @@ def _changes(*columns: npt.NDArray[Any]) -> Ints:
     return np.flatnonzero(differs)
 
 
-# The same by numpy ----------------------------------------------------------------------------------------
+# The same with numpy --------------------------------------------------------------------------------------
 
 
 def _in_order(runs: Sequence[Firings], first_feature: int) -> Firings:
     feature, token_index, activation = (np.concatenate(column) for column in zip(*runs, strict=True))
-    order = np.argsort((feature - first_feature).astype(np.int16), kind="stable")  # by radix
+    order = np.argsort((feature - first_feature).astype(np.int16), kind="stable")  # a radix sort
     return Firings(feature[order], token_index[order], activation[order])
 
 

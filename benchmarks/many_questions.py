@@ -1,11 +1,11 @@
-"""What it costs a model in accuracy to be asked many questions at once, where each answer has its probability.
+"""The accuracy that many questions per prompt cost a model, when each answer has its own probability.
 
-Detection's questions made by hand (`questions.yaml`: 12 explanations, each with four texts that contain what it
-describes and four that do not) are put 1 a prompt, 8 (all of an explanation) and 40. These have 16 + 16 further
-texts, each made of two, which count in no figure: as in a run, half of a prompt's answers are yes. The figures
-are the share of the 96 that has a probability, their AUC, and the share that is right. `--scale small` asks the
-embedded model, `--scale large` the one of 1.5B parameters in int8 (1.1 GB to download at first use). The oracle's
-side of it is `benchmarks.calibration`.
+Detection questions made by hand (`questions.yaml`: 12 explanations, each with four texts that contain what it
+describes and four that do not) are asked 1, 8 (all for one explanation) and 40 per prompt. Prompts of 40 have
+16 + 16 further texts, each joined from two, which count in no figure: as in a run, half of a prompt's answers are
+yes. The figures are the share of the 96 with a probability, their AUC, and the share that is correct. `--scale
+small` asks the embedded model, `--scale large` the one with 1.5B parameters in int8 (1.1 GB to download at first
+use). `benchmarks.calibration` does the same with the oracle.
 """
 
 import argparse
@@ -30,7 +30,7 @@ _SHARED = _DETECTION.parent / "yes_no"
 
 
 class Asked(NamedTuple):
-    """A request and the questions that it puts, in their order."""
+    """A request and the questions in it, in their order."""
 
     request: Request
     questions: Sequence[Question]
@@ -51,7 +51,7 @@ def main() -> None:
         told = [each for each in answered(client, list(prompts(questions, size))) if each[0] in own]
         known = [(question, probability) for question, probability in told if probability is not None]
         right = sum((probability >= 0.5) == question.label for question, probability in known)
-        note = f"{len(told)} questions, {size} a prompt; {config.scoring.model}"
+        note = f"{len(told)} questions, {size} per prompt; {config.scoring.model}"
         figures.append(Figure(f"told_at_{size}", len(known) / len(told), "share", better="higher", note=note))
         if len({question.label for question, _ in known}) == 2:
             area = auc([probability for _, probability in known], [question for question, _ in known])
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def prompts(questions: Sequence[Question], size: int) -> Iterator[Asked]:
-    """The prompts of a size: an explanation's own questions, yes and no in turn, filled up with ones made up."""
+    """The prompts of a size: an explanation's own questions, yes and no alternating, padded with made-up ones."""
     by_words: dict[str, list[Question]] = {}
     for question in questions:
         by_words.setdefault(question.explanation, []).append(question)
@@ -72,7 +72,7 @@ def prompts(questions: Sequence[Question], size: int) -> Iterator[Asked]:
         mixed = [each for pair in zip(own[:half], own[half:], strict=True) for each in pair]
         others = [each.text for each in questions if each.explanation != words]
         filled = mixed + list(islice(_made_up(words, own, others), max(0, size - len(own))))
-        # One in five of forty is an own one: they do not stand together.
+        # In prompts of forty, every fifth is an own question, so that they are not adjacent.
         apart = len(filled) // len(own)
         order = sorted(range(len(filled)), key=lambda place: place * apart if place < len(own) else place)
         for first in range(0, len(order), size):
@@ -80,7 +80,7 @@ def prompts(questions: Sequence[Question], size: int) -> Iterator[Asked]:
 
 
 def _made_up(words: str, own: Sequence[Question], others: Sequence[str]) -> Iterator[Question]:
-    """Further questions, yes and no in turn: a text of another explanation, and after it an own or another's."""
+    """Further questions, yes and no alternating: a text of another explanation, then an own one or another's."""
     right = [each.text for each in own if each.label]
     for place in range(0, len(others) - 2, 3):
         yield Question(words, f"{others[place]} {right[place // 3 % len(right)]}", True)
@@ -88,7 +88,7 @@ def _made_up(words: str, own: Sequence[Question], others: Sequence[str]) -> Iter
 
 
 def answered(client: LocalClient, asked: Sequence[Asked]) -> Iterator[tuple[Question, float | None]]:
-    """Each question with the probability of yes."""
+    """Each question with its probability of yes."""
     requests = [each.request for each in asked]
     answers = {answer.request_id: answer for some in client.answer(requests) for answer in some}
     for request, questions in asked:

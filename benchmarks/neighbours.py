@@ -1,8 +1,8 @@
-"""Nearest decoder directions, exact: CPU seconds and memory on a random decoder and on one in clusters.
+"""Exact nearest decoder directions: CPU seconds and memory on a random decoder and on a clustered one.
 
 The limit is the bare product of the same blocks above the diagonal in the faster dtype, timed on a sample of them.
-CPU seconds of a machine that is busy with other work are inflated where torch's threads wait for each other:
-OMP_NUM_THREADS=1 gives those of the work alone.
+On a busy machine, CPU seconds are inflated because torch's threads wait for each other; OMP_NUM_THREADS=1 measures
+the work alone.
 """
 
 import argparse
@@ -30,7 +30,7 @@ Kind = Literal["random", "clustered"]
 
 
 def decoder(n_features: int, kind: Kind, seed: int = 0) -> torch.Tensor:
-    """Directions float32 [n_features, WIDTH]: independent, or in clusters of 64 of all degrees of likeness."""
+    """Directions float32 [n_features, WIDTH]: independent, or in clusters of 64 with all degrees of similarity."""
     generator = torch.Generator().manual_seed(seed)
     directions = torch.randn(n_features, WIDTH, generator=generator)
     if kind == "clustered":
@@ -42,7 +42,7 @@ def decoder(n_features: int, kind: Kind, seed: int = 0) -> torch.Tensor:
 
 
 def search(n_features: int, kind: Kind) -> tuple[float, float]:
-    """CPU seconds of the search alone, and the GiB that were resident before it."""
+    """CPU seconds of the search alone, and the resident GiB before it."""
     directions = decoder(n_features, kind)
     resident, started = resident_gib(), time.process_time()
     nearest(directions)
@@ -62,7 +62,7 @@ def bare_product(n_features: int) -> float:
 
 
 def resident_gib() -> float:
-    """Resident memory of this process."""
+    """Resident memory of this process, in GiB."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
 

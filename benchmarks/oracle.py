@@ -1,7 +1,7 @@
-"""The oracle as a chat server on this machine that counts tokens, and those that a prefix cache would hold.
+"""The oracle as a local chat server that counts tokens, and the tokens that a prefix cache would hold.
 
-It is no language model, and what is measured with it says nothing about one (`pipeline.llm.oracle`). Tokens are
-counted as by a server: each of the control tokens that the chat template writes is one.
+It is not a language model, and results obtained with it say nothing about one (`pipeline.llm.oracle`). Tokens are
+counted as a server does: each control token that the chat template writes is one token.
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.oracle.brain import Oracle
 
 CACHE_BLOCK_TOKENS = 16
-"""A prompt's beginning counts as cached in whole blocks of this many tokens (vLLM's default block size)."""
+"""The beginning of a prompt counts as cached in whole blocks of this many tokens (vLLM's default block size)."""
 
 
 @dataclass
@@ -27,8 +27,8 @@ class OracleServer:
     """The server; a context manager.
 
     Args:
-        oracle: Who answers.
-        tokenizer: By which it counts tokens, with the tokenizer's chat template.
+        oracle: The oracle that answers.
+        tokenizer: Counts tokens, with its chat template.
     """
 
     oracle: Oracle
@@ -50,13 +50,13 @@ class OracleServer:
 
     @property
     def base_url(self) -> str:
-        """Where it is reached."""
+        """The server's address."""
         return f"http://127.0.0.1:{self._server.server_address[1]}/v1"
 
     def completion(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """The answer to a chat completion, with its token counts."""
         text = self.oracle.answer(body["messages"][-1]["content"])
-        with self._mutex:  # fast tokenizers are not for several threads at once
+        with self._mutex:  # fast tokenizers are not thread-safe
             n_prompt, n_cached = self._count([Message(**each) for each in body["messages"]])
             n_completion = len(self.tokenizer(text, add_special_tokens=False).input_ids)
         return {
@@ -70,11 +70,11 @@ class OracleServer:
         }
 
     def _count(self, messages: Sequence[Message]) -> tuple[int, int]:
-        """Tokens of a prompt, and those at its beginning that an earlier prompt began with, in whole blocks."""
+        """Tokens in a prompt, and those at its beginning that an earlier prompt shares, in whole blocks."""
         [ids] = encode_chats(self.tokenizer, [messages])
         n_cached = 0
         seen, digest = True, hashlib.sha256()
-        # As in vLLM the last token is always computed.
+        # As in vLLM, the last token is always computed.
         for end in range(CACHE_BLOCK_TOKENS, len(ids), CACHE_BLOCK_TOKENS):
             digest.update(repr(ids[end - CACHE_BLOCK_TOKENS : end]).encode())
             block = digest.digest()
@@ -86,7 +86,7 @@ class OracleServer:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    request_queue_size = 128  # with the default of 5, connections opened at once wait a second
+    request_queue_size = 128  # with the default of 5, simultaneous connections wait a second
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -105,4 +105,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing on stderr."""
+        """Write nothing to stderr."""

@@ -1,8 +1,8 @@
-"""Pictures for the README and the docs, of a finished lake: `python -m benchmarks.pictures [config/demo.yaml]`.
+"""Pictures of a finished lake for the README and the docs: `python -m benchmarks.pictures [config/demo.yaml]`.
 
-The explorer's list, a feature's page and the run's, the report, and the graph in Dagster's UI, by groups and by
-tables, as PNG files in docs/pictures. It needs Chromium (the variable LATENTLAKE_CHROMIUM names it, `chromium` is
-tried). What has been made is green in the graph where DAGSTER_HOME names the history of the runs.
+It writes PNG files to docs/pictures: the explorer's list, a feature's page and the run's page, the report, and the
+graph in Dagster's UI, by groups and by tables. It needs Chromium (the variable LATENTLAKE_CHROMIUM names it, by
+default `chromium`). Tables that exist are green in the graph if DAGSTER_HOME points at the history of the runs.
 """
 
 import argparse
@@ -32,24 +32,24 @@ from pipeline.tables import TABLES
 
 _SIZE = (1500, 1100)
 _COLOURS = 128
-"""Pages have few: a third of the bytes, and nothing that can be seen is lost."""
+"""Pages have few colours: this takes a third of the bytes without a visible difference."""
 _STARTS_SECONDS = 120
 _DRAWING_SECONDS = 15
-"""So long the UI is given to lay the graph out."""
+"""Time for the UI to lay out the graph."""
 _DRAWN = """(() => {
   const {x, y, width, height} = [...document.querySelectorAll("svg")]
     .map(each => each.getBoundingClientRect()).sort((one, other) => other.width - one.width)[0];
   return [x, y, x + width, y + height].map(each => each * devicePixelRatio);
 })()"""
-"""Where the graph is drawn in Dagster's page, in dots: left, top, right, bottom."""
+"""The rectangle of the graph in Dagster's page, in device pixels: left, top, right, bottom."""
 
 
 def main() -> None:
-    """Write every picture, and say how large each is."""
+    """Write every picture, and print its size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("config", nargs="?", default="config/demo.yaml")
     parser.add_argument("--folder", type=Path, default=Path("docs/pictures"))
-    parser.add_argument("--only", choices=("explorer", "report", "graph"), help="left out: all")
+    parser.add_argument("--only", choices=("explorer", "report", "graph"), help="default: all")
     given = parser.parse_args()
     config = load_config(given.config)
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ def take_explorer(config: Config, page: Page, folder: Path) -> None:
 
 
 def take_report(config: Config, page: Page, folder: Path) -> None:
-    """The report from its top on, which is written if it is not there."""
+    """The top of the report, which is written if it does not exist."""
     path = config.lake_folder / "report" / REPORT_FILE
     if not path.is_file():
         write_report(recorded_lake(config))
@@ -86,7 +86,7 @@ def take_report(config: Config, page: Page, folder: Path) -> None:
 
 
 def take_graph(config: str, page: Page, folder: Path) -> None:
-    """What Dagster's UI draws: the groups of tables with what each is made of, then every table."""
+    """The graph in Dagster's UI: the groups of tables and their inputs, then every table."""
     with serving_dagster(config) as address:
         page.look_like(1500, 640)
         page.open(f"{address}/asset-groups")
@@ -102,7 +102,7 @@ def take_graph(config: str, page: Page, folder: Path) -> None:
 
 @contextmanager
 def serving_dagster(config: str) -> Iterator[str]:
-    """Dagster's UI of an experiment on a free port: its address."""
+    """Serve Dagster's UI of an experiment on a free port; yields its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -123,7 +123,7 @@ def serving_dagster(config: str) -> Iterator[str]:
 
 
 def take(page: Page, path: Path, within: tuple[float, float, float, float] | None = None) -> None:
-    """Write a small PNG of what the window shows, or of a part of it (left, top, right, bottom); say how large."""
+    """Write a small PNG of the window, or of a part of it (left, top, right, bottom), and print its size."""
     page.picture(path)
     with Image.open(path) as picture:
         part = picture.crop(within) if within else picture
@@ -145,7 +145,7 @@ def _wait_for(address: str) -> None:
 
 @contextmanager
 def serving(config: Config, token: str = "token") -> Iterator[str]:
-    """The explorer of an experiment on a free port: its address."""
+    """Serve the explorer of an experiment on a free port; yields its address."""
     import uvicorn
 
     app = create_app(config, token)

@@ -27,7 +27,7 @@ differ by a fifth and more from run to run; ratios within one run vary less."""
 
 HEADLINES = (
     (
-        "caching a corpus on a CPU: speed by the clock, as a share of the bare forward pass and product",
+        "caching a corpus on a CPU: wall-clock speed, as a share of the bare forward pass and product",
         "caching",
         "caching_clock_ratio",
     ),
@@ -39,28 +39,28 @@ HEADLINES = (
     ("CPU time for their candidate examples", "store", "index_cpu_s"),
     ("one feature read from the store", "store", "feature_read_ms"),
     ("CPU time for exact decoder neighbours of 131,072 features", "neighbours_large", "neighbours_cpu_s"),
-    ("most memory of a step, at 131,072 features and 301 million firings", "store_large", "peak_gib"),
+    ("peak memory of a step, at 131,072 features and 301 million firings", "store_large", "peak_gib"),
     ("100 requests in flight: share of the ideal throughput", "throughput", "throughput_ratio"),
-    ("the client's CPU time for a request", "throughput", "client_cpu_ms_per_request"),
-    ("prompt tokens of a feature: one explanation, 193 questions", "tokens", "prompt_tokens_per_feature"),
-    ("killed 50 times amid requests: recorded requests that were sent again", "faults", "asked_although_recorded"),
+    ("the client's CPU time per request", "throughput", "client_cpu_ms_per_request"),
+    ("prompt tokens per feature: one explanation, 193 questions", "tokens", "prompt_tokens_per_feature"),
+    ("killed 50 times during requests: recorded requests sent again", "faults", "asked_although_recorded"),
     (
         "whole runs killed 100 times: tables that differ from a run without kills",
         "kills_large",
         "graph_tables_that_differ",
     ),
 )
-"""What the page begins with: words, result and figure."""
+"""The headline figures: description, result and figure."""
 
 
 class Grid(NamedTuple):
-    """Figures of one section that differ in one part of their names: a row for each such part.
+    """A table of figures in one section whose names differ in one part: one row per such part.
 
     Attributes:
-        title: Of the first column.
-        columns: The title of each other column, by the name of its figures; `{row}` is the part that differs. A
-            row is whatever the last of these names is found for.
-        has_notes: Whether the figures' notes make a last column.
+        title: Title of the first column.
+        columns: The titles of the other columns, by the names of their figures; `{row}` is the part that differs.
+            There is a row for each part for which the last of these names exists.
+        has_notes: Whether the figures' notes are shown in a last column.
     """
 
     title: str
@@ -71,10 +71,10 @@ class Grid(NamedTuple):
 _RULES = (
     Grid("rules", {"{row}_f1_0.7": "F1 0.7 (%)", "{row}_f1_0.8": "F1 0.8 (%)"}),
     Grid(
-        "features whose rule is of the kind",
+        "features with a rule of this kind",
         {
             "{row}_token_set_f1": "mean F1 of their best token set",
-            "{row}_mean_f1": "of this rule",
+            "{row}_mean_f1": "mean F1 of this rule",
             "{row}_newly": "newly at 0.8",
             "{row}_lost": "lost",
             "{row}_features": "features",
@@ -103,7 +103,7 @@ GRIDS: Mapping[str, Sequence[Grid]] = {
     "rules_testbed": _RULES,
     "calibration": (
         Grid(
-            "questions a prompt",
+            "questions per prompt",
             {
                 f"{scorer}_{figure}_at_{{row}}": f"{scorer}: {title}"
                 for scorer in ("detection", "fuzzing")
@@ -114,7 +114,7 @@ GRIDS: Mapping[str, Sequence[Grid]] = {
     ),
     "many_questions": (
         Grid(
-            "questions a prompt",
+            "questions per prompt",
             {"told_at_{row}": "have a probability", "auc_at_{row}": "AUC", "accuracy_at_{row}": "right"},
             has_notes=False,
         ),
@@ -124,28 +124,28 @@ GRIDS: Mapping[str, Sequence[Grid]] = {
 SECTIONS: Mapping[str, tuple[str, str]] = {
     "store": (
         "The store and the SQL core: 31 million firings",
-        "Synthetic data: 1M tokens, 32,768 features. What touches every firing is a compiled loop over one "
-        "feature after another (`pipeline/compiled/`); the SQL file of the same name defines its rows. Bytes are "
-        "near the entropy of the data: 1.6 for an activation of 11 significant bits, 1.3 for the distance to the "
-        "previous firing. Peaks are those of a step's own process.",
+        "Synthetic data: 1M tokens, 32,768 features. Steps that touch every firing are compiled loops over one "
+        "feature after another (`pipeline/compiled/`); the SQL file of the same name defines the rows. Bytes per "
+        "firing are near the entropy of the data: 1.6 for an activation of 11 significant bits, 1.3 for the "
+        "distance to the previous firing. Each step is measured in its own process, whose peak memory is shown.",
     ),
     "store_large": (
         "The store and the SQL core: 301 million firings",
         "Synthetic data of the post's size: 10M tokens, 131,072 features. The peak is set by the largest bucket, "
-        "in which a dense feature may have millions of firings. Some 0.35 GiB of it are mapped files, which the "
-        "system takes back when it needs memory.",
+        "in which a dense feature may have millions of firings. About 0.35 GiB of it are mapped files, which the "
+        "system can reclaim when it needs memory.",
     ),
     "rules": (
         "What rules reach",
-        "The demo's corpus and SAE: the share of live features (100 train firings) whose chosen rule reaches an "
-        "F1 on the test documents; one with fewer than 10 test firings does not. Rules are mined on a quarter, a "
-        "half and all of the train documents; then on all of them with token sets alone, and one kind more a row. "
-        "`python -m benchmarks.rules` measures it.",
+        "The demo's corpus and SAE: the share of live features (at least 100 train firings) whose chosen rule "
+        "reaches an F1 on the test documents; a feature with fewer than 10 test firings counts as not reaching "
+        "it. Rules are mined on a quarter, a half and all of the train documents; then on all of them with token "
+        "sets alone, adding one kind of rule per row. `python -m benchmarks.rules` measures it.",
     ),
     "rules_testbed": (
         "What rules reach, on a larger corpus",
         "The same on 690 texts of public-domain English (the Bible, the Jargon File, The Devil's Dictionary), for "
-        "an SAE of the residual stream and one of the MLP's output: `python -m benchmarks.rules CONFIG`.",
+        "one SAE on the residual stream and one on an MLP output: `python -m benchmarks.rules CONFIG`.",
     ),
     "neighbours": ("Decoder neighbours: 32,768 features", "Exact, by cosine."),
     "neighbours_large": (
@@ -154,67 +154,69 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "caching": (
         "Caching: from the forward pass to the store",
-        "The demo's model and texts, with SAEs of three kinds and two widths made from the demo's. The limit is "
-        "the truncated forward pass over the same batches and one plain `x @ W_enc`; `all_six` is one pass "
-        "for all of them beside six products. All of it on a CPU.",
+        "The demo's model and texts, with SAEs of three kinds and two widths made from the demo's, on a CPU. The "
+        "limit is the truncated forward pass over the same batches and one plain `x @ W_enc`; `all_six` is one "
+        "pass for all six SAEs, compared with the pass and six products.",
     ),
     "gpu": (
         "Caching on a GPU",
-        "The same by the clock, in shards of 60,000 tokens: `small` is the demo's model, `8b` half the layers of "
-        "a model in the shape of Llama 3.1 8B with random weights, and SAEs of 32,768 and 131,072 features that "
-        "fire about 64 times a token; products with encoders are in float32. TF32 would be faster, but its "
-        "rounding of inputs and weights changes which features fire: 0.03% of the demo SAE's firings, on 1,524 "
-        "tokens. torch also switches it for the whole process. `usual` is what is often done instead: the whole "
-        "model and dense latents, with nothing written. A GPU reads the small model faster than one core "
-        "writes what fires, and waits for it. Of the large one it waits for the last firings of a shard. Firings "
-        "of several SAEs are written side by side, which these figures do not show yet.",
+        "The same in wall-clock time, in shards of 60,000 tokens: `small` is the demo's model, `8b` half the "
+        "layers of a model in the shape of Llama 3.1 8B with random weights, and SAEs of 32,768 and 131,072 "
+        "features that fire about 64 times per token; products with encoders are in float32. TF32 would be "
+        "faster, but its rounding of inputs and weights changes which features fire: 0.03% of the demo SAE's "
+        "firings, on 1,524 tokens. torch also switches it for the whole process. `usual` is what is often done "
+        "instead: the whole model and dense latents, with nothing written. With the small model, the GPU is "
+        "faster than one core that writes firings, and waits for it. With the large model, it only waits for the "
+        "last firings of a shard. Firings of several SAEs are written in parallel, which these figures do not "
+        "show yet.",
     ),
     "throughput": (
         "Requests to a server",
-        "100 requests in flight to a local server that answers after a second; both share these two cores.",
+        "100 requests in flight to a local server that answers after a second; both share two cores.",
     ),
     "scoring": (
         "Scoring, apart from the model",
-        "1,000 features of the demo with 200 questions each, 40 a request: windows, prompts, client, ledger, "
+        "1,000 features of the demo with 200 questions each, 40 per request: windows, prompts, client, ledger, "
         "log-probabilities, and the SQL of the scores. A server in another process answers at once.",
     ),
     "faults": (
         "Kills and faults",
-        "A server that fails on purpose, and a pipeline that is killed and started again until it is done.",
+        "A server that fails on purpose, and a pipeline that is killed and restarted until it finishes.",
     ),
     "ticks": (
         "Many batches",
-        "CPU time of a tick of the schedule `next_feature_batches` in a made-up lake, whose batches are all done.",
+        "CPU time of a tick of the schedule `next_feature_batches` in a made-up lake whose batches are all done.",
     ),
     "kills_large": (
         "Whole runs that are killed",
         "The demo from the corpus to the summary, scored by an oracle. SIGKILL hits all of its processes or one "
-        "of them; it is started again until it ends, and compared with a run that was left alone: every table row "
-        "for row, but for the times and attempts of requests.",
+        "of them. It is restarted until it finishes, and compared with an undisturbed run: every table row for "
+        "row, except for the times and attempts of requests.",
     ),
     "full_disks": (
         "Full disks",
-        "The same on a small file system that is filled amid the work. A run ends with a sentence that says so, "
-        "and goes on once there is room.",
+        "The same on a small file system that fills up during the work. A run ends with a sentence that says so, "
+        "and continues once there is space.",
     ),
     "explorer": (
         "The explorer",
-        "Pages of a made-up lake of 131,072 features in 128 batches: CPU time over all threads, in a process that "
-        "has served the page before.",
+        "Pages of a made-up lake with 131,072 features in 128 batches: CPU time over all threads, in a process "
+        "that has served the page before.",
     ),
-    "tokens": ("Tokens for a feature", "The demo's SAE. An oracle answers, not a model."),
+    "tokens": ("Tokens per feature", "The demo's SAE. An oracle answers, not a model."),
     "calibration": (
-        "Questions a prompt",
+        "Questions per prompt",
         "**An oracle answers, not a model**: it is right on 0.8 of the questions and fails on 0.002 of them. The "
         "columns are the share of right answers, the share of questions without an answer (a prompt fails as a "
-        "whole), and the share of right answers to an empty explanation, which is what likeness between the "
-        "windows of a prompt gives away.",
+        "whole), and the share of right answers with an empty explanation, which is what the similarity of the "
+        "windows in a prompt gives away.",
     ),
     "many_questions": (
-        "Questions a prompt, asked of a model",
+        "Questions per prompt, asked of a model",
         "96 questions made by hand (`benchmarks/questions.yaml`), asked of SmolLM2-135M, which is at chance "
-        "however many share a prompt: it says that each answer has its probability, and nothing of what many cost "
-        "a model that can answer. `python -m benchmarks.many_questions --scale large` asks a larger one.",
+        "however many share a prompt. This shows that each answer has its own probability, but not what many "
+        "questions cost a model that can answer. `python -m benchmarks.many_questions --scale large` asks a "
+        "larger model.",
     ),
     "local_model": (
         "The local model",
@@ -227,8 +229,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "local_model_gpu": (
         "The local model on a GPU",
-        "SmolLM2-135M, as on a CPU: `python -m benchmarks.local_model --device cuda`. Forty questions at a time, "
-        "which is few for a GPU.",
+        "SmolLM2-135M, as on a CPU: `python -m benchmarks.local_model --device cuda`. Forty questions at a time "
+        "are few for a GPU.",
     ),
     "local_model_large_gpu": (
         "A larger local model on a GPU",
@@ -237,17 +239,17 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "simulations": (
         "Forms of simulation",
-        "Features of the demo, explained by `keywords` and simulated by SmolLM2-135M on the same windows: by "
+        "Features of the demo, explained by `keywords` and simulated by SmolLM2-135M on the same windows: with "
         "the expected values of all tokens at once, and as JSON.",
     ),
     "simulations_large": (
         "Forms of simulation, by a larger model",
-        "The same by Qwen2.5-Coder-1.5B-Instruct in int8: `make bench SCALE=large ONLY=simulations`.",
+        "The same with Qwen2.5-Coder-1.5B-Instruct in int8: `make bench SCALE=large ONLY=simulations`.",
     ),
     "steering": (
         "Steering to a divergence",
         "Features of the demo, raised in the embedded model to the divergences of the config on train texts. The "
-        "figures are the divergence on other texts, over the target.",
+        "figures are the divergence on other texts, relative to the target.",
     ),
     "wordings": (
         "How detection's question is worded",
@@ -260,25 +262,25 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "echoes": (
         "Answers that repeat the prompt",
-        "The demo's features, explained by SmolLM2-135M. Every answer counts, also one that was cut off or has no "
-        "explanation in it.",
+        "The demo's features, explained by SmolLM2-135M. Every answer counts, even if it was cut off or contains "
+        "no explanation.",
     ),
     "echoes_large": (
         "Answers that repeat the prompt, from a larger model",
-        "The same, by Qwen2.5-Coder-1.5B-Instruct in int8: `make bench SCALE=large ONLY=echoes`.",
+        "The same with Qwen2.5-Coder-1.5B-Instruct in int8: `make bench SCALE=large ONLY=echoes`.",
     ),
 }
-"""Title and words of each result, in the order of the page; `heuristics` has its own form."""
+"""Title and description of each result, in the order of the page; `heuristics` has its own form."""
 
 ELSEWHERE = {
     **{"cost": "cost.md", "explainers": "explainers.md", "scale": "scale.md", "explorer_readers": "explorer.md"},
     **{"scorers_oracle": "scorers.md", "scorers_embedded": "scorers.md"},
     "kills": "the few kills of a small run, of which the page shows the large one",
 }
-"""Results that are not on the page, and where they are."""
+"""Results that are not on the page, and where they are shown."""
 
 _NOISES = (0, 10, 30)
-"""Of those measured, the shares of firings off the pattern that the page shows, in percent."""
+"""The shares of firings off the pattern that the page shows, in percent; more were measured."""
 
 
 def main() -> None:
@@ -287,7 +289,7 @@ def main() -> None:
 
 
 def page() -> str:
-    """The page from the results that are there.
+    """The page from the existing results.
 
     Raises ValueError for a result without a section, and for a target that its benchmark no longer has.
     """
@@ -306,7 +308,7 @@ def page() -> str:
 
 
 def _check_targets(path: Path) -> None:
-    """Raise ValueError for a target that stands nowhere in the source of the result's benchmark."""
+    """Raise ValueError for a target that does not occur in the source of the result's benchmark."""
     modules = Path(__file__).parent.glob("*.py")
     names = [each.stem for each in modules if f"{path.stem}_".startswith(f"{each.stem}_")]
     source = _source(max(names, key=len))
@@ -333,7 +335,7 @@ def _is_calculated(target: ast.expr) -> bool:
 
 
 def _targets(source: str) -> list[ast.expr]:
-    """What stands for the target wherever a figure is made."""
+    """The expressions passed as targets wherever a figure is made."""
     place = [field.name for field in fields(Figure)].index("target")
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     figures = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Figure"]
@@ -363,7 +365,7 @@ def _headlines() -> list[str]:
 
 
 def _tables(figures: dict[str, Figure], grids: Sequence[Grid]) -> list[str]:
-    """The figures that are in no grid, one a line, and the grids."""
+    """The figures that are in no grid, one per line, and the grids."""
     parts = []
     for grid in grids:
         *_, last = grid.columns
@@ -398,23 +400,23 @@ def _value(figure: Figure) -> str:
 
 
 def _marked(figure: Figure, text: str) -> str:
-    """A value in bold where it misses its target."""
+    """A value, in bold if it misses its target."""
     return f"**{text}**" if figure.is_reached is False else text
 
 
 def _heuristics(result: dict[str, Any]) -> str:
-    """One table: a row a heuristic, a column a number of firings."""
+    """One table: a row per heuristic, a column per number of firings."""
     values = {name: figure.value for name, figure in _figures(result).items()}
     names = list(dict.fromkeys(name.partition("_recall_")[0] for name in values if "_recall_" in name))
     sizes = sorted({int(found[1]) for name in values if (found := re.search("_recall_n([0-9]+)_", name))})
     words = (
-        "Recall by the number of a feature's firings in 1M tokens. The three figures of a cell are those of "
-        f"features with {_and(_NOISES)} of their firings off the pattern. Firings off the pattern are as strong "
-        "as those on it, which is harder than on real SAEs, where they are weak. Precision, among background "
-        "features and those of the other patterns, is the lowest over all numbers of firings at which anything is "
-        "flagged. `unigram` and `previous_token` are the post's cuts, with a minimum of 100 train firings, and "
-        "`positional_raw` is its cut on raw information. `token_rule` (route `rule`) and `positional` (corrected) "
-        "are the ones that route."
+        "Recall by the number of a feature's firings in 1M tokens. The three figures in a cell are for features "
+        f"with {_and(_NOISES)} of their firings off the pattern. Firings off the pattern are as strong as those "
+        "on it, which is harder than on real SAEs, where they are weak. Precision, among background features and "
+        "those with other patterns, is the lowest over all numbers of firings at which anything is flagged. "
+        "`unigram` and `previous_token` are the post's cuts, with a minimum of 100 train firings, and "
+        "`positional_raw` is its cut on raw information. The routes use `token_rule` (route `rule`) and "
+        "`positional` (corrected)."
     )
     lines = [
         *("## Heuristics on planted features", "", fill(words, 118), ""),

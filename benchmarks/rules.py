@@ -1,10 +1,10 @@
-"""What rules reach, against the train tokens that they are mined on, and what each kind of rule adds.
+"""What rules reach, by the number of train tokens that they are mined on, and what each kind of rule adds.
 
     python -m benchmarks.rules [CONFIG]
 
-Of an experiment whose activations are there (`make demo`), each SAE's rules are mined on a share of its train
-documents, by hash, and proved on all test documents; nothing is written to the lake. A feature is live if it fires
-on 100 train tokens; one with fewer than 10 firings on test tokens counts as a failure.
+For an experiment whose activations exist (`make demo`), each SAE's rules are mined on a share of its train
+documents, chosen by hash, and tested on all test documents; nothing is written to the lake. A feature is live if
+it fires on at least 100 train tokens; one with fewer than 10 firings on test tokens counts as a failure.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from pipeline.sources import recorded_lake
 from pipeline.tables import TABLES
 
 SHARES = (4, 2, 1)
-"""One in so many train documents."""
+"""Rules are mined on one in this many train documents."""
 
 F1S = (0.7, 0.8)
 LIVE, FEWEST = 100, 10
@@ -35,7 +35,7 @@ KINDS: Mapping[str, Sequence[str]] = {
     "not_after": ("token_not_after",),
     "window": ("window", "token_and_window", "class_and_window"),
 }
-"""Kinds of rules, each with those before it allowed."""
+"""Kinds of rules; each is allowed together with those before it."""
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
 
 
 def measure(lake: Lake, sae: str) -> list[Figure]:
-    """The curve of an SAE, and what each kind adds at its end."""
+    """The curve of an SAE, and what each kind adds with all train documents."""
     figures: list[Figure] = []
     for share in SHARES:
         given = _mine(lake, sae, share)
@@ -67,7 +67,7 @@ def measure(lake: Lake, sae: str) -> list[Figure]:
 
 
 def choose(rules: pl.DataFrame, stats: pl.DataFrame, kinds: Sequence[str], config: RulesConfig) -> pl.DataFrame:
-    """The rows of `feature_rules` that would be chosen of some kinds alone, as its SQL chooses."""
+    """The rows of `feature_rules` that its SQL would choose among some kinds alone."""
     lists, others = ("token_ids", "previous_token_ids"), ("token_class", "previous_class", "position_below")
     counts = [pl.col(name).list.len().fill_null(0) for name in lists]
     n_named = pl.sum_horizontal(*counts, *(pl.col(name).is_not_null() for name in others))
@@ -85,7 +85,7 @@ def choose(rules: pl.DataFrame, stats: pl.DataFrame, kinds: Sequence[str], confi
 
 
 def _mine(lake: Lake, sae: str, share: int) -> dict[str, pa.Table]:
-    """The tables of rules mined on one in `share` train documents; the others count neither as train nor test."""
+    """The tables of rules mined on one in `share` train documents; the others are neither train nor test."""
     with lake.connect(sae) as connection:
         documents = connection.sql(
             f"select * replace (if(role = 'train' and hash(doc_id) % {share} > 0, 'left out', role) as role) "
@@ -94,7 +94,7 @@ def _mine(lake: Lake, sae: str, share: int) -> dict[str, pa.Table]:
         stats = connection.sql("from feature_stats").pl()
     given: dict[str, pa.Table] = {"documents": documents}
     given["feature_tokens"] = read_rows(lake, "feature_tokens", sae=sae, given=given)
-    # Of the statistics, rules read the density, and how often a feature fires in the train documents.
+    # The only statistics that rules read are the density and how often a feature fires in train documents.
     counts = pl.DataFrame(given["feature_tokens"]).group_by("feature").agg(pl.col("n_active").sum())
     counted = stats.join(counts, on="feature", how="left", maintain_order="left")
     stats = stats.with_columns(n_active_train=counted["n_active_right"].fill_null(0))
@@ -106,7 +106,7 @@ def _mine(lake: Lake, sae: str, share: int) -> dict[str, pa.Table]:
 def _figures(
     lake: Lake, sae: str, given: Mapping[str, pa.Table], chosen: Mapping[str, pl.DataFrame], note: str
 ) -> Iterator[Figure]:
-    """Of the live features, the shares whose chosen rule reaches each F1 on test documents, by ways to choose."""
+    """The shares of live features whose chosen rule reaches each F1 on test documents, by way of choosing."""
     parts = [rows.with_columns(way=pl.lit(way)) for way, rows in chosen.items()]
     rules = pl.concat(parts).with_row_index("rule_id").with_columns(pl.col("rule_id").cast(pl.Int64))
     proved = rules.select(RULE_SCHEMA.names).to_arrow().cast(RULE_SCHEMA)

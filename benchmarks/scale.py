@@ -1,8 +1,8 @@
 """What 1.5 million features on 10 billion tokens take: the schedule of a large run, simulated from measured costs.
 
-Nothing of that size is run here. What one firing, one feature and one request cost the pipeline's own code,
-and how fast a GPU reads and encodes, is read from the results of the other benchmarks; what a server of language
-models does is assumed, and said so beside every figure. Workers take the tasks that are ready in the order of the
+Nothing of that size is run here. The costs of one firing, one feature and one request in the pipeline's own code,
+and the speed of a GPU, come from the results of the other benchmarks. The speed of a language model server is
+assumed, and every figure that depends on it says so. Workers take the tasks that are ready in the order of the
 graph: shards of the corpus on GPUs, SAEs and batches on machines with CPUs, batches' requests at endpoints.
 
     python -m benchmarks.scale      # after make bench ONLY=store SCALE=large; writes docs/scale.md
@@ -29,24 +29,24 @@ TEMPLATE = Path(__file__).parent / "scale.txt"
 
 GIB = 1 << 30
 _MAPPED_GIB = 0.35
-"""Of the store's peaks: libraries and other mapped files, which do not grow with the corpus."""
+"""Part of the store's peak memory: libraries and other mapped files, which do not grow with the corpus."""
 _BUCKETS = SIZES["large"].n_features // BUCKET_FEATURES
-"""Of the store that was measured."""
+"""Number of buckets in the store that was measured."""
 
 SIZES_OF_CORPUS = (10_000_000, 100_000_000, 1_000_000_000, 10_000_000_000)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run, and who works at it.
+    """A run and its workers.
 
     Attributes:
-        tokens: Of the corpus.
-        saes, features: SAEs, and features of each.
-        firings_per_token: Of one SAE at one token.
-        shards: Of the corpus; one is a GPU worker's task.
-        batch_features: Features of a batch.
-        gpus, machines, endpoints: Workers of each kind.
+        tokens: Tokens of the corpus.
+        saes, features: Number of SAEs, and of features per SAE.
+        firings_per_token: Firings of one SAE per token.
+        shards: Shards of the corpus; each is a task for a GPU worker.
+        batch_features: Features per batch.
+        gpus, machines, endpoints: Number of workers of each kind.
     """
 
     tokens: int
@@ -61,26 +61,27 @@ class Run:
 
     @property
     def firings(self) -> int:
-        """Of one SAE."""
+        """Firings of one SAE."""
         return self.tokens * self.firings_per_token
 
     @property
     def batches(self) -> int:
-        """Of one SAE."""
+        """Batches of one SAE."""
         return -(-self.features // self.batch_features)
 
 
 @dataclass(frozen=True)
 class Assumed:
-    """What depends on the run, or on machines that were not there to be measured.
+    """Values that depend on the run, or on machines that could not be measured.
 
     Attributes:
-        parameters: Of the subject model, up to its deepest SAE; 2 operations each a token.
+        parameters: Parameters of the subject model up to its deepest SAE; each takes 2 operations per token.
         d_in: Width of its residual stream; an SAE's encoder has d_in x features parameters.
-        endpoint_prompt_tokens, endpoint_answer_tokens: A second, of one endpoint at full load (70B, four GPUs).
-        start_s: To load model and SAEs, once a worker and shard.
-        llm_share: Of features, those of route llm; the demo has 58 %.
-        prompt_tokens, answer_tokens: A feature that is explained and scored, uncached.
+        endpoint_prompt_tokens, endpoint_answer_tokens: Tokens per second of one endpoint at full load (70B, four
+            GPUs).
+        start_s: Seconds to load model and SAEs, once per worker and shard.
+        llm_share: Share of features on route llm; 58 % in the demo.
+        prompt_tokens, answer_tokens: Uncached tokens per feature that is explained and scored.
     """
 
     parameters: float = 8e9
@@ -95,19 +96,19 @@ class Assumed:
 
 @dataclass(frozen=True)
 class Costs:
-    """What was measured: CPU seconds and bytes of the pipeline's own code, and the speed of a GPU.
+    """Measured costs: CPU seconds and bytes of the pipeline's own code, and the speed of a GPU.
 
     Attributes:
-        corpus_s: A token: documents, contexts and slots; without reading and tokenising.
-        write_s, prepare_s: A firing: into sorted shards; merged, counted, mined for rules, indexed.
-        example_s: A feature: its windows found, drawn and rendered.
-        asking_s: A feature: its prompts made, sent and recorded, its answers read and scored.
-        bytes_per_firing: On disk.
-        bucket_bytes: Of memory a firing of a mean bucket, in the step that takes most; what DuckDB does keeps
+        corpus_s: CPU seconds per token for documents, contexts and slots, without reading and tokenising.
+        write_s, prepare_s: CPU seconds per firing to write it to sorted shards; to merge, count, mine and index.
+        example_s: CPU seconds per feature to find, draw and render its windows.
+        asking_s: CPU seconds per feature to make, send and record its prompts, and to read and score its answers.
+        bytes_per_firing: Bytes on disk.
+        bucket_bytes: Bytes of memory per firing of a mean bucket, in the step that takes most; DuckDB's steps keep
             to `machine.memory_limit`.
-        pass_rate, encode_rate: Operations a second of one GPU in the model's forward pass, and in the products
+        pass_rate, encode_rate: Operations per second of one GPU in the model's forward pass, and in the products
             with an SAE's encoder.
-        cached_share: Of the speed of pass and products, what caching comes to, with six SAEs in one pass.
+        cached_share: Speed of caching relative to pass and products, with six SAEs in one pass.
     """
 
     corpus_s: float
@@ -123,7 +124,7 @@ class Costs:
 
 
 class Task(NamedTuple):
-    """A piece of work: what it is, which kind of worker takes it, for how long, after which other pieces."""
+    """A piece of work: its name, the kind of worker that takes it, its duration, and the tasks before it."""
 
     name: str
     worker: str
@@ -140,13 +141,13 @@ class Done(NamedTuple):
 
 
 def schedule(tasks: Sequence[Task], workers: Mapping[str, int]) -> list[Done]:
-    """The tasks as workers take them: whoever is free takes the first, in the order given, that can begin soonest.
+    """When workers run the tasks: a free worker takes the first task, in the given order, that can begin soonest.
 
     Args:
-        tasks: Each after those that it names.
-        workers: How many there are of each kind.
+        tasks: Tasks, each listed after those that it depends on.
+        workers: Number of workers of each kind.
 
-    Raises KeyError if a task comes after one that is not before it, or there is no worker of its kind.
+    Raises KeyError if a task depends on one that is not listed before it, or has no worker of its kind.
     """
     free = {kind: [0.0] * count for kind, count in workers.items()}
     ended: dict[str, float] = {}
@@ -161,7 +162,7 @@ def schedule(tasks: Sequence[Task], workers: Mapping[str, int]) -> list[Done]:
 
 
 def tasks_of(run: Run, costs: Costs, assumed: Assumed) -> list[Task]:
-    """The run's tasks in the order of the graph: corpus, shards, SAEs, and batches in turn over the SAEs."""
+    """The run's tasks in the order of the graph: corpus, shards, SAEs, and batches, alternating between SAEs."""
     token_s = 2 * assumed.parameters / costs.pass_rate
     token_s += 2 * run.saes * assumed.d_in * run.features / costs.encode_rate
     shard_tokens = run.tokens / run.shards
@@ -187,7 +188,7 @@ def tasks_of(run: Run, costs: Costs, assumed: Assumed) -> list[Task]:
 
 
 def measured_costs() -> Costs:
-    """The costs from the results of the benchmarks of the store, of scoring and of a GPU."""
+    """The costs according to the results of the store, scoring and GPU benchmarks."""
     store, scoring, gpu = _values("store_large"), _values("scoring"), _values("gpu")
     pass_rate, encode_rate = _gpu_rates(_values("gpu", "limit"))
     steps = ("statistics", "rules", "rule_scores", "index", "cofirings")
@@ -207,9 +208,9 @@ def measured_costs() -> Costs:
 
 
 def _gpu_rates(bare: Mapping[str, float]) -> tuple[float, float]:
-    """Operations a second in the pass and in the product, from the tokens a second of both, by SAE.
+    """Operations per second in the pass and in the product, from the tokens per second of both, by SAE.
 
-    A token takes a + b * width seconds: two widths tell a and b.
+    A token takes a + b * width seconds, so two widths determine a and b.
     """
     narrow, wide = sorted(LARGE_WIDTHS)
     narrow_s, wide_s = (
@@ -229,13 +230,13 @@ class Outcome(NamedTuple):
     """What a run takes.
 
     Attributes:
-        hours: Until its last batch is scored.
-        phase_hours: From the first beginning to the last end of each kind of worker's tasks.
-        busy: The share of the whole time in which workers of a kind are at work.
-        disk_tb: The store of firings.
+        hours: Hours until its last batch is scored.
+        phase_hours: Hours from the first start to the last end of the tasks of each kind of worker.
+        busy: The share of the whole time in which workers of a kind are busy.
+        disk_tb: Size of the store of firings.
         bucket_gib: Memory of the step that takes most.
-        asking_cpu_h: CPU-hours of those who ask, by two scorers of 40 questions a request.
-        prompt_tokens: Of all features that are explained.
+        asking_cpu_h: CPU-hours of asking, with two scorers and 40 questions per request.
+        prompt_tokens: Prompt tokens over all features that are explained.
     """
 
     hours: float
@@ -248,7 +249,7 @@ class Outcome(NamedTuple):
 
 
 def simulate(run: Run, costs: Costs, assumed: Assumed) -> Outcome:
-    """The run by its schedule."""
+    """The outcome of a run, from its schedule."""
     workers = {"process": 1, "gpu": run.gpus, "machine": run.machines, "endpoint": run.endpoints}
     done = schedule(tasks_of(run, costs, assumed), workers)
     end = max(each.ended for each in done)
@@ -288,7 +289,7 @@ def main() -> int:
 
 
 def page(outcomes: Mapping[int, Outcome], costs: Costs, assumed: Assumed) -> str:
-    """The page, its tables filled in."""
+    """The page with its tables filled in."""
     run = Run(max(outcomes))
     rows = [
         f"| {tokens / 1e6:,.0f} M | {each.phase_hours['process']:,.1f} h "
@@ -322,7 +323,7 @@ def page(outcomes: Mapping[int, Outcome], costs: Costs, assumed: Assumed) -> str
 
 
 def _encoders_share(run: Run, costs: Costs, assumed: Assumed) -> float:
-    """Of a token's time on a GPU, that of the SAEs' encoders."""
+    """The share of a token's time on a GPU that the SAEs' encoders take."""
     encode_s = run.saes * assumed.d_in * run.features / costs.encode_rate
     return encode_s / (encode_s + assumed.parameters / costs.pass_rate)
 
@@ -330,9 +331,9 @@ def _encoders_share(run: Run, costs: Costs, assumed: Assumed) -> float:
 def _figures(tokens: int, outcome: Outcome) -> list[Figure]:
     name = f"{tokens // 1_000_000}m"
     return [
-        Figure(f"{name}_hours", outcome.hours, "h", note="by the clock, endpoint costs assumed"),
+        Figure(f"{name}_hours", outcome.hours, "h", note="wall-clock, endpoint costs assumed"),
         *(
-            Figure(f"{name}_{kind}_busy", share, "", better="higher", note="share of the time at work")
+            Figure(f"{name}_{kind}_busy", share, "", better="higher", note="share of the time spent working")
             for kind, share in outcome.busy.items()
         ),
         Figure(f"{name}_store", outcome.disk_tb, "TB", note="firings of all SAEs"),

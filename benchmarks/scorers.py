@@ -1,7 +1,7 @@
-"""Which faults of explanations each scorer sees, on planted features: what `docs/scorers.md` shows.
+"""Which faults of explanations each scorer detects, on planted features, for `docs/scorers.md`.
 
-    python -m benchmarks.scorers                        # an oracle, 30 features of a kind
-    python -m benchmarks.scorers --model embedded       # SmolLM2-135M in this process, 4 of a kind
+    python -m benchmarks.scorers                        # an oracle, 30 features of each kind
+    python -m benchmarks.scorers --model embedded       # SmolLM2-135M in this process, 4 of each kind
 
 The same as `latentlake benchmark-scorers`. Its lake and answers are kept: after an interruption, run it again.
 Shares and costs go to `results/scorers_<model>.json`; `make docs` writes the page.
@@ -31,9 +31,9 @@ class Setting(NamedTuple):
     """How a model is asked.
 
     Attributes:
-        per_kind: Planted features of a kind.
-        scorers: Those that run; None: every one.
-        scoring: Keys of the section; the others have their defaults.
+        per_kind: Planted features of each kind.
+        scorers: The scorers that run; None means all.
+        scoring: Keys of the section `scoring`; the others have their defaults.
     """
 
     per_kind: int
@@ -42,7 +42,7 @@ class Setting(NamedTuple):
 
 
 SETTINGS = {
-    # Without those that steer or read losses: for 30 features of a kind they take hours on two cores.
+    # Without scorers that steer or read losses: for 30 features of each kind they take hours on two cores.
     "oracle": Setting(
         30,
         ("detection", "fuzzing", "neighbours", "graded", "simulation", "generation", "embedding"),
@@ -62,11 +62,11 @@ SETTINGS = {
 
 
 def main() -> int:
-    """Plant, ask and write what was found; 1 if it cannot run."""
+    """Plant features, ask, and write the result; 1 if it cannot run."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scorers", description=__doc__)
     parser.add_argument("--model", choices=[*SETTINGS], default="oracle")
-    parser.add_argument("--per-kind", type=int, help="planted features of a kind")
-    parser.add_argument("--n-questions", type=int, default=N_QUESTIONS, help="about an explanation, each answer")
+    parser.add_argument("--per-kind", type=int, help="planted features of each kind")
+    parser.add_argument("--n-questions", type=int, default=N_QUESTIONS, help="per explanation and answer")
     given = parser.parse_args()
     setting = SETTINGS[given.model]
     per_kind = given.per_kind or setting.per_kind
@@ -85,14 +85,14 @@ def main() -> int:
 
 
 def config_of(model: str) -> Config:
-    """The demo, with scoring by that model and else as the defaults are."""
+    """The demo's config, with scoring by that model and the defaults otherwise."""
     demo = load_config(DEMO)
     scoring = type(demo.scoring).model_validate({"scorers": demo.scoring.scorers, **SETTINGS[model].scoring})
     return demo.model_copy(update={"name": model, "scoring": scoring})
 
 
 def content_of(judged: JudgedPlants, per_kind: int) -> dict[str, Any]:
-    """What the page needs: shares by scorer, kind and fault, costs an explanation, and who is not applicable."""
+    """The content of the page: shares by scorer, kind and fault, costs, and which scorers are not applicable."""
     shares, costs = planted_shares(judged), planted_costs(judged)
     scoring, explanations = judged.lake.config.scoring, judged.explanations
     unscored = [name for name in scoring.scorers if shares.filter(scorer=name).is_empty()]

@@ -1,8 +1,8 @@
-"""What the pipeline itself takes to score 1,000 features, 200 questions each, 40 a request, apart from the LLM.
+"""The pipeline's own cost, without the LLM, of scoring 1,000 features with 200 questions each, 40 per request.
 
-Features of the demo, explained by keywords, are scored by detection and fuzzing, 50 + 50 questions each. A server
-in another process answers at once, each answer with its log-probabilities. Counted is the processor time of the
-whole process from the examples to the scores: windows, prompts, the client, the ledger, answers, and the SQL.
+Features of the demo, explained by keywords, are scored by detection and fuzzing, with 50 + 50 questions each. A
+server in another process answers at once, each answer with its log-probabilities. The processor time of the whole
+process from the examples to the scores is counted: windows, prompts, the client, the ledger, answers, and the SQL.
 """
 
 import re
@@ -23,7 +23,7 @@ from pipeline.scorers.write import write_predictions
 
 N_FEATURES = 1000
 N_QUESTIONS = 50
-"""Of each answer, by each of two scorers."""
+"""Questions with each answer, for each of two scorers."""
 TARGET_S = 60
 _EXPLAINING = {"explainers": ("keywords",), "controls": 0}
 _SCORING = {
@@ -86,13 +86,13 @@ _SCORES = ("scores", "score_details")
 
 
 def complete(body: bytes) -> bytes:
-    """An answer to the questions of a request, by the schema that comes with it: true and false in turn."""
+    """An answer to the questions of a request, by the schema in it: true and false alternating."""
     return _completion(body.count(b'"boolean"'))
 
 
 @cache
 def _completion(n: int) -> bytes:
-    """An answer to so many questions (0: of a probe), with the log-probabilities of its tokens."""
+    """An answer to n questions (0: to a probe), with the log-probabilities of its tokens."""
     said = ", ".join(f'"{number}": {"true" if number % 2 else "false"}' for number in range(1, n + 1))
     text = f"{{{said}}}" if n else '{"answer": "Yes"}'
     others = [{"token": each, "logprob": -3.0, "bytes": None} for each in (" true", " false", "Yes", "No")]

@@ -1,11 +1,11 @@
 """Forms of simulation on the same features: expected values from log-probabilities, and whole numbers as JSON.
 
-Features of the demo's route llm are explained by `keywords`, which asks nobody, and simulated twice by one model
+Features of the demo's route llm are explained by `keywords`, which asks no model, and simulated twice by one model
 on the same test windows: by `local`, which reads all tokens at once as `all_at_once` does on a server (there from
-the 15 likeliest tokens), and by `structured`. Figures are the share of windows that have values, the mean
-correlation, the mean difference over features for which both have one, and what each form takes. `--scale small`
-asks the embedded model, `--scale large` the one of 1.5B parameters in int8 (1.1 GB to download at first use). It
-needs the tables of a demo run: `make demo` first.
+the 15 likeliest tokens), and by `structured`. The figures are the share of windows with values, the mean
+correlation, the mean difference over features for which both forms have one, and the cost of each form. `--scale
+small` asks the embedded model, `--scale large` the one with 1.5B parameters in int8 (1.1 GB to download at first
+use). It needs the tables of a demo run: `make demo` first.
 """
 
 import argparse
@@ -31,7 +31,7 @@ N_FEATURES = {"small": 8, "large": 4}
 
 
 class Simulated(NamedTuple):
-    """What a form gave: correlations by feature, the share of windows with values, tokens and CPU seconds."""
+    """The result of a form: correlations by feature, the share of windows with values, tokens and CPU seconds."""
 
     correlations: Mapping[int, float]
     answered: float
@@ -44,7 +44,7 @@ def main() -> int:
     """Measure, print, write `results/simulations.json` or `results/simulations_large.json`; 1 without a demo."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulations", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
-    parser.add_argument("--features", type=int, help="how many, in place of 8 (small) or 4 (large)")
+    parser.add_argument("--features", type=int, help="number of features; default: 8 (small) or 4 (large)")
     given = parser.parse_args()
     scale, n_features = given.scale, given.features or N_FEATURES[given.scale]
     sections = {
@@ -66,7 +66,7 @@ def main() -> int:
 
 
 def simulated(lake: Lake, form: str) -> Simulated:
-    """Ask and score by one form."""
+    """Ask and score with one form."""
     scoring = lake.config.scoring
     own = scoring.simulation.model_copy(update={"method": form})  # type: ignore[attr-defined]  # a plug-in's
     config = lake.config.model_copy(update={"scoring": scoring.model_copy(update={"simulation": own})})
@@ -93,15 +93,15 @@ def _figures(found: Mapping[str, Simulated], model: str) -> Iterator[Figure]:
         if each.correlations:
             mean = float(np.mean([*each.correlations.values()]))
             yield Figure(f"{form}_correlation", mean, "", better="higher", note=note)
-        yield Figure(f"{form}_prompt_tokens", each.prompt_tokens, "tokens", note="a window")
-        yield Figure(f"{form}_written_tokens", each.written_tokens, "tokens", note="a window")
+        yield Figure(f"{form}_prompt_tokens", each.prompt_tokens, "tokens", note="per window")
+        yield Figure(f"{form}_written_tokens", each.written_tokens, "tokens", note="per window")
         yield Figure(f"{form}_cpu_s", each.cpu_s, "CPU-s", note="all windows")
     first, second = (found[form].correlations for form in FORMS)
     both = sorted({*first} & {*second})
     if len(both) > 1:
         gains = np.array([first[feature] - second[feature] for feature in both])
         error = float(gains.std(ddof=1)) / len(both) ** 0.5
-        note = f"{FORMS[0]} less {FORMS[1]}, {len(both)} features, standard error {error:.2f}"
+        note = f"{FORMS[0]} minus {FORMS[1]}, {len(both)} features, standard error {error:.2f}"
         yield Figure("difference", float(gains.mean()), "", better="higher", note=note)
 
 

@@ -1,9 +1,9 @@
-"""How near steered features come to their targets on texts that had no part in setting their strengths.
+"""How close steered features come to their targets on texts that were not used to find their strengths.
 
-Features of the demo by draw are raised in the embedded model to the mean divergences of the config, by strengths
-found as a run finds them, on train texts. The figures are the mean divergence on the beginnings of other contexts
-over the target: of the test documents, whose texts differ in kind from the train documents' as well, and of the
-train documents beyond those used. It needs the tables of a demo run: `make demo` first.
+Features drawn from the demo are raised in the embedded model to the mean divergences of the config, with strengths
+found on train texts as in a run. The figures are the mean divergence on the beginnings of other contexts, relative
+to the target: in test documents, which also differ in kind from train documents, and in the train documents that
+were not used. It needs the tables of a demo run: `make demo` first.
 """
 
 import argparse
@@ -26,16 +26,16 @@ from pipeline.subject.steering import Divergence, Edit, SteeredSubject, find_str
 
 N_UNSEEN = 256
 NEAR = 0.1
-"""How far off its target a feature may land."""
+"""How far from its target a feature may end up, relative to it."""
 
 Landings = dict[tuple[str, int, float], float]
-"""The mean divergence over the target, by role of the texts, feature and target."""
+"""The mean divergence relative to the target, by role of the texts, feature and target."""
 
 
 def main() -> int:
     """Measure, print, write `results/steering.json`; 1 if there is no demo to measure on."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steering", description=__doc__)
-    parser.add_argument("--features", type=int, default=9, help="how many; a feature takes some 3 CPU-minutes")
+    parser.add_argument("--features", type=int, default=9, help="how many; each takes about 3 CPU-minutes")
     n_features = parser.parse_args().features
     scoring = {"scorers": ("intervention",), "max_features": None}
     try:
@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def landings(lake: Lake) -> Landings:
-    """Where each feature lands for each target, by the role of texts on which no strength was found."""
+    """Where each feature ends up for each target, on texts of each role that were not used to find strengths."""
     config, [sae] = lake.config, lake.config.saes
     settings = config.scoring.intervention  # type: ignore[attr-defined]  # a plug-in's section
     coder = load_sae(sae)
@@ -75,7 +75,7 @@ def landings(lake: Lake) -> Landings:
 def _strengths(
     subject: SteeredSubject, on_held_out: Divergence, feature: int, targets: Sequence[float]
 ) -> dict[float, float]:
-    """The strength of each target that one reaches."""
+    """The strength for each target that can be reached."""
 
     def kl_of(strength: float) -> float:
         return on_held_out(Edit(feature, "add", strength))
@@ -103,7 +103,7 @@ def _beginnings(lake: Lake, role: str, n_tokens: int, used: Sequence[int]) -> Te
 
 
 def _figures(landed: Landings, role: str) -> Iterator[Figure]:
-    """How far off the features land on the texts of a role."""
+    """How far off the features are on the texts of a role."""
     off = np.abs(np.array([value for (of, _, _), value in landed.items() if of == role]) - 1)
     by_feature = {feature for _, feature, _ in landed}
     note = f"{N_UNSEEN} {role} texts, {len(by_feature)} features, {len(off)} strengths"

@@ -1,8 +1,8 @@
-"""The store and the SQL core at the post's size: written, merged, counted, indexed, each step in its own process.
+"""The store and the SQL core at the post's size: write, merge, count and index, each step in its own process.
 
-The data are synthetic (see `synthetic`); every step is the product's own code, compiled before. CPU seconds, not
-wall time: they depend less on what else the machine does. The limit of the writing is the encoding of rows that
-are in order already, that of the statistics and the index is one pass of DuckDB over every firing.
+The data are synthetic (see `synthetic`); every step is the pipeline's own code, compiled beforehand. CPU seconds
+are measured rather than wall time, because they depend less on other load. The limit for writing is the encoding
+of rows that are already in order; for the statistics and the index it is one pass of DuckDB over every firing.
 """
 
 import argparse
@@ -58,11 +58,11 @@ STEPS = {
     "rule_scores": ("rule_scores",),
     "index": ("example_index",),
 }
-"""The tables of each step."""
+"""The tables that each step makes."""
 
 
 class Written(NamedTuple):
-    """What a writer of shards did: its rows, and the CPU seconds in the store's code alone."""
+    """The rows that a writer of shards wrote, and the CPU seconds in the store's code alone."""
 
     n_rows: int
     cpu_s: float
@@ -83,7 +83,7 @@ def main() -> None:
 
 
 def measure(size: Size, folder: Path) -> list[Figure]:
-    """The figures of a size; the lake is made below the folder."""
+    """The figures for a size; the lake is made below the folder."""
     _compile(folder)
     corpus = measured(_write_corpus, size, folder)
     written = measured(_write_shards, size, folder)
@@ -118,12 +118,12 @@ def measure(size: Size, folder: Path) -> list[Figure]:
             1000 * examples.result.rendering_s / examples.result.n_features,
             "ms",
             0.5,
-            note=f"CPU, of it the rendering of {examples.result.n_windows:,} windows",
+            note=f"CPU, part of it: rendering {examples.result.n_windows:,} windows",
         ),
         _cpu("slots", corpus.cpu_s, size, None, "documents, contexts and slots of the corpus"),
-        Figure("peak_gib", peaks[highest].peak_gib, "GiB", 1.0, note=f"resident, of a step's process: {highest}"),
+        Figure("peak_gib", peaks[highest].peak_gib, "GiB", 1.0, note=f"resident, process of the step {highest}"),
         *(
-            Figure(f"{name}_peak_gib", step.peak_gib, "GiB", note=f"{step.wall_s:.0f} s by the clock")
+            Figure(f"{name}_peak_gib", step.peak_gib, "GiB", note=f"{step.wall_s:.0f} s of wall time")
             for name, step in peaks.items()
         ),
         Figure("feature_read_ms", limits.read_ms, "ms", 4.0, note="one feature's rows from its bucket, median"),
@@ -132,12 +132,12 @@ def measure(size: Size, folder: Path) -> list[Figure]:
 
 
 class Limits(NamedTuple):
-    """Measured beside the figures.
+    """Limits of the machine, measured together with the figures.
 
     Attributes:
         scan_s: CPU seconds of one pass of DuckDB over every firing (count and maximum by feature).
-        encode_s: CPU seconds a row to encode rows that are in order.
-        best_bytes: Bytes a row of one bucket at zstd's highest level.
+        encode_s: CPU seconds per row to encode rows that are in order.
+        best_bytes: Bytes per row of one bucket at zstd's highest level.
         read_ms: Wall milliseconds to read one feature's rows, median.
     """
 
@@ -148,7 +148,7 @@ class Limits(NamedTuple):
 
 
 class Examples(NamedTuple):
-    """A batch's examples: its features and windows, CPU seconds for all of it, and for the rendering alone."""
+    """A batch's examples: number of features and windows, CPU seconds in all, and for rendering alone."""
 
     n_features: int
     n_windows: int
@@ -157,7 +157,7 @@ class Examples(NamedTuple):
 
 
 def _compile(folder: Path) -> None:
-    """Make everything of a tiny size, so that what numba compiles is on disk, as after anybody's first run."""
+    """Make everything at a tiny size, so that numba's compiled code is on disk, as after a user's first run."""
     _write_corpus(_TINY, folder)
     _write_shard(_TINY, folder, 0)
     _merge(_TINY, folder)
@@ -206,12 +206,12 @@ def _write_tables(size: Size, folder: Path, tables: Sequence[str]) -> None:
 
 
 def _write_cofirings(size: Size, folder: Path) -> int:
-    """Make `feature_cofirings`; how many firings it counted."""
+    """Make `feature_cofirings`; returns how many firings it counted."""
     return int(write_feature_cofirings(open_synthetic(size, folder), SAE).figures["firings_counted"])
 
 
 def _write_examples(size: Size, folder: Path) -> Examples:
-    """Make the examples of batch 0, of every feature that can be explained; neighbours are drawn, not computed."""
+    """Make the examples of batch 0, for every feature that can be explained; neighbours are random."""
     lake = open_synthetic(size, folder)
     write_neighbours(lake, size)
     write_selected_features(lake, SAE)

@@ -1,9 +1,9 @@
 """A synthetic lake of the post's size: a corpus and firings whose patterns are known.
 
-Tokens follow Zipf's law, documents have lognormal lengths, features have lognormal frequencies; a tenth is dead
-and a few are dense. Planted features fire on one token, on a set of tokens, after a token, or at places of the
-context, and between 5 and 30 % of their firings are off their pattern: a feature without noise flatters the
-heuristic that looks for it. All other features fire anywhere, with a strength of their own.
+Tokens follow Zipf's law, documents have lognormal lengths, and features have lognormal frequencies; a tenth are
+dead and a few are dense. Planted features fire on one token, on a set of tokens, after a token, or at positions of
+the context. Between 5 and 30 % of their firings are off their pattern, because a feature without noise flatters
+the heuristic that looks for it. All other features fire anywhere, each with its own strength.
 """
 
 from collections.abc import Iterator
@@ -28,11 +28,11 @@ SAE = "synthetic"
 CONTEXT_LENGTH = 256
 VOCABULARY = 50_257
 SPREAD = 1.85
-"""Standard deviation of the logarithm of features' frequencies, as on the demo SAE."""
+"""Standard deviation of the logarithm of feature frequencies, as in the demo SAE."""
 
 BURSTS = 0.5
-"""Share of the background firings that another firing follows within some tokens (on the demo SAE, the median
-distance of two firings is 12 tokens)."""
+"""Share of the background firings that are followed by another firing within a few tokens (in the demo SAE, the
+median distance between two firings is 12 tokens)."""
 
 _TOKENS_AT_ONCE = 262_144
 
@@ -42,7 +42,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Size:
-    """How large: tokens of the corpus, features of the SAE, firings a token on average, shards."""
+    """A size: tokens of the corpus, features of the SAE, mean firings per token, shards."""
 
     name: str
     n_tokens: int
@@ -60,7 +60,7 @@ SIZES = {
 class Pattern(NamedTuple):
     """What makes planted features fire: pairs of a key (token id or position) and a feature, sorted by key.
 
-    keys and features: [n_pairs] int64; probability: [n_pairs], that it fires where the key stands.
+    keys and features: [n_pairs] int64; probability: [n_pairs], the probability of firing where the key occurs.
     """
 
     keys: Ints
@@ -71,7 +71,7 @@ class Pattern(NamedTuple):
 class Plan(NamedTuple):
     """The features of a synthetic SAE.
 
-    kinds: [n_features]; background: [n_features], firings a token that follow no pattern; strength: [n_features],
+    kinds: [n_features]; background: [n_features], firings per token without a pattern; strength: [n_features],
     median activation; by_token, by_previous and by_position: the patterns.
     """
 
@@ -84,7 +84,7 @@ class Plan(NamedTuple):
 
 
 def synthetic_config(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Config:
-    """The experiment that a synthetic lake pretends to be of."""
+    """The config of the experiment that a synthetic lake imitates."""
     return Config.model_validate(
         {
             "name": f"synthetic_{size.name}",
@@ -102,13 +102,13 @@ def synthetic_config(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Co
 
 
 def open_synthetic(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Lake:
-    """The lake of a size; nothing is written."""
+    """The lake for a size; nothing is written."""
     return Lake(synthetic_config(size, lake, memory_limit=memory_limit), SourceHashes(saes={SAE: "synthetic"}))
 
 
 def write_corpus(lake: Lake, size: Size) -> None:
-    """Write documents, tokens, contexts and slots, each by the product's own SQL."""
-    from pipeline.corpus.documents import READ_SCHEMA  # it loads torch, which is in no other step's memory
+    """Write documents, tokens, contexts and slots, each with the pipeline's own SQL."""
+    from pipeline.corpus.documents import READ_SCHEMA  # here, because it loads torch, which other steps do without
     from pipeline.make_table import make_table
 
     documents = pa.RecordBatchReader.from_batches(READ_SCHEMA, _documents(size, READ_SCHEMA))
@@ -131,7 +131,7 @@ def write_corpus(lake: Lake, size: Size) -> None:
 
 
 def plan_features(size: Size, seed: int = 0) -> Plan:
-    """The store's benchmark: 10 % dead, 3 % unigram, 3 % token sets, 1 % previous token, a few positional."""
+    """The plan for `store`: 10 % dead, 3 % unigram, 3 % token sets, 1 % previous token, a few positional."""
     rng = np.random.default_rng(seed)
     n = size.n_features
     kinds = np.full(n, "background", dtype="<U16")
@@ -160,12 +160,12 @@ def plan_of(
     off_share: Floats,
     rng: np.random.Generator,
 ) -> Plan:
-    """Patterns for planted features of some firings each, of which a share is off the pattern; all [n_features].
+    """A plan with patterns for planted features, given firings and the share off the pattern; all [n_features].
 
-    Background features are scaled to fill up what is missing to the size's firings a token, if it has some.
+    Background features are scaled so that the total reaches the size's firings per token, if that is set.
     """
     frequency = _zipf()
-    on_pattern = n_firings * (1 - off_share) / size.n_tokens  # firings a token
+    on_pattern = n_firings * (1 - off_share) / size.n_tokens  # firings per token
     pairs: dict[str, list[tuple[Ints, Ints, Floats]]] = {"token": [], "previous": [], "position": []}
     for feature in np.flatnonzero(np.isin(kinds, ["unigram", "token_set", "previous_token", "positional"])):
         kind, share = kinds[feature], on_pattern[feature]
@@ -201,7 +201,7 @@ def plan_of(
 
 
 def firings_of_shard(lake: Lake, plan: Plan, shard: int) -> Iterator[Firings]:
-    """The firings of a shard, some hundred thousand tokens at a time, in the order of the tokens."""
+    """The firings of a shard in the order of the tokens, a few hundred thousand tokens at a time."""
     rng = np.random.default_rng([1, shard])
     chances = np.cumsum(plan.background)
     for token_index, token_id, position in _tokens(lake, shard):
@@ -225,7 +225,7 @@ def firings_of_shard(lake: Lake, plan: Plan, shard: int) -> Iterator[Firings]:
 
 
 def write_shard(lake: Lake, plan: Plan, shard: int) -> int:
-    """Write a shard of firings through the store's own buffer; their number."""
+    """Write a shard of firings through the store's own buffer; returns their number."""
     target = lake.path("activation_shards", sae=SAE, shard=shard)
     lake.ensure_schema_file("activation_shards", SAE)
     n_rows = 0
@@ -239,7 +239,7 @@ def write_shard(lake: Lake, plan: Plan, shard: int) -> int:
 
 
 def write_neighbours(lake: Lake, size: Size, n_neighbours: int = 10) -> None:
-    """Write near neighbours that are drawn, as there is no decoder; hard negatives of examples are among them."""
+    """Write random neighbours, as there is no decoder; the examples' hard negatives come from them."""
     rng = np.random.default_rng(3)
     n_rows = size.n_features * n_neighbours
     columns = {
@@ -263,7 +263,7 @@ def _documents(size: Size, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         ids = np.minimum(np.searchsorted(chances, rng.random(lengths.sum())), VOCABULARY - 1).astype(np.int32)
         offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
         numbers = range(ordinal, ordinal + len(lengths))
-        # Multiplication by an odd number shuffles the ids, by which documents are ordered, without a repeat.
+        # Multiplying by an odd number shuffles the ids, by which documents are ordered, without duplicates.
         names = [f"{(number * 0x9E3779B97F4A7C15) % 2**64:016x}" for number in numbers]
         empty = pa.array([""] * len(lengths))
         lists = pa.ListArray.from_arrays(offsets, ids)
@@ -308,7 +308,7 @@ def _pattern(pairs: list[tuple[Ints, Ints, Floats]]) -> Pattern:
 
 
 def _fired(pattern: Pattern, keys: Ints, rng: np.random.Generator) -> Ints:
-    """Packed (place << 20 | feature) of the firings that a pattern gives where its keys stand; keys [n_tokens]."""
+    """Packed (index of the token << 20 | feature) of a pattern's firings, from the tokens' keys [n_tokens]."""
     first, last = np.searchsorted(pattern.keys, keys), np.searchsorted(pattern.keys, keys, side="right")
     n_pairs = last - first
     place = np.repeat(np.arange(len(keys)), n_pairs)

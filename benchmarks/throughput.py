@@ -1,8 +1,8 @@
-"""How many requests a second the LLM client keeps up, through the ledger, and what each costs the processor.
+"""How many requests per second the LLM client sustains, ledger included, and the processor time of each.
 
-The server is local and answers each request after a second, so that with 100 in flight 100 a second are ideal.
-Beside the client stands, in the same run, the `openai` package that it sends with, alone. A second server that
-answers at once shows where the client's own limit is.
+The server is local and answers each request after a second, so with 100 in flight the ideal is 100 per second. For
+comparison, the `openai` package that the client sends with is measured alone in the same run. A second server that
+answers at once shows the client's own limit.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ from pipeline.llm.server.endpoint import Endpoint
 LATENCY_SECONDS = 1.0
 IN_FLIGHT = 100
 SECONDS = 180
-"""Of work, were it ideal; a batch takes minutes. A probe and the slow start of the pacing, 4 s, come on top."""
+"""Duration of the work if it were ideal; a batch takes minutes. A probe and the pacing's slow start add 4 s."""
 N_PACKAGE = 6_000
-"""Requests of the package alone."""
+"""Requests sent with the package alone."""
 N_AT_ONCE = 10_000
 """Requests to the server that answers at once."""
 
 
 class Rate(NamedTuple):
-    """Requests a second, processor milliseconds a request, and seconds until the first answer."""
+    """Requests per second, processor milliseconds per request, and seconds until the first answer."""
 
     per_second: float
     cpu_ms: float
@@ -81,7 +81,7 @@ def main() -> int:
                 at_once.per_second,
                 "requests/s",
                 better="higher",
-                note=f"of a server that answers at once, which shares the processor; {at_once.cpu_ms:.2f} ms each",
+                note=f"server that answers at once and shares the processor; {at_once.cpu_ms:.2f} ms each",
             ),
             Figure(
                 "load_of_the_machine",
@@ -95,19 +95,19 @@ def main() -> int:
 
 
 def _rate(work: Callable[[str, int], tuple[float, float]], url: str, n: int) -> Rate:
-    """The rate of n requests to a server, in a process of their own."""
+    """The rate of n requests to a server, sent from a separate process."""
     once = measured(work, url, n)
     seconds, first_seconds = once.result
     return Rate(n / seconds, 1000 * once.cpu_s / n, first_seconds)
 
 
 def _messages(number: int) -> list[dict[str, str]]:
-    """A question of some 300 tokens."""
+    """A question of about 300 tokens."""
     return [{"role": "system", "content": "word " * 60}, {"role": "user", "content": f"{number} " + "text " * 240}]
 
 
 def _client(url: str, n: int) -> tuple[float, float]:
-    """Seconds for n requests through client and ledger, and until the first is answered."""
+    """Seconds for n requests through client and ledger, and until the first answer."""
     requests = [
         Request("detection", "sae", 0, "model", tuple(Message(**each) for each in _messages(k)), 5)  # type: ignore[arg-type]
         for k in range(n)
@@ -127,7 +127,7 @@ def _client(url: str, n: int) -> tuple[float, float]:
 
 
 def _package(url: str, n: int) -> tuple[float, float]:
-    """Seconds for n requests with the openai package, nothing recorded, and until the first is answered."""
+    """Seconds for n requests with the openai package, without recording, and until the first answer."""
     answered: list[float] = []
 
     async def send_all() -> float:

@@ -1,7 +1,7 @@
-"""What a tick of the schedule costs in an experiment with 1,536 batches, all of them explained and scored.
+"""The cost of a tick of the schedule in an experiment with 1,536 batches, all of them explained and scored.
 
-The tables are made here, a few rows a batch: what counts is their number of files. The first tick ever reads them
-all, and a later one, of any process, those that have changed since.
+The tables are made here with a few rows per batch, because what matters is the number of files. The very first
+tick reads all of them; later ones, in any process, read only those that have changed.
 
     python -m benchmarks.ticks
 """
@@ -31,11 +31,11 @@ from pipeline.tables import TABLES
 
 N_BATCHES = 1536
 SIZE = 64
-"""Features of a batch."""
+"""Features per batch."""
 SELECTED = 8
-"""Of them."""
+"""Selected features per batch."""
 CHANGED = 8
-"""Batches that are made anew between two ticks."""
+"""Batches that are remade between two ticks."""
 
 
 def main() -> int:
@@ -54,18 +54,18 @@ def main() -> int:
     publish(
         "ticks",
         [
-            Figure("tick_s", warm, "s", target=1, note=f"CPU time, {size}, none of which has changed"),
-            Figure("tick_after_batches_s", changed, "s", target=1, note=f"{CHANGED} of them were made meanwhile"),
-            Figure("process_tick_s", first, "s", target=1, note="the first of a process; an earlier one looked"),
-            Figure("first_tick_s", ever, "s", note="the first ever: it reads all of them"),
-            Figure("one_batch_s", one, "s", note="whether one of them is unfinished, asked by its worker"),
+            Figure("tick_s", warm, "s", target=1, note=f"CPU time, {size}, none changed"),
+            Figure("tick_after_batches_s", changed, "s", target=1, note=f"{CHANGED} of them were just remade"),
+            Figure("process_tick_s", first, "s", target=1, note="first of a process, after earlier processes"),
+            Figure("first_tick_s", ever, "s", note="the very first one, which reads all of them"),
+            Figure("one_batch_s", one, "s", note="a worker checks whether its own batch is unfinished"),
         ],
     )
     return 0
 
 
 def _first_tick(path: Path, home: str) -> float:
-    """CPU seconds of the first tick ever."""
+    """CPU seconds of the very first tick."""
     Path(home).mkdir()
     with _ticking(path, home) as (tick, instance):
         for batch in range(N_BATCHES):
@@ -75,7 +75,7 @@ def _first_tick(path: Path, home: str) -> float:
 
 
 def _later_ticks(path: Path, home: str) -> tuple[float, float, float, float]:
-    """CPU seconds of a process's first tick, its next, one after batches were made, and of a look at a batch."""
+    """CPU seconds of a process's first tick, its second, one after batches were made, and of one check."""
     config = load_config(str(path))
     with _ticking(path, home) as (tick, _):
         first, warm = _cpu_s(tick), _cpu_s(tick)
@@ -87,7 +87,7 @@ def _later_ticks(path: Path, home: str) -> tuple[float, float, float, float]:
 
 @contextmanager
 def _ticking(path: Path, home: str) -> Iterator[tuple[Callable[[], None], dg.DagsterInstance]]:
-    """What a tick does, and the instance that it asks."""
+    """A function that runs a tick, and the Dagster instance that it queries."""
     definitions = build_definitions(load_config(str(path)))
     schedule = definitions.resolve_schedule_def("next_feature_batches")
     with dg.DagsterInstance.local_temp(home) as instance:
@@ -111,7 +111,7 @@ def _cpu_s(work: Any) -> float:
 
 
 def write_batch(lake: Lake, batch: int) -> None:
-    """Write what a finished batch has: each selected feature explained by each explainer, and scored."""
+    """Write the tables of a finished batch: each selected feature explained by each explainer, and scored."""
     features = _selected(batch)
     for part in lake.parts("explanations"):
         rows = [_explanation(feature, part) for feature in features]
@@ -123,7 +123,7 @@ def write_batch(lake: Lake, batch: int) -> None:
         lake.write("predictions", _table("predictions", rows), sae=SAE, batch=batch, part=part)
     rows = [{**each, "scorer": scorer} for each in explained for scorer in lake.config.scoring.scorers]
     lake.write("scores", _table("scores", rows), sae=SAE, batch=batch)
-    for name in ("examples", "fuzzing_pairs", "score_details"):  # of which only the files are looked for
+    for name in ("examples", "fuzzing_pairs", "score_details"):  # only the existence of their files matters
         lake.write(name, _table(name, []), sae=SAE, batch=batch)
 
 
@@ -149,7 +149,7 @@ def _explanation(feature: int, explainer: str | None) -> dict[str, Any]:
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
-    """Rows with all the columns of a table; what they lack is null."""
+    """Rows with all the columns of a table; missing ones are null."""
     fields = TABLES[name].schema
     return pa.table([pa.array([row.get(each.name) for row in rows], each.type) for each in fields], schema=fields)
 

@@ -1,8 +1,8 @@
-"""How many prompt tokens a feature costs: one explanation, detection and fuzzing, on the SAE of the demo.
+"""How many prompt tokens a feature costs: one explanation, detection and fuzzing, on the demo's SAE.
 
-Tokens are those of the demo's tokenizer with its chat template. Who answers is an oracle of set accuracies, no
-language model (`oracle`). Cached are a prompt's first tokens, in whole blocks of 16, that an earlier prompt of the
-run began with: what vLLM's prefix caching would not compute again.
+Tokens are counted with the demo's tokenizer and its chat template. An oracle with set accuracies answers, not a
+language model (`oracle`). The first tokens of a prompt, in whole blocks of 16, count as cached if an earlier
+prompt of the run began with them: vLLM's prefix caching would not compute them again.
 """
 
 import re
@@ -21,15 +21,15 @@ N_QUESTIONS = 50
 TARGET_HALF_WIDTH = 0.10
 ACCURACIES = tuple(np.linspace(0.60, 0.95, 8).tolist())
 DELPHI_TOKENS = 36_600
-"""Measured with delphi on the same SAE: explanation, detection and fuzzing at 100 questions each, 5 a prompt."""
+"""Measured with delphi on the same SAE: explanation, detection and fuzzing at 100 questions each, 5 per prompt."""
 
 
 _NUMBERED = re.compile(r"^\d+\t(.*(?:\n+ .*)*)$", re.MULTILINE)
-"""A window in a prompt of several."""
+"""A window in a prompt with several."""
 
 
 class Tokens(NamedTuple):
-    """Prompt tokens a feature, those of them from the cache, and questions a feature."""
+    """Prompt tokens per feature, how many of them are cached, and questions per feature."""
 
     all: float
     cached: float
@@ -60,10 +60,10 @@ def main() -> int:
     publish(
         "tokens",
         [
-            Figure("prompt_tokens_per_feature", fifty.all, "tokens", 13_000, note=f"{each}; 50 a prompt"),
+            Figure("prompt_tokens_per_feature", fifty.all, "tokens", 13_000, note=f"{each}; 50 per prompt"),
             Figure("prompt_tokens_per_feature_uncached", fifty.all - fifty.cached, "tokens", note="the same"),
             Figure("prompt_tokens_per_feature_at_5", five.all, "tokens", DELPHI_TOKENS,
-                   note="the same at 5 a prompt; the target is delphi's figure"),
+                   note="the same at 5 per prompt; the target is delphi's figure"),
             Figure("prompt_tokens_per_feature_at_5_uncached", five.all - five.cached, "tokens", note="the same"),
             *figures,
         ],
@@ -92,27 +92,27 @@ def _sequential(asked: Asked) -> list[Figure]:
     by = f"oracle of accuracies {ACCURACIES[0]:.2f} to {ACCURACIES[-1]:.2f}"
     return [
         Figure("sequential_prompt_tokens_per_feature", tokens.all - tokens.cached, "tokens", 5_200,
-               note=f"to a half-width of {TARGET_HALF_WIDTH}, cached prefix tokens apart; {by}"),
+               note=f"to a half-width of {TARGET_HALF_WIDTH}, without cached prefix tokens; {by}"),
         Figure("sequential_prompt_tokens_limit", limit, "tokens",
                note="the fewest questions that the interval needs at these accuracies (at least 20 + 20), times "
-               "the tokens of a window as it is written, and what the explainer reads anew"),
+               "the tokens of a window as it is written, plus the explainer's uncached tokens"),
         Figure("sequential_prompt_tokens_over_limit", (tokens.all - tokens.cached) / limit, "", 1.25,
-               note="the one by the other"),
+               note="ratio of the two"),
         Figure("sequential_prompt_tokens_per_feature_with_cached", tokens.all, "tokens", note="all prompt tokens"),
         Figure("sequential_questions_per_score", float(n.mean()), "questions",
-               note=f"of {2 * N_QUESTIONS} at most"),
+               note=f"out of at most {2 * N_QUESTIONS}"),
         Figure("sequential_narrow_share", float(is_narrow.mean()), "share", better="higher",
-               note=f"of {len(n)} scores, a half-width of {TARGET_HALF_WIDTH} or less"),
+               note=f"share of {len(n)} scores with a half-width of {TARGET_HALF_WIDTH} or less"),
         Figure("sequential_coverage", float(holds.mean()), "share", better="higher",
-               note=f"of {len(n)} 95 % intervals, those that hold the oracle's accuracy, give or take "
+               note=f"share of {len(n)} 95 % intervals that contain the oracle's accuracy, give or take "
                f"{float(np.sqrt(0.95 * 0.05 / len(n))):.3f}; {by}"),
         Figure("sequential_bias", float(abs((value - truth).mean())), "", 0.01,
-               note="mean balanced accuracy, distance to the oracle's"),
+               note="distance of the mean balanced accuracy from the oracle's"),
     ]  # fmt: skip
 
 
 def _limit(asked: Asked) -> float:
-    """The prompt tokens a feature under which no scorer in rounds can come: see the figure's note."""
+    """The minimum prompt tokens per feature for any scorer in rounds: see the figure's note."""
     tokenizer = load_tokenizer(asked.lake.config.subject)
     z = asked.lake.config.scoring.z
     fewest = np.mean([2 * _fewest(accuracy, z) for accuracy in ACCURACIES])
@@ -129,7 +129,7 @@ def _limit(asked: Asked) -> float:
 
 
 def _fewest(accuracy: float, z: float) -> int:
-    """Questions of each answer at which the interval of two equal rates (Wilson, MOVER) reaches the target."""
+    """Questions with each answer at which the interval of two equal rates (Wilson, MOVER) reaches the target."""
     for n in range(20, N_QUESTIONS):
         zz = z * z / n
         half = z * np.sqrt(accuracy * (1 - accuracy) / n + zz / (4 * n)) / (1 + zz)
@@ -141,7 +141,7 @@ def _fewest(accuracy: float, z: float) -> int:
 
 
 def _tokens(asked: Asked) -> Tokens:
-    """Prompt tokens a feature, over the requests that its explanation and its scores name."""
+    """Prompt tokens per feature, over the requests that its explanation and its predictions name."""
     with asked.lake.connect(asked.sae, 0) as connection:
         [(total, cached, n_features, n_questions)] = connection.sql(
             """

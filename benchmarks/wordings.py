@@ -1,8 +1,8 @@
-"""How well a model answers detection's question, in its present wording and in others, on questions made by hand.
+"""How well a model answers detection's question, in its current wording and in others, on questions made by hand.
 
 `questions.yaml` has 12 explanations, each with four texts that contain what it describes and four that do not. The
 figure is the AUC of the probability of Yes over all of them: 0.5 is chance. `--scale small` asks the embedded
-model, `--scale large` the one of 1.5B parameters, in int8 (1.1 GB to download at first use).
+model, `--scale large` the one with 1.5B parameters, in int8 (1.1 GB to download at first use).
 """
 
 import argparse
@@ -28,7 +28,7 @@ _DETECTION = find_plugin("scorers", "detection").path
 
 
 class Wording(NamedTuple):
-    """What the system and the user say; `{explanation}` and `{text}` stand in the second."""
+    """The system message and the user message; the second contains `{explanation}` and `{text}`."""
 
     system: str
     user: str
@@ -83,7 +83,7 @@ def read_questions() -> list[Question]:
 
 
 def ask(client: LocalClient, wording: Wording, questions: Sequence[Question]) -> list[float]:
-    """The probability of Yes of each question."""
+    """The probability of Yes for each question."""
     requests = []
     for number, each in enumerate(questions):
         user = wording.user.replace("{text}", each.text).replace("{explanation}", each.explanation)
@@ -95,7 +95,7 @@ def ask(client: LocalClient, wording: Wording, questions: Sequence[Question]) ->
 
 
 def auc(said: Sequence[float], questions: Sequence[Question]) -> float:
-    """How often a text that contains what is described has the larger probability; ties count half."""
+    """How often a text that contains what is described has the higher probability; ties count half."""
     yes = [probability for probability, each in zip(said, questions, strict=True) if each.label]
     no = [probability for probability, each in zip(said, questions, strict=True) if not each.label]
     return sum((one > other) + (one == other) / 2 for one in yes for other in no) / (len(yes) * len(no))

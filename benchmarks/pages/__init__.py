@@ -1,4 +1,4 @@
-"""The pages of docs/ that are generated, so that they say what is true: from the code, from results, from a lake.
+"""The generated pages of docs/, which stay true because they come from the code, from results or from a lake.
 
 `make docs` writes `tables.md` and `config.md` (`references`), `cost.md`, `explainers.md` and
 `scorers.md`; `make cookbook` writes `cookbook.md`. `benchmarks.report` writes `performance.md`.

@@ -1,6 +1,6 @@
-"""`make cookbook`: docs/cookbook.md, the queries of `sql/cookbook/` with the answers of a lake.
+"""`make cookbook`: docs/cookbook.md, the queries in `sql/cookbook/` with answers from a lake.
 
-A query's first comment says what a row is and, after a colon, which question it answers.
+A query's first comment describes a row and, after a colon, the question that the query answers.
 """
 
 import re
@@ -20,7 +20,7 @@ _ROWS = 5
 
 
 def write_cookbook(path: str) -> None:
-    """Write the page with the answers of the lake of the config at `path`. Raises LakeError if there is none."""
+    """Write the page with answers from the lake of the config at `path`. Raises LakeError if there is no lake."""
     with open_catalog(load_config(path).lake_folder) as connection:
         page = DOCS / "cookbook.md"
         page.write_text(cookbook_page(connection), encoding="utf-8")

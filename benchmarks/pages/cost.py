@@ -1,4 +1,4 @@
-"""`docs/cost.md`: the post's cost table beside ours, at the same prices.
+"""`docs/cost.md`: the post's cost table next to ours, at the same prices.
 
 Made from `benchmarks/results/cost.json` (see `benchmarks/cost.py`) and `config/prices.yaml`.
 """
@@ -63,10 +63,10 @@ per batch.
   answer as long as `max_tokens` and `reasoning_tokens` allow. When the answer is recorded, the excess is released.
   So a run gets within one such reservation of `max_usd`, and uses `max_requests` to the last request. Several
   processes share the budget; the reservation of a process that died is void.
-- A provider's batch takes up to a day, and `max_usd` may cut what is asked into several, one after another. After
-  20
-  answers, a further batch therefore reserves the largest share of that bound that an answer took, and a quarter
-  more. So two or three are needed, and one where `max_usd` is some six times the expected cost.
+- A provider's batch takes up to a day, and `max_usd` may split the requests into several batches, one after
+  another. After 20 answers, a further batch therefore reserves only the largest share of that bound that an answer
+  took, plus a quarter. So two or three batches are needed, or one if `max_usd` is about six times the expected
+  cost.
 - A request that does not fit has status `budget` in the tables and is not in the ledger. The run ends cleanly,
   keeps what is done and says what to raise; the schedule waits. Once the budget is raised, the next run asks for
   the rest.
@@ -81,7 +81,7 @@ ONLY=cost` measure the latter again.)
 
 
 class _Call(NamedTuple):
-    """One way of asking: tokens per call, calls per feature, and the dollars that the post names, if it does."""
+    """One way of asking: tokens per call, calls per feature, and the post's dollars, if it gives any."""
 
     what: str
     prompt_tokens: float
@@ -123,7 +123,7 @@ def cost_page() -> str:
 
 
 def _n_features(figures: Iterable[dict[str, Any]]) -> str:
-    """Of how many features the figures of explainers are means."""
+    """How many features the explainers' figures are means over."""
     notes = [re.search(r"(\d+) features", each["note"]) for each in figures if each["name"].startswith("by_")]
     counts = sorted({int(found[1]) for found in notes if found})
     return " to ".join(str(each) for each in dict.fromkeys((counts[0], counts[-1])))

@@ -38,7 +38,7 @@ ONLY=explainers`, with `SCALE=large` for a larger model.)
 """
 
 _NOT_ASKED = "budget"
-"""The status of what was not asked because of the run's limit of requests."""
+"""The status of explanations that were not requested because of the run's limit."""
 _CAUTIONS = (
     "It is **too small to explain**: most of its answers are not explanations.",
     "It is a small model; larger ones explain better.",

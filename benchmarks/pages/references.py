@@ -76,7 +76,7 @@ def config_page() -> str:
         "[your SAE](your-sae.md). Most experiments set `name`,\n`subject.model`, `corpus.sources`, `saes`, and "
         "who explains and scores. Relative paths start at the folder in which\nthe command is run; a path below "
         "`config/` that does not exist here is taken from the files that ship with latentlake.\n\n"
-        "`extends: other.yaml`, a file beside it, takes the keys of that file; its own keys override them.\n\n"
+        "`extends: other.yaml` takes the keys of a file in the same folder; its own keys override them.\n\n"
         "(Made from `pipeline/config/` by `make docs`.)\n"
     ]
     sections = _sections(Config)

@@ -1,4 +1,4 @@
-"""`docs/scorers.md`: which faults of explanations each scorer sees, by an oracle and by the embedded model.
+"""`docs/scorers.md`: which faults of explanations each scorer detects, with an oracle and with the embedded model.
 
 Made from `benchmarks/results/scorers_*.json` (see `benchmarks/scorers.py`).
 """
@@ -17,7 +17,7 @@ _COMMANDS = {"oracle": "python -m benchmarks.scorers", "embedded": "python -m be
 
 
 def scorers_page() -> str:
-    """The page; where a result is missing it says how to measure it."""
+    """The page; instead of a missing result it shows the command that measures it."""
     return _TEMPLATE.read_text(encoding="utf-8").format(**{name: _measured(name) for name in _COMMANDS})
 
 
@@ -29,7 +29,7 @@ def _measured(name: str) -> str:
 
 
 def result_lines(result: dict[str, Any]) -> list[str]:
-    """A result's tables, over all kinds and by kind, what a scorer asks, and who is not applicable."""
+    """A result's tables, over all kinds and by kind, each scorer's costs, and which scorers are not applicable."""
     shares = pl.DataFrame(result["shares"])
     n = 2 * result["n_questions"]
     return [

@@ -1,12 +1,12 @@
 """Steered texts: the subject model's continuations when a feature is raised, or set to 0.
 
-They depend only on the SAE and the feature, so a scorer reads them for every explanation. Each feature is changed
-in forward passes of its own, over the same texts, so that neither its position in a batch nor a restart changes a
-token; a killed run resumes with the current feature.
+They depend only on the SAE and the feature, so a scorer uses the same texts for every explanation. Each feature is
+changed in separate forward passes over the same texts, so that neither its position in a batch nor a restart
+changes a token; a killed run resumes with the current feature.
 
-1. The strength of each target is found on held-out texts (`steering.find_strengths`).
-2. Prompts are continued with and without it, using draws that are hashes of prompt and position, the same for all,
-   so that two continuations diverge only where the change makes another token more likely.
+1. The strength for each target divergence is found on held-out texts (`steering.find_strengths`).
+2. Prompts are continued with and without the change. The random draws are hashes of prompt and position, the same
+   with and without, so that two continuations diverge only where the change makes another token more likely.
 """
 
 import hashlib
@@ -43,19 +43,19 @@ from pipeline.tables.versions import inputs_of
 TABLE = "steered_texts"
 
 _USUAL_STEPS = 9
-"""Strengths tried for three targets, as measured on the demo's SAE; used by the estimate."""
+"""Number of strengths tried to reach three targets, measured on the demo's SAE; used by the estimate."""
 
 Row = dict[str, Any]
 
 
 def write_steered_texts(lake: Lake, sae: str, batch: int) -> Published:
-    """Write the steered texts of a batch's features; those of features that are there already stay.
+    """Write the steered texts of a batch's features; features that already have texts keep them.
 
-    Figures: features by status, and those that were steered now.
+    Figures: the number of features by status, and of those steered in this call.
 
     Raises:
         LakeError: An input is missing.
-        SubjectError: The SAE's features cannot be steered at its place.
+        SubjectError: The SAE's features cannot be steered at its hookpoint.
         CorpusError: The corpus has too few documents with a context of `prompt_tokens`.
     """
     lake.require(*inputs_of(lake.config, TABLE), sae=sae, batch=batch)
@@ -82,7 +82,7 @@ def write_steered_texts(lake: Lake, sae: str, batch: int) -> Published:
 def steered_features(lake: Lake, sae: str, batch: int, given: Given | None = None) -> list[int]:
     """The features of a batch that are steered, in the order of their draw.
 
-    Those about which a scorer's model is asked, and those from which the other sets come.
+    These are the features that a scorer's model is asked about, and those that the other sets are taken from.
     """
     drawn = read_rows(lake, "batch_features", sae=sae, batch=batch, given=given).sort_by("place")
     features: list[int] = drawn["feature"].to_pylist()
@@ -93,10 +93,10 @@ def steered_features(lake: Lake, sae: str, batch: int, given: Given | None = Non
 
 
 def stand_in_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tuple[pa.Table, int]:
-    """Rows as a run would leave them, and the tokens that the subject model would read for those not there yet.
+    """Rows as a run would write them, and how many tokens the subject model would read for the missing ones.
 
-    Their texts are those of prompts, about as long, and each another one. `selected` are the rows of
-    `selected_features`. Raises CorpusError as `write_steered_texts`.
+    The texts of missing rows are made from the prompts: about as long, and all different. `selected` are the rows
+    of `selected_features`. Raises CorpusError like `write_steered_texts`.
     """
     settings = _settings(lake.config)
     features = steered_features(lake, sae, batch, {"selected_features": selected})
@@ -127,14 +127,14 @@ def stand_in_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tupl
 
 
 def check_steered_saes(config: Config) -> None:
-    """Raise SubjectError if the features of an SAE of the config cannot be steered at its place."""
+    """Raise SubjectError if the features of an SAE in the config cannot be steered at its hookpoint."""
     for sae in config.saes:
         reader = open_reader(config, sae, torch.device("cpu"))
         check_steering(config.subject, reader.coder, sae.hookpoint, reader.hookpoint)
 
 
 class Prompts(NamedTuple):
-    """Texts to continue: their contexts, int64 [n, length], and their draws [n, n_new]."""
+    """Texts to continue: ids of their contexts, token ids int64 [n, length], and draws float64 [n, n_new]."""
 
     context_ids: Sequence[int]
     token_ids: Tensor
@@ -142,15 +142,15 @@ class Prompts(NamedTuple):
 
 
 class Steering:
-    """What is needed to steer the features of an SAE, in a batch of it.
+    """Steers the features of a batch of an SAE.
 
     Args:
         subject: The model.
         held_out: Texts on which strengths are found, int64 [n, length].
-        prompts: Those that are continued with a feature raised.
-        own_prompts: Of each feature, those in which it is ablated.
+        prompts: The texts that are continued with a feature raised.
+        own_prompts: By feature, the texts that are continued with it ablated.
         config: The experiment.
-        token_bytes: Those of each token.
+        token_bytes: The bytes of each token, by token id.
     """
 
     def __init__(
@@ -169,7 +169,7 @@ class Steering:
         self._token_bytes = token_bytes
         if "steer" in self._settings.modes:
             self._held_out = Divergence(subject, held_out)
-            self._mean_norm = subject.mean_norm(held_out)  # whichever feature is steered
+            self._mean_norm = subject.mean_norm(held_out)  # the same for all features
             self._unseen = Divergence(subject, prompts.token_ids)
             self._unsteered = subject.write(prompts.token_ids, prompts.draws)
 
@@ -238,7 +238,7 @@ def _open_steering(lake: Lake, sae: str, batch: int) -> Steering:
 
 
 def _prompt_rows(lake: Lake, sae: str) -> tuple[list[Row], list[Row]]:
-    """The texts on which strengths are found, and those that are continued."""
+    """The texts on which strengths are found, and the texts that are continued."""
     settings = _settings(lake.config)
     rows = read_rows(lake, "steering_prompts", sae=sae).to_pylist()
     held_out, continued = ([row for row in rows if row["role"] == role] for role in ("train", "test"))
@@ -261,7 +261,7 @@ def _prompts(config: Config, rows: Sequence[Row]) -> Prompts:
 
 
 def _spelled(token_bytes: Sequence[bytes], token_ids: Sequence[int]) -> str:
-    """What tokens spell; the bytes of a character that is cut off are left out."""
+    """The text of some tokens; the bytes of a character that is cut off are left out."""
     return b"".join(token_bytes[token_id] for token_id in token_ids).decode("utf-8", "ignore")
 
 

@@ -1,1 +1,1 @@
-"""Any transformers model: where it is, its tokenizer and config, its tokens' bytes."""
+"""Any transformers model: where it is, how it is loaded, its tokenizer and the bytes of its tokens."""

@@ -1,7 +1,7 @@
 """Models with and without their LM head, each in memory only once.
 
-The subject model is read without a head and steered with one; a model that answers in this process has one. Models
-from the same files share their weights.
+Reading the subject model's activations takes no head. Steering it takes one, and so does a model that answers in
+this process. Models from the same files share their weights.
 """
 
 from functools import cache
@@ -59,7 +59,7 @@ def _load_causal(location: Location, dtype: torch.dtype, device: str, name: str)
     if report["missing_keys"]:
         raise SubjectError(
             f"the files of model '{name}' have no '{sorted(report['missing_keys'])[0]}', and "
-            "without it the model writes nothing"
+            "a model without it cannot write text"
         )
     base = _without_head.get((location, dtype, device))
     if type(model.base_model) is type(base):

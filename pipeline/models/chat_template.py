@@ -34,7 +34,7 @@ def _of_chat(tokenizer: PreTrainedTokenizerBase, chat: Chat, asks: bool) -> list
     try:
         return _apply_template(tokenizer, chat, asks)
     except TemplateError:
-        # Some templates (Gemma's) know no system role: what it says goes before the user's first words.
+        # Some templates (Gemma's) have no system role: the system message goes before the user's first message.
         system = [content for role, content in chat if role == "system"]
         others = [turn for turn in chat if turn[0] != "system"]
         if not system or not others:

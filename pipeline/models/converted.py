@@ -11,7 +11,8 @@ from pathlib import Path
 SOURCE_FILE = "source.json"
 
 _Source = dict[str, str | int]
-"""Path, size, time and SHA-256 of what was converted; of several files the first path, and of all together."""
+"""Path, size, modification time and SHA-256 of the converted file; for several files the first path, the total
+size, the latest time, and the SHA-256 of all together."""
 
 
 def converted_folder(files: Sequence[Path], models: Path, convert: Callable[[Path], None], form: str = "") -> Path:
@@ -38,7 +39,7 @@ def converted_folder(files: Sequence[Path], models: Path, convert: Callable[[Pat
 
 
 def _find(source: _Source, models: Path) -> Path | None:
-    """The folder that was made from these files, which are not read again while their size and time stay."""
+    """The folder made from these files, which are not read again as long as size and time are the same."""
     for path in models.glob(f"*/{SOURCE_FILE}"):
         recorded = {"form": "", **json.loads(path.read_text(encoding="utf-8"))}
         if source.items() <= recorded.items():
@@ -64,7 +65,7 @@ def _write(convert: Callable[[Path], None], source: _Source, folder: Path) -> No
         try:
             temporary.rename(folder)
         except OSError:
-            if not folder.is_dir():  # else another process was first
+            if not folder.is_dir():  # otherwise another process was first
                 raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,11 +1,12 @@
 """Converting a GGUF file at first use to safetensors files, which transformers loads faster.
 
 transformers unpacks a GGUF file's blocks, and its vocabulary word by word, at every load. For the embedded model
-(98 MB, Q4_1), read as subject and as local LLM, that took 16 s of processor time a process; from the folder
-(542 MB) it takes 2 s, and the conversion 17 s once.
+(98 MB, Q4_1), read as subject and as local LLM, that took 16 s of processor time per process; from the folder
+(542 MB) it takes 2 s, and the conversion takes 17 s once.
 
-The tensors are kept in float32, in which blocks are unpacked. Cast to a model's dtype when it is loaded, they are
-bit for bit what transformers makes of the GGUF file in that dtype; kept in bfloat16 they would lose bits.
+The tensors are stored in float32, the dtype to which blocks are unpacked. Cast to a model's dtype when it is
+loaded, they are bit for bit what transformers makes of the GGUF file in that dtype; stored in bfloat16 they would
+lose bits.
 """
 
 from collections.abc import Iterator
@@ -29,7 +30,7 @@ from pipeline.models.converted import converted_folder
 from pipeline.progress import tell, without_bars_in_logs
 
 _AT_ONCE = 2**24
-"""Weights that are unpacked at once: the blocks of a whole embedding need several times its size."""
+"""Weights unpacked at a time: unpacking a whole embedding at once needs several times its size."""
 
 
 def safetensors_folder(file: Path, models: Path) -> Path:
@@ -59,7 +60,7 @@ def _convert(file: Path, folder: Path) -> None:
 
 
 class PackedTensor:
-    """A tensor of a GGUF file, read and unpacked to float32 when it is indexed, and not kept."""
+    """A tensor in a GGUF file, read and unpacked to float32 whenever it is indexed, and not kept."""
 
     def __init__(self, file: Path, tensor: Any, processor: Any) -> None:
         self._file, self._tensor, self._processor = file, tensor, processor
@@ -77,7 +78,7 @@ class PackedTensor:
 
 
 def packed_tensors(file: Path) -> Iterator[tuple[str, PackedTensor]]:
-    """The tensors of a GGUF file under the names that they have in its transformers model, unread."""
+    """The tensors in a GGUF file, not read yet, by their names in its transformers model."""
     reader = gguf.GGUFReader(file)
     config = AutoConfig.from_pretrained(file.parent, gguf_file=file.name)
     with torch.device("meta"):

@@ -1,13 +1,13 @@
 """A causal language model with int8 weights: a quarter of float32's memory, and several times its speed.
 
-Of every linear layer and embedding the rows (output channels) are kept as int8 with a scale each. On a CPU what a
-layer reads is rounded to int8 as well, with a scale a token, so that the product is one of integers, and exact,
-by torch's oneDNN kernel. On a GPU that rounding takes longer than the product (an H100 read a third of the tokens
-that it reads in bfloat16): there a layer's weights are unpacked when it is used. Norms, attention and the rest
-stay in the model's dtype.
+The rows (output channels) of every linear layer and embedding are stored as int8, with one scale per row. On a CPU
+a layer's inputs are also rounded to int8, with one scale per token, so that the product is an exact product of
+integers, computed by torch's oneDNN kernel. On a GPU that rounding takes longer than the product (an H100 read a
+third of the tokens that it reads in bfloat16), so a layer's weights are unpacked when it is used. Norms, attention
+and everything else stay in the model's dtype.
 
-A model is converted once, tensor by tensor, and kept beside the lakes. transformers does the loading, with a
-quantizer of ours registered.
+A model is converted once, tensor by tensor, and kept beside the lakes. transformers loads it with the quantizer
+that this module registers.
 """
 
 import json
@@ -36,10 +36,10 @@ from pipeline.models.hub import tell_download
 METHOD = "latentlake_int8"
 
 _ROWS_AT_ONCE = 8192
-"""Rows of a weight that are rounded at once, so that no second copy of a large one is held."""
+"""Rows of a weight rounded at a time, so that a large one is never copied as a whole."""
 
 _MULTIPLE = 16
-"""Matrices whose sizes are no multiples of it stay as they are: kernels for integers want that."""
+"""Matrices whose sizes are not multiples of it are left as they are, because integer kernels require multiples."""
 
 
 class Int8Linear(nn.Module):
@@ -55,7 +55,7 @@ class Int8Linear(nn.Module):
         self.register_parameter("bias", linear.bias)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """The product with inputs [..., n_in], on a CPU each rounded to 8 bits, in their dtype [..., n_out]."""
+        """The product [..., n_out] with inputs [..., n_in], in their dtype; a CPU rounds the inputs to 8 bits."""
         if inputs.device.type != "cpu":
             return nn.functional.linear(inputs, self.unpacked(inputs.dtype), self.bias)
         rows = inputs.reshape(-1, inputs.shape[-1])
@@ -63,7 +63,7 @@ class Int8Linear(nn.Module):
         product: Tensor
         if self._packed is not None:
             product = _multiply(rounded, self._packed, self.scale, self._zeros, fastest_kernel(inputs.dtype))
-            product = product.to(inputs.dtype)  # of two dtypes the next takes four times as long
+            product = product.to(inputs.dtype)  # with two dtypes, the next line takes four times as long
             product = product.mul_(scales.to(inputs.dtype))
         else:
             product = (torch._int_mm(rounded, self.weight.t()) * self.scale).mul_(scales).to(inputs.dtype)
@@ -72,11 +72,11 @@ class Int8Linear(nn.Module):
         return product.view(*inputs.shape[:-1], -1)
 
     def unpacked(self, dtype: torch.dtype) -> Tensor:
-        """The weights that the integers stand for [n_out, n_in]."""
+        """The weights [n_out, n_in] that the integers and scales represent."""
         return (self.weight * self.scale[:, None]).to(dtype)
 
     def pack(self) -> None:
-        """Lay the weights out as the CPU's kernel reads them, in place of how they are kept."""
+        """Replace the weights by a copy in the layout that the CPU's kernel reads."""
         self._packed = torch.ops.onednn.qlinear_prepack(self.weight.data, None)
         self._zeros = torch.zeros(len(self.weight), dtype=torch.long)
         self.register_parameter("weight", None)
@@ -103,14 +103,14 @@ def _empty(weight: Tensor) -> tuple[nn.Parameter, nn.Parameter]:
 
 
 def round_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row [n, width] as int8 of its largest value, and the scales [n, 1] that give it back."""
+    """Rows [n, width] as int8, scaled by their largest absolute value, and the scales [n, 1] to restore them."""
     from pipeline.models.rounding import round_on_cpu  # numba takes a while to import
 
     return round_on_cpu(rows)
 
 
 class Kernel(NamedTuple):
-    """How a CPU multiplies bytes fastest: read as unsigned ones or not, and written in which dtype."""
+    """A way to multiply bytes on a CPU: whether inputs are read as unsigned, and the dtype of the result."""
 
     is_unsigned: bool
     dtype: torch.dtype
@@ -118,10 +118,10 @@ class Kernel(NamedTuple):
 
 @cache
 def fastest_kernel(dtype: torch.dtype) -> Kernel:
-    """The fastest kernel for a model of that dtype, by a short trial; the products of all are the same.
+    """The fastest kernel for a model of that dtype, by a short trial; all kernels give the same products.
 
-    oneDNN takes a reference, thousands of times slower, where it has no kernel: of signed bytes on AVX-512 without
-    AMX (AMD's Zen 4 and 5, Intel before Sapphire Rapids), of results in bfloat16 on AVX2.
+    Where oneDNN has no kernel, it uses a reference implementation, thousands of times slower: for signed bytes on
+    AVX-512 without AMX (AMD's Zen 4 and 5, Intel before Sapphire Rapids), for results in bfloat16 on AVX2.
     """
     rows, weight = torch.ones(32, 256, dtype=torch.int8), torch.ones(256, 256, dtype=torch.int8)
     packed = torch.ops.onednn.qlinear_prepack(weight, None)
@@ -151,7 +151,7 @@ def _multiply(rows: Tensor, packed: Tensor, scale: Tensor, zeros: Tensor, kernel
 
 @cache
 def overflows() -> bool:
-    """Whether this CPU's int8 products overflow: without VNNI it adds pairs of products in 16 bits."""
+    """Whether this CPU's int8 products overflow: without VNNI, pairs of products are added in 16 bits."""
     rows = torch.full((32, 64), torch.iinfo(torch.int8).max, dtype=torch.int8)
     return not torch.equal(torch._int_mm(rows, rows.t()), rows.int() @ rows.int().t())
 
@@ -161,19 +161,19 @@ def _has_kernel() -> bool:
 
 
 def make_ready(model: Any) -> None:
-    """Prepare a loaded int8 model on a CPU: weights packed, and of 7 bits where products of 8 would overflow.
+    """Prepare a loaded int8 model for a CPU: pack its weights, and use 7 bits where products would overflow.
 
-    The head keeps its layout, as it may be the embedding too.
+    The head keeps its layout, because it may also be the embedding.
     """
     head = model.get_output_embeddings()
     for parameter in model.parameters():
-        if parameter.dtype != torch.int8:  # else it would keep the file mapped from which the weights were packed
+        if parameter.dtype != torch.int8:  # a copy, so that the file of the packed weights can be unmapped
             parameter.data = parameter.data.clone()
     halved: set[int] = set()
     for module in model.modules():
         if not isinstance(module, Int8Linear | Int8Embedding):
             continue
-        if overflows() and id(module.scale) not in halved:  # that of the head may be the embedding's
+        if overflows() and id(module.scale) not in halved:  # the head may share the embedding's
             halved.add(id(module.scale))
             module.weight.data.div_(2, rounding_mode="trunc")
             module.scale.data.mul_(2)
@@ -182,7 +182,7 @@ def make_ready(model: Any) -> None:
 
 
 class SavedTensor:
-    """A tensor of a safetensors file, read when it is indexed, and not kept."""
+    """A tensor in a safetensors file, read whenever it is indexed, and not kept."""
 
     def __init__(self, file: Path, name: str) -> None:
         self._file, self._name = file, name
@@ -199,7 +199,7 @@ def int8_folder(name: str, gguf_file: str | None, arguments: Mapping[str, Any], 
 
     Args:
         name: Folder or hub name, as for `from_pretrained`.
-        gguf_file: A GGUF file in it.
+        gguf_file: The GGUF file in it, or None.
         arguments: Further arguments of `from_pretrained`.
         models: Where conversions are kept.
 
@@ -222,7 +222,7 @@ def int8_folder(name: str, gguf_file: str | None, arguments: Mapping[str, Any], 
 
 
 def _weight_files(name: str, arguments: Mapping[str, Any]) -> list[Path]:
-    """The safetensors files of a model, and what else of its files its conversion is made from."""
+    """The safetensors files of a model, and its other files from which the conversion is made."""
     revision = arguments.get("revision")
 
     def found(file: str) -> list[Path]:
@@ -264,7 +264,7 @@ def _convert(name: str, named: Mapping[str, Any], tensors: dict[str, Any], folde
         missing = sorted(report["missing_keys"])
         raise SubjectError(f"model '{name}' lacks {len(missing)} weights, such as '{missing[0]}'")
     if "gguf_file" not in named:
-        with suppress(OSError):  # it has none; what ends a turn is in its config
+        with suppress(OSError):  # it has none; then its config defines what ends a turn
             model.generation_config = GenerationConfig.from_pretrained(name, **named)
     model.save_pretrained(folder, max_shard_size="256MB")
     AutoTokenizer.from_pretrained(name, **named).save_pretrained(folder)
@@ -272,7 +272,7 @@ def _convert(name: str, named: Mapping[str, Any], tensors: dict[str, Any], folde
 
 @register_quantization_config(METHOD)
 class Int8Config(QuantizationConfigMixin):  # type: ignore[misc]
-    """What the config.json of a conversion says of its weights."""
+    """The entry in a conversion's config.json that describes its weights."""
 
     def __init__(self, quant_method: str = METHOD) -> None:
         super().__init__(quant_method)
@@ -280,14 +280,14 @@ class Int8Config(QuantizationConfigMixin):  # type: ignore[misc]
 
 @register_quantizer(METHOD)
 class Int8Quantizer(HfQuantizer):  # type: ignore[misc]
-    """Tells transformers which layers are int8, and how a weight that is not yet becomes so."""
+    """Tells transformers which layers are int8, and how to convert a weight that is not int8 yet."""
 
     def _process_model_before_weight_loading(self, model: Any, **_: Any) -> Any:
         names = {name for name, module in model.named_modules() if _can_be_int8(module)}
         tied = model.all_tied_weights_keys
         for pair in tied.items():
             owners = {name.rpartition(".")[0] for name in pair}
-            if not owners <= names:  # such as a head tied to an embedding that scales
+            if not owners <= names:  # for example, a head tied to an embedding that scales its output
                 names -= owners
         for name in names:
             module = model.get_submodule(name)
@@ -296,16 +296,16 @@ class Int8Quantizer(HfQuantizer):  # type: ignore[misc]
         for target, source in list(tied.items()):
             if target.rpartition(".")[0] in names:
                 tied[_scale_of(target)] = _scale_of(source)
-        model._tied_weights_keys = dict(tied)  # tells saving that they are one tensor
+        model._tied_weights_keys = dict(tied)  # so that they are saved as one tensor
         return model
 
     def param_needs_quantization(self, model: Any, param_name: str, **_: Any) -> bool:
-        """Whether it is the weight of an int8 layer."""
+        """Whether a parameter is the weight of an int8 layer."""
         owner, kind = param_name.rsplit(".", 1)
         return kind == "weight" and isinstance(model.get_submodule(owner), Int8Linear | Int8Embedding)
 
     def get_quantize_ops(self) -> "RoundWeight":
-        """What makes such a weight int8."""
+        """The operation that converts such a weight."""
         return RoundWeight()
 
     def is_serializable(self) -> bool:
@@ -319,7 +319,7 @@ class Int8Quantizer(HfQuantizer):  # type: ignore[misc]
 
 
 class RoundWeight(ConversionOps):  # type: ignore[misc]
-    """A weight [n, width] as int8 and the scale of each row."""
+    """Rounds a weight [n, width] to int8 with a scale per row."""
 
     def convert(self, input_dict: dict[str, Any], full_layer_name: str, **_: Any) -> dict[str, Tensor]:
         """The int8 weight and its scale, by the names of their parameters."""
@@ -339,7 +339,7 @@ def _scale_of(weight: str) -> str:
 
 
 def _can_be_int8(module: nn.Module) -> bool:
-    """Whether it is a plain layer of such sizes; a subclass may do more than its base."""
+    """Whether a module is a plain layer of suitable size; a subclass may do more than its base."""
     if type(module) not in {nn.Linear, nn.Embedding}:
         return False
     return all(size % _MULTIPLE == 0 for size in module.weight.shape)  # type: ignore[union-attr]

@@ -42,7 +42,7 @@ class Location(NamedTuple):
 def locate(subject: SubjectConfig) -> Location:
     """Where a model is. Raises SubjectError if the folder, package or GGUF file does not exist.
 
-    A model in parts has a folder of its own, once `find_files` has downloaded it.
+    The folder of a model in parts does not exist until `find_files` has downloaded the model.
     """
     name, gguf_file = subject.model, subject.gguf_file
     if name in MODELS:
@@ -127,12 +127,12 @@ def _load_tokenizer(location: Location, model: str) -> PreTrainedTokenizerBase:
 
 
 def load_subject_config(subject: SubjectConfig) -> Any:
-    """The model's transformers config, without its weights; a copy, as building a model sets keys."""
+    """The model's transformers config, without its weights; a copy, because building a model sets keys in it."""
     return load_location_config(find_files(subject), subject.model)
 
 
 def load_location_config(location: Location, model: str) -> Any:
-    """The same of a model that has been found."""
+    """The same for a model that was located before."""
     return copy.deepcopy(_load_config(location, model))
 
 
@@ -161,7 +161,7 @@ def loading(model: str) -> Iterator[None]:
     transformers.logging.disable_progress_bar()
     try:
         yield
-        keep_freed_memory()  # from now on: what loading frees goes back
+        keep_freed_memory()  # only from now on: memory freed while loading is returned to the system
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, struct.error) as error:
         reason = " ".join(str(error).split())[:300]
         raise SubjectError(

@@ -1,7 +1,8 @@
 """The precision of language models in this process: from the config, or the fastest here.
 
-On a CPU without bfloat16 instructions a product in bfloat16 takes some 40 times as long as one in float32; with
-them, less than half. So `auto` tries. A lake keeps the outcome (`sources`): another precision makes other rows.
+On a CPU without bfloat16 instructions, a product in bfloat16 takes about 40 times as long as one in float32; with
+them, less than half. So `auto` measures. A lake records the outcome (`sources`), because another precision gives
+different rows.
 """
 
 import time
@@ -34,9 +35,9 @@ def fast_dtype(device: torch.device) -> str:
 
 
 def faster_dtype(width: int) -> torch.dtype:
-    """The one of bfloat16 and float32 in which this CPU multiplies [1024, width] matrices faster.
+    """Whichever of bfloat16 and float32 this CPU multiplies [1024, width] matrices faster in.
 
-    A few short trials of each; the first call of a kernel, which takes longer, does not count.
+    The best of a few short trials of each, because the first call of a kernel takes longer.
     """
 
     def seconds(dtype: torch.dtype) -> float:

@@ -1,4 +1,4 @@
-"""Rounding rows of floats to int8 with a scale each, on a CPU: one compiled pass instead of several in torch."""
+"""Rounds rows of floats to int8 with one scale each, on a CPU: one compiled pass instead of several in torch."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -13,17 +13,17 @@ _LEAST = np.float32(1e-12)
 """A row whose largest absolute value is smaller counts as all zeros."""
 
 _MAGNITUDE = np.uint32(0x7FFF_FFFF)
-"""The bits of a float32 without its sign; as integers they are in the order of the values."""
+"""The bits of a float32 without its sign; as integers they are ordered like the absolute values."""
 
 _BITS: dict[torch.dtype, tuple[torch.dtype, int]] = {
     torch.bfloat16: (torch.uint16, 16),
     torch.float32: (torch.uint32, 0),
 }
-"""By dtype: integers of its bits, and how far to shift them for the bits of a float32."""
+"""By dtype: the integer type of its bits, and how far to shift these to get the bits of a float32."""
 
 
 def round_on_cpu(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Rows [n, width] of any float dtype as int8 [n, width], and the float32 scales [n, 1] that give them back."""
+    """Rows [n, width] of any float dtype as int8 [n, width], and the float32 scales [n, 1] that restore them."""
     given = rows if rows.dtype in _BITS else rows.float()
     bits, shift = _BITS[given.dtype]
     rounded = torch.empty(rows.shape, dtype=torch.int8)
@@ -33,13 +33,13 @@ def round_on_cpu(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _loop(bits: Any, shift: int, rounded: Any, scales: Any) -> None:
-    """Round the floats whose leading bits are `bits` [n, width]; halves go to the even neighbour."""
+    """Round the floats whose leading bits are `bits` [n, width]; ties go to the even neighbour."""
     n, width = bits.shape
     row = np.empty(width, np.uint32)
     values = row.view(np.float32)
     peak = np.empty(1, np.uint32)
     for i in range(n):
-        # Loops this small are each turned into instructions that take many values at once.
+        # Separate small loops, because the compiler vectorises each of these.
         for j in range(width):
             row[j] = np.uint32(bits[i, j]) << np.uint32(shift)
         largest = np.uint32(0)

@@ -1,7 +1,7 @@
 """The bytes of a single token, by its tokenizer's own rules.
 
-A token may hold part of a UTF-8 character, so its text alone cannot always be shown; its bytes can be
-joined with its neighbours' and decoded then.
+A token may hold only part of a UTF-8 character, so it cannot always be shown as text by itself. Its bytes can be
+joined with those of its neighbours and then decoded.
 """
 
 import json
@@ -19,8 +19,8 @@ def token_bytes(tokenizer: PreTrainedTokenizerBase) -> Callable[[int], bytes]:
     """A function from token id to bytes.
 
     Byte-level BPE (GPT-2, Llama 3, SmolLM2) spells each byte as one character; SentencePiece (Llama 2,
-    Gemma) writes spaces as U+2581 and stray bytes as <0xHH>. Added tokens represent themselves, except those
-    that the model has by itself, such as Gemma's runs of spaces, and that are not special.
+    Gemma) writes spaces as U+2581 and stray bytes as <0xHH>. Added tokens represent themselves, except tokens that
+    are not special and also in the model's own vocabulary, such as Gemma's runs of spaces.
     """
     model = tokenizer.backend_tokenizer.model
     decoder = json.loads(tokenizer.backend_tokenizer.to_str())["decoder"]

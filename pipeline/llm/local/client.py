@@ -20,11 +20,11 @@ from pipeline.llm.requests import Answer, Request
 from pipeline.models.load import load_subject_config, load_tokenizer, locate, pick_device
 
 BATCH_TOKENS = 8192
-"""Tokens of a batch, the shared ones counted for every row: it bounds the key/value cache (190 MB here)."""
+"""Tokens per batch, shared ones counted for every row. This bounds the key/value cache (190 MB here)."""
 
 INT8_BATCH_TOKENS = 2048
-"""The same for a larger model in int8 on a CPU: what a batch takes with 1.5B parameters, next to 1.8 GB of
-weights."""
+"""The same in int8 on a CPU, where models are larger: chosen by a batch's memory with 1.5B parameters, in addition
+to 1.8 GB of weights."""
 
 GPU_CACHE_BYTES = 1 << 30
 """On a GPU, a batch has as many tokens as fit in a 16-bit key/value cache of this size; for a large model as
@@ -214,14 +214,14 @@ class LocalClient:
             completion_tokens=None,
             duration_ms=0,
             requested_at=_now(),
-            error=f"prompt and answer need {n_needed} tokens, and the model reads {max_length}",
+            error=f"prompt and answer need {n_needed} tokens, but the model's limit is {max_length}",
         )
 
 
 def _batches(
     places: Sequence[int], requests: Sequence[Request], prompts: Sequence[Sequence[int]], most_tokens: int
 ) -> Iterator[list[int]]:
-    """Cut a group into batches of at most so many tokens when padded and written out, or of one."""
+    """Cut a group into batches of at most so many tokens, with padding and written tokens, or of one prompt."""
     batch: list[int] = []
     longest = 0
     for place in places:
@@ -235,9 +235,9 @@ def _batches(
 
 
 def _cache_bytes(config: Any) -> int:
-    """What the keys and values of a token take in 16 bits, by a model's transformers config.
+    """Bytes of a token's keys and values in 16 bits, from a model's transformers config.
 
-    A model without attention (Mamba) keeps a state a row, and counts as if it had one head.
+    A model without attention (Mamba) keeps one state per row, and is counted as if it had one head.
     """
     text = config.get_text_config()
     n_heads = getattr(text, "num_attention_heads", 1)

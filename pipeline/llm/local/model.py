@@ -28,7 +28,7 @@ from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.models.token_bytes import token_bytes
 
 _READ_LOGITS = 1 << 25
-"""Logits of a batch of texts (128 MB). Fixed, because the division into batches affects the last digits."""
+"""Logits per batch of texts (128 MB). Fixed, because the division into batches affects the last digits."""
 
 
 class LocalModel:
@@ -65,9 +65,9 @@ class LocalModel:
 
     @cache  # noqa: B019 - models live as long as the process
     def choice_token_ids(self, choices: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
-        """For each choice the tokens that stand for it: in usual spellings, with a space before it or without.
+        """The tokens that represent each choice, in usual spellings, with or without a space before it.
 
-        Raises ValueError if a choice has no first token that is its own.
+        Raises ValueError if no token begins only this choice.
         """
         found: dict[str, set[int]] = {choice: set() for choice in choices}
         for choice in choices:
@@ -121,9 +121,9 @@ class LocalModel:
     def read_behind(
         self, prefix: DynamicCache | None, suffix: Sequence[int], columns: Sequence[int]
     ) -> tuple[Tensor, DynamicCache]:
-        """Read one suffix: the log-probabilities behind some of its tokens, float32 [n_columns, n_tokens].
+        """Read one suffix: the log-probabilities after some of its tokens, float32 [n_columns, n_tokens].
 
-        And the cache of all that was read; the prefix stays as it was.
+        Also returns the cache of everything read; the prefix is not changed.
         """
         cache = copy.deepcopy(prefix) if prefix else DynamicCache(config=self._model.config)
         with precise_head(self._model):
@@ -137,9 +137,10 @@ class LocalModel:
 
     @torch.inference_mode()
     def read_branches(self, cache: DynamicCache, token_id: int, lengths: Sequence[int]) -> Tensor:
-        """The log-probabilities behind one more token in several places, float32 [n_places, n_tokens].
+        """The log-probabilities after one more token at each of several positions, float32 [n_lengths, n_tokens].
 
-        Each is read as if it stood alone behind so many of the tokens of the cache, which is used up.
+        Each is read as if it directly followed the first `length` tokens of the cache. The cache is changed: the
+        tokens are appended to it.
         """
         n, n_read = len(lengths), cache.get_seq_length()
         ends = torch.tensor(lengths, device=self.device)
@@ -173,11 +174,11 @@ class LocalModel:
 
     @torch.inference_mode()
     def log_probabilities(self, prefixes: Sequence[str], text: str) -> list[float]:
-        """log p(text | prefix) in nats for each prefix: the sum over the text's tokens; 0 for a text of blanks."""
+        """log p(text | prefix) in nats for each prefix: the sum over the text's tokens; 0 for only white space."""
         own = self.tokens(text) if text.strip() else []
         if not own:
             return [0.0] * len(prefixes)
-        # With the tokens that the tokenizer puts before every text.
+        # Including the tokens that the tokenizer puts before every text.
         before: list[list[int]] = self.tokenizer(list(prefixes)).input_ids
         sums = [0.0] * len(prefixes)
         for rows in self._cut(before, len(own)):
@@ -189,7 +190,7 @@ class LocalModel:
         return sums
 
     def _cut(self, texts: Sequence[Sequence[int]], n_more: int = 0) -> Iterator[list[int]]:
-        """The places of texts, the shorter first, as many at once as their logits, with n_more tokens, allow."""
+        """The indices of texts, shorter ones first, in groups whose logits (with n_more tokens per text) fit."""
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         vocab_size = self._model.config.get_text_config().vocab_size
         rows: list[int] = []
@@ -202,9 +203,9 @@ class LocalModel:
             yield rows
 
     def _said(self, texts: Sequence[Sequence[int]], first: int, cache: DynamicCache | None = None) -> Tensor:
-        """log p of each token of texts from place `first` (at least 1) on, float32 [n_texts, longest - first].
+        """log p of each token of texts from position `first` (at least 1), float32 [n_texts, longest - first].
 
-        Texts are padded at the end, which a causal model does not see; what is told of padding means nothing.
+        Texts are padded on the right, which a causal model does not see; the values of padding are meaningless.
         """
         longest = max(map(len, texts))
         padded = [[*text, *[self.end_ids[0]] * (longest - len(text))] for text in texts]
@@ -254,7 +255,7 @@ class Batch:
 
     @torch.inference_mode()
     def extend(self, token_ids: Sequence[Sequence[int]]) -> None:
-        """Read some more tokens a row, at least one each; padding stands before a row's own."""
+        """Read some more tokens per row, at least one each; shorter rows are padded on the left."""
         longest = max(map(len, token_ids))
         pads = torch.tensor([[longest - len(each)] for each in token_ids])
         ids = torch.tensor([[each[-1]] * (longest - len(each)) + list(each) for each in token_ids])
@@ -266,7 +267,7 @@ class Batch:
         self.forward(ids.to(device), positions)
 
     def part(self, rows: Sequence[int], n_rows: int) -> "Batch":
-        """Some of so many rows as a batch of their own, whose going on leaves this one as it was."""
+        """Some of the `n_rows` rows as a batch of their own; continuing it does not change this one."""
         part = copy.copy(self)
         if len(rows) < n_rows:
             part._cache = copy.deepcopy(self._cache)
@@ -298,5 +299,5 @@ def _end_ids(model: Any, tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     listed = given if isinstance(given, list) else [given]
     ids = {int(each) for each in [*listed, tokenizer.eos_token_id] if each is not None}
     if not ids:
-        raise SubjectError(f"model '{model.name_or_path}' names no token that ends its turn (eos_token_id)")
+        raise SubjectError(f"model '{model.name_or_path}' defines no token that ends its turn (eos_token_id)")
     return tuple(sorted(ids))

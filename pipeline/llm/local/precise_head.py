@@ -1,4 +1,4 @@
-"""Logits in float32 from a model in a shorter precision."""
+"""Logits in float32 from a model in lower precision."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,16 +12,16 @@ from pipeline.models.int8 import Int8Linear
 
 @contextmanager
 def precise_head(model: Any) -> Iterator[None]:
-    """Compute logits in float32: in bfloat16 those of 16 to 32 are rounded to steps of 0.125, and choices tie.
+    """Compute logits in float32: bfloat16 rounds logits of 16 to 32 to steps of 0.125, so that choices tie.
 
-    An int8 head is multiplied with what it reads as it is, not rounded to 8 bits.
+    The inputs of an int8 head are used as they are, not rounded to 8 bits.
     """
 
     def in_float32(head: nn.Linear | Int8Linear, inputs: tuple[Tensor, ...], logits: Tensor) -> Tensor:
         if logits.dtype == torch.float32 and isinstance(head, nn.Linear):
             return logits
         states = inputs[0].float()
-        # In parts, so that no second copy of a large head is held.
+        # In parts, so that a large head is never copied as a whole.
         parts = head.weight.chunk(1 + len(head.weight) // 16_384)
         exact = torch.cat([states @ part.float().T for part in parts], dim=-1)
         if isinstance(head, Int8Linear):

@@ -1,27 +1,28 @@
-"""Prompts that begin alike, put together so that what they share is computed once."""
+"""Groups prompts that begin alike, so that their common prefix is computed once."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
 
 _WINDOW = 256
-"""Prompts that are divided at once, and so a group's size at most: the search takes its square of steps."""
+"""Prompts divided at a time, and so the maximum size of a group: the search takes quadratic time."""
 
 
 class Group(NamedTuple):
-    """Prompts, by their places in the list, and the number of tokens with which all of them begin."""
+    """The indices of prompts in the list, and the number of tokens that all of them begin with."""
 
     places: tuple[int, ...]
     n_shared: int
 
 
 def group_by_prefix(prompts: Sequence[Sequence[int]], pass_cost: int) -> list[Group]:
-    """Divide prompts (token ids) so that little is computed; every place is in exactly one group.
+    """Divide prompts (token ids) so that as little as possible is computed; every index is in exactly one group.
 
-    In lexicographic order, prompts that share a prefix stand together. Of all ways to cut that order into
-    runs, the one with the least sum over runs of: shared tokens + the tokens of each after those + `pass_cost`,
-    the tokens that could be read in the time that a pass of the model takes beside them.
-    The last token of a prompt never counts as shared, so that each has one whose logits are computed. A
-    prompt alone shares nothing. Within a group the shorter prompts come first.
+    In lexicographic order, prompts with a shared prefix are adjacent. Of all ways to cut that order into runs,
+    this takes the one with the lowest total cost. A run costs its shared tokens, the other tokens of each prompt,
+    and `pass_cost`: the fixed cost of a pass, in tokens that could be read in that time.
+
+    The last token of a prompt never counts as shared, so that logits are computed for each prompt. A single prompt
+    shares nothing. Within a group, shorter prompts come first.
     """
     order = sorted(range(len(prompts)), key=lambda place: tuple(prompts[place]))
     groups: list[Group] = []
@@ -31,10 +32,10 @@ def group_by_prefix(prompts: Sequence[Sequence[int]], pass_cost: int) -> list[Gr
 
 
 def _cut(order: Sequence[int], prompts: Sequence[Sequence[int]], pass_cost: int) -> list[Group]:
-    """The cheapest cut of sorted prompts into runs, by dynamic programming over where the last run begins."""
+    """The cheapest cut of sorted prompts into runs, by dynamic programming over the start of the last run."""
     n = len(order)
     lengths = [len(prompts[place]) for place in order]
-    # To the left neighbour; what a whole run shares is the least of these within it.
+    # Tokens shared with the left neighbour; a run shares the minimum of these within it.
     shared = [0] + [n_shared_tokens(prompts[order[k - 1]], prompts[order[k]]) for k in range(1, n)]
     cost = [0.0] + [float("inf")] * n
     begin, run_shares = [0] * (n + 1), [0] * (n + 1)
@@ -60,7 +61,7 @@ def _cut(order: Sequence[int], prompts: Sequence[Sequence[int]], pass_cost: int)
 
 
 def n_shared_tokens(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many tokens two prompts have in common from the start."""
+    """Length of the common prefix of two prompts, in tokens."""
     for place, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
             return place

@@ -1,4 +1,4 @@
-"""The oracle: it answers prompts by known rules at set error rates, in the place of a language model.
+"""The oracle: answers prompts in place of a language model, by known rules and with set error rates.
 
-What is measured with it says nothing about a model, and wherever its answers stand, its name says so.
+Results obtained with it say nothing about any model. Its answers always carry its name.
 """

@@ -1,10 +1,9 @@
-"""What an oracle knows and how it errs: from a prompt's text to an answer's.
+"""What an oracle knows and how it errs: from the text of a prompt to the text of its answer.
 
-To an explainer's prompt it answers with the feature whose windows it was shown, to a question of yes or no with
-what is true of each text. It judges by the best that it has: what it knows of the text, where the explanation
-names a feature; else what the explanation's quoted words say (`judges.literal`); else by the texts' likeness
-(`judges.alike`). What it answers to prompts of another form is in their plug-ins' folders
-(`asking.oracle_answers`).
+It answers an explainer's prompt with the feature whose windows are shown, and a yes/no question with the truth
+about each text. It judges a text by the first of these that applies: what it knows of the text, if the explanation
+names a feature; the explanation's quoted words (`judges.literal`); the similarity of the texts (`judges.alike`).
+Its answers to prompts of other forms are in the folders of their plug-ins (`asking.oracle_answers`).
 """
 
 import json
@@ -26,9 +25,9 @@ class Window(NamedTuple):
 
     Attributes:
         feature: The feature that is asked about.
-        text: Its text with its marks.
-        is_shown: Whether the feature's explainer is shown it.
-        label: Whether the feature fires in it, or just its marks are right.
+        text: The window's text with its marks.
+        is_shown: Whether it is shown to the feature's explainer.
+        label: Whether the feature fires in it or, for some prompts, whether its marks are correct.
     """
 
     feature: int
@@ -42,11 +41,11 @@ class Truth:
     """What the oracle knows of an SAE's features.
 
     Attributes:
-        labels: By (feature, text as a prompt shows it): the feature fires in it, or just its marks are right.
-        shown: By plain text, a window's or that of promoted tokens, the features whose explainers are shown it.
-        words: By feature, what the oracle calls it; holds `feature <number>`.
-        written: By feature, on one line each, what the subject model writes when it is changed.
-        strengths: By (feature, the texts of a window's tokens), the activation of each, from 0 to 10.
+        labels: `Window.label` by (feature, text as a prompt shows it).
+        shown: The features whose explainers are shown a text, by plain text of a window or of promoted tokens.
+        words: The oracle's explanation of each feature; it contains `feature <number>`.
+        written: What the subject model writes when a feature is changed, by feature, each text on one line.
+        strengths: The activation of each token, from 0 to 10, by (feature, texts of a window's tokens).
     """
 
     labels: Mapping[tuple[int, str], bool]
@@ -57,7 +56,7 @@ class Truth:
 
     @cached_property
     def features_of(self) -> Mapping[str, frozenset[int]]:
-        """By text with marks as a prompt shows it, the features for which the marks are right."""
+        """The features for which the marks of a text are correct, by text as a prompt shows it."""
         found: dict[str, set[int]] = {}
         for (feature, text), label in self.labels.items():
             if label:
@@ -72,10 +71,10 @@ def truth_of(
     written: Iterable[tuple[int, str]] = (),
     strengths: Mapping[tuple[int, tuple[str, ...]], Sequence[int]] | None = None,
 ) -> Truth:
-    """The truth in some windows; where equal texts differ, the answer is no.
+    """The truth about some windows; where equal texts have different labels, the answer is no.
 
-    `tokens` are each feature's top tokens, `promoted` lists of those that one promotes, as prompts show them;
-    `written` are features with what the model writes when they are changed.
+    `tokens` are each feature's top tokens. `promoted` pairs features with lists of the tokens that they promote,
+    as prompts show them. `written` pairs features with what the model writes when they are changed.
     """
     labels: dict[tuple[int, str], bool] = {}
     shown: dict[str, set[int]] = {}
@@ -99,7 +98,7 @@ def truth_of(
 
 
 class Rates(NamedTuple):
-    """How often the oracle errs: of the texts whose answer is no, and of those whose answer is yes."""
+    """How often the oracle errs: on texts whose answer is no, and on texts whose answer is yes."""
 
     false_positive: float = 0.0
     false_negative: float = 0.0
@@ -107,13 +106,13 @@ class Rates(NamedTuple):
 
 @dataclass(frozen=True)
 class Oracle:
-    """Answers prompts, the same way each time.
+    """Answers prompts, deterministically.
 
     Attributes:
         truth: What it knows.
-        rates: How often it errs, by the feature that an explanation names; None where it names none.
-        omission_rate: The chance that it leaves a text of a prompt of several out.
-        wrong_rate: The chance that it gives another feature's explanation.
+        rates: How often it errs, given the feature that an explanation names, or None if it names none.
+        omission_rate: Probability of omitting a text from the answer to a prompt with several texts.
+        wrong_rate: Probability of giving another feature's explanation.
     """
 
     truth: Truth
@@ -122,7 +121,7 @@ class Oracle:
     wrong_rate: float = 0.0
 
     def answer(self, prompt: str, draw: int = 0) -> str:
-        """Its answer to a prompt, the text of the chat's last message, in a draw."""
+        """The answer to a prompt (the text of a chat's last message) in a draw."""
         asked = read_question(prompt)
         if asked is None:
             is_wrong = chance(prompt, str(draw), "wrong") < self.wrong_rate
@@ -134,9 +133,9 @@ class Oracle:
         return asked.answer(judged, left_out)
 
     def simulate(self, asked: Simulated) -> list[int]:
-        """The activation of each token, 0 to 10: what it knows of the window, else what the words quote.
+        """The activation of each token, 0 to 10: as known for the window, else by the explanation's quoted words.
 
-        Where it errs it says 5 of what is 0, and 0 of what is not.
+        An error turns 0 into 5, and any other value into 0.
         """
         named = _NAMED.search(asked.explanation)
         feature = int(named[1]) if named else None
@@ -153,7 +152,7 @@ class Oracle:
         return said
 
     def explanation(self, texts: Iterable[str], is_wrong: bool = False) -> str:
-        """What the feature is called for which most `plain` texts are shown; if wrong, what the next one is."""
+        """The words for the feature that most of these `plain` texts are shown for; if wrong, for the next one."""
         features = Counter(feature for text in texts for feature in sorted(self.truth.shown.get(text, ())))
         for feature, _ in features.most_common(1):
             others = [other for other in sorted(self.truth.words) if other != feature]
@@ -163,13 +162,13 @@ class Oracle:
         return "nothing that I know"
 
     def rated(self, explanation: str) -> tuple[int | None, Rates]:
-        """The feature that an explanation names, and how often the oracle errs about it."""
+        """The feature that an explanation names, and the oracle's error rates for it."""
         named = _NAMED.search(explanation)
         feature = int(named[1]) if named else None
         return feature, self.rates(feature)
 
     def judge(self, explanation: str, texts: Sequence[str]) -> list[bool]:
-        """Whether each text fits an explanation, as far as it knows and where it does not err."""
+        """Whether each text fits an explanation, according to what the oracle knows, errors included."""
         feature, rates = self.rated(explanation)
         by_words = [literal(explanation, text) for text in texts] if is_literal(explanation) else alike(texts)
         if feature is not None:
@@ -183,6 +182,6 @@ class Oracle:
 
 
 def _words(feature: int, tokens: Sequence[str]) -> str:
-    """A feature's explanation: its first tokens, on one line, as long as a sentence."""
+    """A feature's explanation: one line with its first tokens, about as long as a sentence."""
     listed = ", ".join(json.dumps(token, ensure_ascii=True) for token in tokens[:5])
     return f"feature {feature}, which fires on tokens such as {listed} where the context calls for it"

@@ -10,7 +10,7 @@ from pipeline.llm.oracle.prompts import read_blanks
 from pipeline.llm.requests import Answer, Request
 
 _AT_ONCE = 256
-"""Answers handed over together: the ledger syncs once for them."""
+"""Answers delivered in one group, for which the ledger syncs once."""
 
 GARBLED = "It all depends on how one looks at it."
 """A text that cannot be read as an answer to anything."""
@@ -20,11 +20,11 @@ class OracleClient:
     """Answers with an oracle, in this process; it counts no tokens.
 
     Args:
-        name: The model's name that its answers carry.
-        oracle: Who knows.
-        refusal_rate: The chance that it refuses a request, by hash.
-        garbled_rate: The chance that what it says cannot be read, by hash.
-        answer_otherwise: What it says to a request whose prompt it cannot read itself; None to any other.
+        name: The model name in its answers.
+        oracle: The oracle.
+        refusal_rate: Probability that a request is refused, by hash.
+        garbled_rate: Probability that an answer cannot be read, by hash.
+        answer_otherwise: The answer to a request whose prompt the oracle itself cannot read; None for any other.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class OracleClient:
         self._answer_otherwise = answer_otherwise
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
-        """One answer a request, in their order."""
+        """One answer per request, in their order."""
         for first in range(0, len(requests), _AT_ONCE):
             yield [self._answered(request) for request in requests[first : first + _AT_ONCE]]
 
@@ -69,7 +69,7 @@ class OracleClient:
             finish_reason=finish_reason,
             attempts=1,
             requested_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-            error="the oracle refuses" if text is None else None,
+            error="the oracle refused" if text is None else None,
         )
 
     def _said(self, request: Request) -> str | None:
@@ -80,5 +80,5 @@ class OracleClient:
 
 
 def _is_drawn(request: Request, what: str, rate: float) -> bool:
-    """Whether a hash of a request falls below a rate; another draw of it has another."""
+    """Whether a hash of a request, which differs between draws, falls below a rate."""
     return chance(request.messages[-1].content, str(request.draw), what) < rate

@@ -1,8 +1,8 @@
-"""Rules by which texts are judged, where nothing is known but what stands in a prompt.
+"""Rules for judging texts when nothing is known except the prompt.
 
-An explanation is read literally. A rule (`pipeline.rules.grammar`) says what it says. Of other words those in
-double quotes are those on which the feature fires; if the word after stands behind them, the quoted words behind
-it are those that must come just before:
+An explanation is read literally. A rule is read by its grammar (`pipeline.rules.grammar`). In any other
+explanation, words in double quotes are those on which the feature fires; if the word `after` follows them, the
+quoted words after it must come directly before:
 
     the token " stop"
     the token " stop" after " don't" or " won't"
@@ -24,20 +24,20 @@ _WORD = re.compile(r"\w+")
 
 
 class Said(NamedTuple):
-    """The words that an explanation names, without spaces: those it fires on; others come before, or must not."""
+    """The words in an explanation, stripped: those that fire, and those that must come before, or must not."""
 
     words: frozenset[str]
     before: frozenset[str]
     is_excluded: bool = False
 
     def fits(self, word: str, previous: str) -> bool:
-        """Whether a word that follows another is what is named."""
+        """Whether a word that follows another one matches."""
         is_word = word in self.words if self.words else bool(self.before)
         return is_word and (not self.before or (previous in self.before) != self.is_excluded)
 
 
 def read_words(explanation: str) -> Said:
-    """What an explanation names; of a rule the tokens, while its classes and positions say nothing here."""
+    """The words that an explanation names; for a rule its tokens, because classes and positions are ignored."""
     try:
         rule = parse_rule(explanation)
     except RuleError:
@@ -51,7 +51,7 @@ def _tokens(named: Named | None) -> frozenset[str]:
 
 
 def literal(explanation: str, text: str) -> bool:
-    """Whether the text holds what the explanation says; of a text with marks, whether all marks are on it."""
+    """Whether a text contains what the explanation names; if it has marks, whether every marked word is that."""
     said = read_words(explanation)
     fits, marked = [], []
     previous, is_marked = "", False
@@ -69,7 +69,7 @@ def literal(explanation: str, text: str) -> bool:
 
 
 def literal_tokens(explanation: str, tokens: Sequence[str]) -> list[bool]:
-    """Which tokens of a text are what the explanation says."""
+    """Which tokens of a text are what the explanation names."""
     said = read_words(explanation)
     fits, text = [], ""
     for token in tokens:
@@ -80,7 +80,7 @@ def literal_tokens(explanation: str, tokens: Sequence[str]) -> list[bool]:
 
 
 def is_literal(explanation: str) -> bool:
-    """Whether an explanation names words by which it can be read literally."""
+    """Whether an explanation names words, so that it can be read literally."""
     said = read_words(explanation)
     return bool(said.words or said.before)
 
@@ -88,9 +88,9 @@ def is_literal(explanation: str) -> bool:
 def alike(texts: Sequence[str]) -> list[bool]:
     """Which texts a scorer without an explanation takes for the feature's: those that share words with others.
 
-    A text's weight is that of its words which also occur in other texts of the prompt (only marked words, if there
-    are marks); rare words of English and of the prompt weigh more. The half with the larger weights is answered
-    yes, a single text no.
+    A text's weight is that of its heaviest word (only marked words, if there are marks). Words in a single text
+    or in all of them weigh nothing, words in half of the texts most. The half with the larger weights is answered
+    yes; a single text is answered no.
     """
     marked = any("<<" in text for text in texts)
     words = [set(_MARKED.findall(text) if marked else _WORD.findall(text)) for text in texts]
@@ -104,6 +104,6 @@ def alike(texts: Sequence[str]) -> list[bool]:
 
 
 def chance(*parts: str) -> float:
-    """A number from 0 to 1, 1 left out, by hash."""
+    """A number from 0 (inclusive) to 1 (exclusive), by hash."""
     digest = hashlib.sha256("\0".join(parts).encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53

@@ -1,4 +1,4 @@
-"""A client of a provider's batch API: requests are sent in files, and answers come in a day, at half the price.
+"""A client of a provider's batch API: requests are sent in files, and answered within a day at half the price.
 
 1. Batches that an earlier run sent and did not finish reading are found in the journal and waited for, not sent
    again.
@@ -235,7 +235,7 @@ class _BatchRun:
         again, final = [], []
         for request_id in self._left(sent):
             request = self._waiting[request_id]
-            missing = Failure(f"batch {sent.batch_id} {'has no line of it' if batch else 'is gone'}", passes=True)
+            missing = Failure(f"batch {sent.batch_id} {'has no line for it' if batch else 'is gone'}", passes=True)
             failure, usage = failed.get(request_id) or _Failed(missing, Usage())
             await self._endpoint.stop_if_hopeless(self._connection, failure, request, attempts=0)
             self._n_empty[request_id] += failure.is_empty

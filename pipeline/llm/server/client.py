@@ -1,7 +1,6 @@
 """Chats with any endpoint that speaks OpenAI's chat completions: OpenAI, OpenRouter, vLLM, llama.cpp, Ollama.
 
-A form of request is tried out before it is used (`capabilities`). How requests travel, and which failures are
-tried again, is the endpoint's (`endpoint`).
+Each form of request is probed before it is used (`capabilities`). Sending and retrying are in `endpoint`.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ class OpenAIClient:
 
     Args:
         endpoint: The server.
-        ledger: Where probes are recorded, as everything that is paid for.
+        ledger: Records probes, which are paid for like any other request.
     """
 
     path = "/chat/completions"
@@ -50,10 +49,10 @@ class OpenAIClient:
         """Capabilities of forms whose probe was not answered."""
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
-        """One answer per request, as they arrive; what is in flight is dropped when the caller stops early.
+        """One answer per request, as they arrive; requests in flight are dropped if the caller stops early.
 
         Raises:
-            ConfigError: The endpoint refuses the key, does not know the model, or is not there.
+            ConfigError: The endpoint refuses the key, does not know the model, or cannot be reached.
         """
         return arriving(requests, self.ask_all)
 
@@ -126,7 +125,7 @@ class OpenAIClient:
             if isinstance(outcome, Failure) and outcome.is_empty:
                 return outcome, self._learn(request, replace(can, cuts_here=True))
             if isinstance(outcome, Answer) and is_cut_thought(outcome, content):
-                failure = Failure("a stop has cut the model's thoughts", passes=True)
+                failure = Failure("a stop sequence cut the model's reasoning off", passes=True)
                 return failure, self._learn(request, replace(can, thinks=True))
         elif can.cuts_here and isinstance(outcome, Answer):
             if shows_thinking(content):

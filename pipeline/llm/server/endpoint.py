@@ -1,11 +1,11 @@
-"""An endpoint: its address and key, its connections, its pace, and what it was found to be able to do.
+"""An endpoint: its address and key, its connections, its pace, and its known capabilities.
 
-The `openai` package sends, over aiohttp: proxies, TLS and connections are its own. Whatever passes (rate limits,
-overload, dropped connections, bodies that are not JSON) is tried again here and not by the package, because each
-attempt waits for its turn and is counted. What the user has to change (key, model name, address) stops the run;
-the rest is one row's failure.
+The `openai` package sends requests over aiohttp and handles proxies, TLS and connections. Temporary failures (rate
+limits, overload, dropped connections, bodies that are not JSON) are retried here and not by the package, because
+each attempt waits for its turn and is counted. A problem that the user has to fix (key, model name, address) stops
+the run; any other failure affects only its own row.
 
-A process keeps one `Endpoint` per server, so that its pace and its abilities are found out once.
+`open_endpoint` keeps one `Endpoint` per server, so that pace and capabilities are determined once.
 """
 
 import asyncio
@@ -63,7 +63,7 @@ class Exchange(Protocol):
 
 
 class Endpoint:
-    """A server; several requests are under way at a time.
+    """A server, with several requests in flight at a time.
 
     Args:
         config: Its address (up to and with `/v1`; None is OpenAI's own), key and limits.
@@ -248,7 +248,7 @@ _opened = threading.local()
 
 
 def open_endpoint(config: EndpointConfig) -> Endpoint:
-    """The endpoint of a config. Equal ones, of several roles too, share one in each thread.
+    """The endpoint of a config. Equal configs, also of different roles, share one in each thread.
 
     Raises as `Endpoint`.
     """

@@ -232,7 +232,7 @@ def test_a_prompt_that_is_too_long_is_one_rows_failure(client):
     long = question(messages=(Message("user", "stop " * 1100),))
     answers = by_id(answers_of(client, [long, question()]))
     assert answers[long.request_id].status == "too_long"
-    assert "the model reads 1024" in answers[long.request_id].error
+    assert "the model's limit is 1024" in answers[long.request_id].error
     assert answers[question().request_id].status != "too_long"
 
 
