@@ -88,7 +88,8 @@ def config_of(model: str) -> Config:
     """The demo's config, with scoring by that model and the defaults otherwise."""
     demo = load_config(DEMO)
     scoring = type(demo.scoring).model_validate({"scorers": demo.scoring.scorers, **SETTINGS[model].scoring})
-    return demo.model_copy(update={"name": model, "scoring": scoring})
+    # Without the demo's limit on requests: the oracle's are free, and the embedded model's, too.
+    return demo.model_copy(update={"name": model, "scoring": scoring, "budget": type(demo.budget)()})
 
 
 def content_of(judged: JudgedPlants, per_kind: int) -> dict[str, Any]:
