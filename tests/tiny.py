@@ -126,7 +126,13 @@ def hand_set_answers(subject_folder: Path) -> dict[int, dict[int, float]]:
 
 
 def write_hand_set_sae(
-    folder: Path, *, n_features: int = N_FEATURES, k: int | None = None, scale: float = 1.0, dead_ids: int = 0
+    folder: Path,
+    *,
+    n_features: int = N_FEATURES,
+    k: int | None = None,
+    scale: float = 1.0,
+    dead_ids: int = 0,
+    shared: float = 0.11,
 ) -> Path:
     """Save the SAE that the module's docstring describes, in sparsify layout; d_in 32.
 
@@ -136,6 +142,7 @@ def write_hand_set_sae(
         k: Features kept a token; all of them if left out, so that most kept values are 0.
         scale: What every activation is multiplied with.
         dead_ids: This many dead features come first, so that STOP has this id, COLOUR the next, ...
+        shared: What all directions have in common, so that they are neighbours: orthogonal ones have none.
     """
     encoder = torch.zeros(dead_ids + n_features, WIDTH)
     bias = torch.full((dead_ids + n_features,), -1.0)
@@ -145,8 +152,7 @@ def write_hand_set_sae(
         encoder[dead_ids + feature, place] = scale
         bias[dead_ids + feature] = 0.25 * scale
     decoder = encoder.clone()
-    # A little in common, so that all are each other's neighbours: orthogonal directions have none.
-    decoder[[dead_ids + feature for feature in _READS], -1] = 0.11 * scale
+    decoder[[dead_ids + feature for feature in _READS], -1] = shared * scale
     return write_sparsify(folder, encoder, bias, decoder, b_dec, k or dead_ids + n_features)
 
 

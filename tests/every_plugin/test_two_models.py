@@ -52,7 +52,7 @@ def test_what_is_estimated_of_both_is_asked_and_is_in_the_ledger_by_its_model(
     }
     with open_budget(lake.config, role_of(lake.config, "scorer@worse")) as budget:
         assert budget.spent().requests == len(requests), "one budget for both"
-    assert estimate(lake, SAE)["requests"].to_pylist() == [0] * len(counted)
+    assert not any(estimate(lake, SAE)["requests"].to_pylist())
 
 
 def test_each_model_has_a_rho_and_a_threshold_of_its_own(run: tuple[Lake, dict[str, int]]) -> None:

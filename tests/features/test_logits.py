@@ -203,7 +203,7 @@ def test_with_a_tied_embedding_the_hand_set_features_promote_the_tokens_they_fir
     make_experiment, subjects, tmp_path, answers
 ):
     subject, model = subjects("tied llama")
-    write_hand_set_sae(tmp_path / "sae")
+    write_hand_set_sae(tmp_path / "sae", shared=0)
     published, rows = written(make_experiment(subject={"model": subject.model, "dtype": "float32"}))
     assert published.figures["path"] == "residual"
     gain = final_norm(model).weight[1].item()  # the coordinate that STOP reads
@@ -220,7 +220,7 @@ def test_with_a_tied_embedding_the_hand_set_features_promote_the_tokens_they_fir
 
 
 def test_where_directions_do_not_reach_the_logits_the_lists_are_null(make_experiment, tmp_path):
-    write_hand_set_sae(tmp_path / "sae")
+    write_hand_set_sae(tmp_path / "sae", shared=0)
     entry = {"name": "hand-set", "source": str(tmp_path / "sae"), "hookpoint": "layers.1.input_layernorm"}
     published, rows = written(make_experiment(saes=[entry | {"n_features": 8}]))
     assert published.figures == {"path": "none"}
