@@ -7,8 +7,9 @@ from pipeline.asking.roles import Role, role_of, roles_of
 from pipeline.config import Config
 from pipeline.lake import LEDGER_FOLDER
 from pipeline.lake.objects import open_objects
-from pipeline.llm.ledger.budget import Amount, Budget, Limits, asked_as, is_spent, unpriced
+from pipeline.llm.ledger.budget import Budget, Limits, asked_as, is_spent, unpriced
 from pipeline.llm.ledger.prices import FREE, Prices, load_prices
+from pipeline.llm.ledger.spent import Amount
 from pipeline.shipped import find
 
 BUDGET_FOLDER = "budget"

@@ -1,9 +1,8 @@
 """Estimates how long the phases without LLM requests take on this machine.
 
 Reading is timed on the corpus's first texts. Preparing consists of DuckDB queries and compiled passes over all
-firings: its time on a reference machine (`benchmarks/store.py`) is multiplied by how much slower a trial is on
-    this
-one. Added to that is the time the subject model takes to read scrambled contexts, at its measured speed.
+firings: its time on a reference machine (`benchmarks/store.py`) is multiplied by how much slower a trial is here.
+Added to that is the time the subject model takes to read scrambled contexts, at its measured speed.
 """
 
 import time

@@ -75,8 +75,7 @@ class Scorer(Protocol):
         """The questions about the explanations in `scored_explanations`, a table of the batch's connection.
 
         Columns: explanation_id, feature, question_id, example_id, marked, label, and draw, the rank of the
-            question
-        among those of its explanation and label.
+        question among those of its explanation and label.
         """
         ...
 

@@ -2,8 +2,7 @@
 -- controls and draws that were not chosen left out: its words, figures, and the test window in which its feature
 -- fires most strongly. Scores are by the scorer that judged the most explanations, exact rules apart. A feature's
 -- second and further explanations come after the first ones of all features.
--- A ranking of raw values puts the luckiest first, so explanations are ranked by values shrunk towards their mean
--- m,
+-- A ranking of raw values puts the luckiest first, so it is by values shrunk towards their mean m:
 --   shrunken = m + t / (t + s) (value - m),
 -- with s the value's variance by its interval, and t that of the true values: the variance of the values less the
 -- mean s, at least 0 (Efron and Morris 1975), over those that have an interval. A value without an interval may

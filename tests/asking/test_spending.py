@@ -11,7 +11,7 @@ from pipeline.asking.roles import Role, role_of
 from pipeline.asking.spending import budget_sentence, check_prices, open_budget, prices_of_paid, spent_budget
 from pipeline.config import Config
 from pipeline.llm import Answer, Ledger, Message, Request
-from pipeline.llm.ledger.budget import most_usd
+from pipeline.llm.ledger.spent import most_usd
 
 Make = Callable[..., Config]
 USED = {"prompt_tokens": 10, "completion_tokens": 2}

@@ -134,9 +134,11 @@ class Endpoint:
                 for task in tasks - self._sending:
                     task.cancel()
 
-        async with asyncio.TaskGroup() as group:
-            tasks = {group.create_task(one()) for _ in range(min(self.max_concurrent, n_requests))}
-        hopeless, self._hopeless = self._hopeless, None
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {group.create_task(one()) for _ in range(min(self.max_concurrent, n_requests))}
+        finally:  # the endpoint outlives this work
+            hopeless, self._hopeless = self._hopeless, None
         if hopeless is not None:
             raise hopeless
 

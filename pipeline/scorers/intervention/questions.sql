@@ -4,18 +4,8 @@
 -- batch. Each continuation is shown beside the unchanged model's. sets: in the order in which they are shown; own:
 -- the number of the right one. Both are null where a set is missing.
 -- cluster: a trial shows the same texts and the same features at every target, so its answers are not independent.
--- For a control, the feature whose explanation it borrows is among the others only where too few are left without
--- it: the explanation would be right about that feature's set, which counts as wrong, and the control would score
--- below chance.
-with lenders as (
-    select distinct scored_explanations.explanation_id, explanations.feature as other
-    from scored_explanations
-    join explanations
-        on explanations.explanation = scored_explanations.explanation
-        and explanations.feature <> scored_explanations.feature
-    where scored_explanations.explainer = 'other_feature' and explanations.explainer <> 'other_feature'
-),
-written as (
+-- For a control, the feature whose explanation it borrows comes last among the others (`lenders`).
+with written as (
     select
         feature,
         mode,

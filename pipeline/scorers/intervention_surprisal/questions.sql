@@ -1,16 +1,8 @@
 -- One row per question: a continuation written with the explanation's feature changed, or with another feature,
 -- chosen by hash among the first of the batch; each beside the unchanged model's. cluster: all targets continue
 -- the same text.
--- For a control, the other feature is the one whose explanation it borrows only where there is no other.
-with lenders as (
-    select distinct scored_explanations.explanation_id, explanations.feature as other
-    from scored_explanations
-    join explanations
-        on explanations.explanation = scored_explanations.explanation
-        and explanations.feature <> scored_explanations.feature
-    where scored_explanations.explainer = 'other_feature' and explanations.explainer <> 'other_feature'
-),
-written as (
+-- For a control, the feature whose explanation it borrows comes last among the others (`lenders`).
+with written as (
     select feature, mode, target_kl, prompt_id, continuation, unsteered
     from steered_texts
     where status = 'ok'

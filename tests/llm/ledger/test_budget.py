@@ -14,8 +14,9 @@ from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import ConfigError
 from pipeline.llm import Answer, Ledger, Message, Request, ask
 from pipeline.llm.ledger import budget
-from pipeline.llm.ledger.budget import Amount, Budget, Limits, asked_as, is_spent, most_usd
+from pipeline.llm.ledger.budget import Budget, Limits, asked_as, is_spent
 from pipeline.llm.ledger.prices import Price, Prices
+from pipeline.llm.ledger.spent import Amount, Spent, most_usd
 from pipeline.llm.server.client import not_given
 
 PRICES = Prices({"model": Price(prompt=1e6, cached=0.5e6, completion=2e6)})  # a dollar a token, and two
@@ -169,8 +170,8 @@ def test_lines_that_an_earlier_process_has_added_up_are_not_read_again(tmp_path,
     record(tmp_path, known)
     with budget_of(tmp_path, usd=100) as first:
         spent = first.spent()
-    read, of = [], budget._Spent._of
-    monkeypatch.setattr(budget._Spent, "_of", lambda self, line: read.append(line) or of(self, line))
+    read, of = [], Spent._of
+    monkeypatch.setattr(Spent, "_of", lambda self, line: read.append(line) or of(self, line))
     with budget_of(tmp_path, usd=100) as later:
         assert later.spent() == spent and read == []
         record(tmp_path, new)
