@@ -195,7 +195,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "full_disks": (
         "Full disks",
-        "The same on a small file system that fills up during the work. A run ends with a sentence that says so, "
+        "A small experiment on a small file system that fills up during the work. A run ends with a sentence that says so, "
         "and continues once there is space.",
     ),
     "explorer": (

@@ -5,6 +5,7 @@ from typing import get_args
 import dagster as dg
 
 from assets.graph.checks import checks_of
+from assets.graph.history import lake_tag
 from assets.graph.schedules import next_feature_batches
 from assets.graph.sensors import JOBS_OF_A_GENERATION, new_documents
 from assets.share import REPORT_JOB, report_asset
@@ -30,7 +31,9 @@ def build_definitions(config: Config) -> dg.Definitions:
     """Everything that Dagster loads for an experiment. Imports nothing heavy."""
     assets = {table: TABLE_ASSETS[table] for table in TABLE_ASSETS if is_made(config, table)}
     jobs = {
-        group: dg.define_asset_job(group, dg.AssetSelection.groups(group), description=_DESCRIPTIONS[group])
+        group: dg.define_asset_job(
+            group, dg.AssetSelection.groups(group), description=_DESCRIPTIONS[group], run_tags=lake_tag(config)
+        )
         for group in (*JOBS, REPORT_JOB)
     }
     return dg.Definitions(

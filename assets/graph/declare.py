@@ -16,6 +16,7 @@ from assets.graph.failures import failures_for_people
 from assets.graph.lakes import open_lake
 from assets.graph.partitions import partition_keywords, partition_mapping, partitions
 from assets.graph.shown import materialization
+from assets.processes import tag_own_run
 from assets.stopping import raise_if_asked
 from pipeline.config import Config
 from pipeline.tables import TABLES, Table
@@ -28,9 +29,16 @@ if TYPE_CHECKING:
 
 _Write = Callable[..., "Published | list[Published]"]
 
-AFTER_BATCHES = dg.AutomationCondition.eager().without(~dg.AutomationCondition.any_deps_missing())
-"""Makes a table over all batches again after each batch, even if others are missing, once the automation sensor is
-switched on."""
+AFTER_BATCHES = (
+    dg.AutomationCondition.eager()
+    .without(~dg.AutomationCondition.any_deps_missing())
+    .without(~dg.AutomationCondition.any_deps_in_progress())
+)
+"""Makes a table over all batches again after each batch, even if others are missing or under way, once the
+automation sensor is switched on."""
+
+ASKING_POOL = "llm"
+"""The Dagster pool of the tables that are made by asking an LLM."""
 
 _NEW_DOCUMENTS_ENTER = "documents"
 """The table that takes in documents added to the corpus. All others use the documents recorded in it."""
@@ -79,6 +87,7 @@ class TableAsset:
             automation_condition=AFTER_BATCHES if table.group == "explain_and_score" and not parts else None,
         )
         def asset(context: dg.AssetExecutionContext) -> dg.MaterializeResult[Any]:
+            tag_own_run(context.instance, context.run)
             with failures_for_people():
                 raise_if_asked()
                 lake = open_lake(config, takes_new=table.name == _NEW_DOCUMENTS_ENTER)
@@ -107,4 +116,4 @@ def python_asset(table: str, module: str) -> TableAsset:
 
 def asking_asset(table: str, module: str) -> TableAsset:
     """The same for a table that is made by asking an LLM, in the pool for those."""
-    return TableAsset(TABLES[table], module, pool="llm")
+    return TableAsset(TABLES[table], module, pool=ASKING_POOL)

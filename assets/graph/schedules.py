@@ -1,37 +1,37 @@
 """The schedule that makes the next feature batches, off by default."""
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets.graph.failures import failures_for_people
+from assets.graph.history import busy_partitions, ended_runs
+from assets.graph.missing import tables_of
 from assets.graph.partitions import BatchKey
+from assets.processes import end_dead_runs
 from pipeline.config import Config
 
+if TYPE_CHECKING:
+    from pipeline.lake import Lake
+
 _BATCHES_AT_ONCE = 2
-"""Batches that a tick requests; the run queue starts them one after another."""
+"""Batches that are queued or under way after a tick: enough that none waits for the next tick, and so few that a
+changed priority or selection counts soon."""
 
 FAILURES_UNTIL_PARKED = 3
 
 BATCHES = "explain_and_score"
 """The job of feature batches."""
 
-_UNDER_WAY = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-]
-
 
 def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
     """A schedule without state of its own: the tables show which batches are unfinished.
 
-    Each tick takes the next ones by priority and number, skips those under way, and parks a batch that failed
-    three times until somebody runs it by hand. A batch that a run completed but left unfinished, because requests
-    failed, comes after those not run yet, so that it does not hold them up. While the budget is spent, none is
-    taken.
+    Each tick takes the next ones by priority and number, until two are queued or under way. It parks a batch that
+    failed three times until somebody runs it by hand. A batch that a run completed but left unfinished, because
+    requests failed, comes after those not run yet, so that it does not hold them up. None is taken while the
+    budget is spent, nor of an SAE whose pilot is still to be made.
     """
 
     @dg.schedule(
@@ -43,59 +43,66 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         from pipeline.asking.spending import spent_budget
+        from pipeline.sources import recorded_lake
 
+        end_dead_runs(context.instance)
         with failures_for_people():
-            unfinished = unfinished_batches(config)
+            lake = recorded_lake(config)
+            unfinished = unfinished_batches(lake)
             stopped = spent_budget(config) if unfinished else None
+            without_pilot = {key.sae for key in unfinished if not lake.has("scorer_rhos", sae=key.sae)}
         if stopped:
             yield dg.SkipReason(f"{len(unfinished)} batches are unfinished. {stopped}")
             return
-        busy = _partitions(context.instance, BATCHES, _UNDER_WAY)
-        failed, succeeded = ended_runs(context.instance, BATCHES)
-        parked = [key for key in unfinished if failed[key.partition] >= FAILURES_UNTIL_PARKED]
+        busy = busy_partitions(context.instance, config, BATCHES)
+        ended = ended_runs(context.instance, config, BATCHES)
+        parked = [key for key in unfinished if ended.failures[key.partition] >= FAILURES_UNTIL_PARKED]
         ready = [key for key in unfinished if key.partition not in busy and key not in parked]
-        ready.sort(key=lambda key: key.partition in succeeded)
+        ready = [key for key in ready if key.sae not in without_pilot]
+        ready.sort(key=lambda key: key.partition in ended.succeeded)
         if parked:
             names = ", ".join(key.partition for key in parked)
             context.log.warning(f"parked after {FAILURES_UNTIL_PARKED} failures; run these by hand: {names}")
-        if not ready:
-            yield dg.SkipReason(
-                f"{len(unfinished)} batches are unfinished, {len(busy)} under way, {len(parked)} parked after "
-                f"{FAILURES_UNTIL_PARKED} failures"
-                + (f": {', '.join(key.partition for key in parked)}" if parked else "")
-            )
-        for key in ready[:_BATCHES_AT_ONCE]:
+        taken = ready[: max(0, _BATCHES_AT_ONCE - len(busy))]
+        if not taken:
+            yield dg.SkipReason(_why_none(unfinished, busy, parked, sorted(without_pilot)))
+        for key in taken:
             # Dagster launches each run key only once; with the tick in it, a batch that failed is retried.
             yield dg.RunRequest(
-                run_key=f"{key.partition} {context.scheduled_execution_time.isoformat()}",
+                run_key=f"{lake.root} {key.partition} {context.scheduled_execution_time.isoformat()}",
                 partition_key=key.partition,
+                asset_selection=_keys(config, over_all=key is taken[-1]),
             )
 
     return schedule
 
 
-def unfinished_batches(config: Config) -> list[BatchKey]:
+def unfinished_batches(lake: "Lake") -> list[BatchKey]:
     """Batches with a selected feature that is not done, higher priority first."""
     from pipeline.asking import unfinished
-    from pipeline.sources import recorded_lake
 
-    return [BatchKey(*each) for each in unfinished.unfinished_batches(recorded_lake(config))]
-
-
-def _partitions(instance: dg.DagsterInstance, job: str, statuses: list[dg.DagsterRunStatus]) -> set[str]:
-    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=statuses))
-    return {run.tags["dagster/partition"] for run in runs if "dagster/partition" in run.tags}
+    return [BatchKey(*each) for each in unfinished.unfinished_batches(lake)]
 
 
-def ended_runs(instance: dg.DagsterInstance, job: str) -> tuple[Counter[str], set[str]]:
-    """Failed runs per partition since its last success, and the partitions with a successful run."""
-    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-    failures: Counter[str] = Counter()
-    succeeded: set[str] = set()
-    for run in instance.get_runs(dg.RunsFilter(job_name=job, statuses=ended), limit=10_000):  # newest first
-        partition = run.tags.get("dagster/partition", "")
-        if run.status == dg.DagsterRunStatus.SUCCESS:
-            succeeded.add(partition)
-        elif partition not in succeeded:
-            failures[partition] += 1
-    return failures, succeeded
+def _why_none(
+    unfinished: Sequence[BatchKey], busy: set[str], parked: Sequence[BatchKey], without_pilot: Sequence[str]
+) -> str:
+    """Why a tick takes no batch."""
+    why = (
+        f"{len(unfinished)} batches are unfinished, {len(busy)} under way, {len(parked)} parked after "
+        f"{FAILURES_UNTIL_PARKED} failures"
+    )
+    if parked:
+        why += f": {', '.join(key.partition for key in parked)}"
+    if without_pilot:
+        why += f"; materialise the job pilot first, for: {', '.join(without_pilot)}"
+    return why
+
+
+def _keys(config: Config, over_all: bool) -> list[dg.AssetKey]:
+    """The tables of a batch, and those over all batches if `over_all`.
+
+    Those take longer the more batches there are, so only the last batch that a tick takes makes them.
+    """
+    tables = [table for table in tables_of(config, BATCHES) if over_all or table.unit != "nothing"]
+    return [dg.AssetKey([config.name, table.name]) for table in tables]

@@ -1,5 +1,6 @@
 """The sensor that takes in documents added to the corpus, off by default."""
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -7,8 +8,10 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from assets.graph.failures import failures_for_people
+from assets.graph.history import ended_runs
 from assets.graph.missing import is_there, partition_keys, tables_of
-from assets.graph.schedules import FAILURES_UNTIL_PARKED, ended_runs
+from assets.graph.schedules import FAILURES_UNTIL_PARKED
+from assets.processes import end_dead_runs
 from pipeline.config import Config
 from pipeline.tables import Group
 from pipeline.tables.versions import SourceHashes
@@ -42,6 +45,7 @@ def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]"
     def sensor(context: dg.SensorEvaluationContext) -> Requests:
         from pipeline.sources import recorded_lake
 
+        end_dead_runs(context.instance)
         with failures_for_people():
             yield from list(_next(recorded_lake(config), context.instance))
 
@@ -88,16 +92,19 @@ def _ask_for(
     documents: str = "",
 ) -> Requests:
     """A run for each partition that lacks something; `documents` identifies those to take in, if any."""
-    failed, _ = ended_runs(instance, job)
+    ended = ended_runs(instance, lake.config, job)
     again = [table.name for table in tables_of(lake.config, job) if table.is_always_made]
-    parked = [key for key in missing if failed[key or ""] >= FAILURES_UNTIL_PARKED]
+    parked = [key for key in missing if ended.failures[key or ""] >= FAILURES_UNTIL_PARKED]
     if len(parked) == len(missing):  # Dagster accepts run requests or a skip reason, not both
         names = ", ".join(key or job for key in parked)
         yield dg.SkipReason(f"{job}: parked after {FAILURES_UNTIL_PARKED} failures; run these by hand: {names}")
     for key in (each for each in missing if each not in parked):
-        # Dagster launches each run key only once: runs under way are not requested again, failed ones are.
+        # Dagster launches each run key only once. So that a run under way is not requested again, and one is after
+        # it failed, was cancelled or made tables of other settings, the key names what there is to make.
+        folders = [folder for name in missing[key] for folder in _folders(lake, name)]
+        what = hashlib.sha256("\0".join([str(lake.root), documents, *folders]).encode()).hexdigest()
         yield dg.RunRequest(
-            run_key=f"{lake.folder('documents').name} {job} {key} {documents} {failed[key or '']}",
+            run_key=f"{job} {key} {what} {ended.all[key or '']}",
             job_name=job,
             partition_key=key,
             asset_selection=_keys(lake, [*missing[key], *again]),

@@ -7,9 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
+import dagster as dg
+import yaml
 from sqlalchemy import create_engine
 from sqlalchemy.exc import OperationalError
 
+from assets.processes import end_dead_runs
 from pipeline.commands.explore import check_port
 from pipeline.config import load_config
 from pipeline.errors import ConfigError, LakeError
@@ -77,11 +80,32 @@ def open_ui(config: str, port: int) -> NoReturn:
 
     Raises LatentlakeError if the config is wrong or the port is taken.
     """
-    load_config(config)
+    name = load_config(config).name
     check_port(port, "dev")
     use_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        end_dead_runs(instance)
     os.environ["LATENTLAKE_CONFIG"] = config
+    workspace = _write_workspace(name)
     # Dagster would advise users to run `dg dev` instead, which does not work here.
     quiet = "ignore:Function `dev_command` is superseded"
-    command = ["-W", quiet, "-m", "dagster", "dev", "-m", "assets.definitions", "-p", str(port)]
+    command = ["-W", quiet, "-m", "dagster", "dev", "-w", str(workspace), "-p", str(port)]
     os.execv(sys.executable, [sys.executable, *command])
+
+
+def _write_workspace(experiment: str) -> Path:
+    """Write the file that names the experiment's code location; its path.
+
+    Dagster remembers by code location which schedules and sensors are on. So what is switched on in one
+    experiment, and may spend money there, stays off in others.
+    """
+    code = {
+        "module_name": "assets.definitions",
+        "working_directory": str(_OURS.parents[1]),
+        "location_name": experiment,
+    }
+    folder = Path(os.environ["DAGSTER_HOME"]) / "workspaces"
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{experiment}.yaml"
+    path.write_text(yaml.safe_dump({"load_from": [{"python_module": code}]}), encoding="utf-8")
+    return path

@@ -16,10 +16,10 @@ from sqlalchemy.exc import OperationalError
 
 from assets.graph.build import JOBS, build_definitions
 from assets.graph.lakes import open_lake
+from assets.processes import end_dead_runs, process_tag
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
 from assets.run.on_ray import checked_address, materialise_on
-from assets.run.printing import announce, print_end, print_failures
-from assets.run.processes import end_dead_runs, process_tag
+from assets.run.printing import announce, print_end, print_failures, print_wait
 from assets.run.steps import ASKING, Part, check_job, missing_steps
 from assets.share import REPORT_JOB
 from assets.stopping import raise_if_asked, stops_noted
@@ -112,6 +112,8 @@ def materialise(config: Config, console: Console, part: Part | None = None, jobs
                 announced |= ASKING if step.job in ASKING else {step.job}
             where = f" {step.partition}" if step.partition else ""
             console.print(f"[dim]{step.job}{where}:[/] {', '.join(step.tables)}", highlight=False)
+            if step.job in ASKING:
+                print_wait(instance, console)
             with stops_noted():
                 result = definitions.resolve_job_def(step.job).execute_in_process(
                     instance=instance,

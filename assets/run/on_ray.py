@@ -25,16 +25,14 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 from rich.console import Console
 
 from assets.graph.build import JOBS, build_definitions
+from assets.graph.history import lake_tag
+from assets.processes import CLUSTER_TAG, end_dead_runs, end_run
 from assets.run.printing import announce, print_failures
-from assets.run.processes import end_dead_runs, end_run
 from assets.run.steps import ASKING, Part, Step, missing_steps
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LAKE_VARIABLE, LLM_VARIABLE, Config
 from pipeline.errors import ConfigError, LakeError
 from pipeline.progress import tell
-
-CLUSTER_TAG, LAKE_TAG = "latentlake/cluster", "latentlake/lake"
-"""The cluster that a run was sent to, and the lake that it writes into."""
 
 _MOST_DEATHS = 3
 """A partition whose process died this often is not sent again: it may be the cause, by its memory for example."""
@@ -109,7 +107,7 @@ class Cluster:
 
         logging.getLogger("ray").setLevel(logging.WARNING)  # it logs each connection
         self._address, self._instance, self._config, self._console = address, instance, config, console
-        self._tags = {CLUSTER_TAG: address, LAKE_TAG: config.lake_url or str(config.lake_folder)}
+        self._tags = {CLUSTER_TAG: address, **lake_tag(config)}
         forwarded = {name: os.environ[name] for name in (LAKE_VARIABLE, LLM_VARIABLE) if os.environ.get(name)}
         settings = {"LATENTLAKE_CONFIG": path, **forwarded}
         self._launcher = RayRunLauncher(address, runtime_env={"env_vars": settings})

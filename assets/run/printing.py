@@ -9,6 +9,7 @@ import dagster as dg
 from rich.console import Console
 from rich.markup import escape
 
+from assets.graph.declare import ASKING_POOL
 from assets.graph.lakes import open_lake
 from assets.graph.missing import is_there, tables_of
 from assets.graph.schedules import BATCHES, unfinished_batches
@@ -53,6 +54,21 @@ def announce(config: Config, job: str, console: Console) -> None:
 
         rows = lake.query("estimates")
         console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
+
+
+def print_wait(instance: dg.DagsterInstance, console: Console) -> None:
+    """Print that other runs hold every slot of the pool of those who ask, if they do: the step waits for one."""
+    slots = instance.event_log_storage
+    pool = slots.get_concurrency_info(ASKING_POOL)
+    if pool.slot_count and len(pool.claimed_slots) >= pool.slot_count:
+        runs = ", ".join(sorted(run_id.split("-")[0] for run_id in pool.active_run_ids))
+        console.print(
+            f"waiting until another run has asked its questions ({runs}); concurrency.pools in "
+            f"'{os.environ['DAGSTER_HOME']}/dagster.yaml' sets how many may ask at once",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def print_failures(events: Iterable[dg.DagsterEvent]) -> int:
@@ -114,8 +130,9 @@ def _print_next_steps(config: Config, path: str, console: Console, seconds: floa
 def _print_what_is_left(config: Config, console: Console) -> None:
     """Print why batches are unfinished: the budget is spent, or a run makes no more of them."""
     from pipeline.asking.spending import spent_budget
+    from pipeline.sources import recorded_lake
 
-    unfinished = unfinished_batches(config)
+    unfinished = unfinished_batches(recorded_lake(config))
     n_taken = config.selection.batches_per_run
     first = "first" if n_taken == 1 else f"first {n_taken:,}"
     if beyond := {key.partition for key in unfinished} - {*partitions_of(config, BATCHES, n_taken)}:

@@ -119,12 +119,16 @@ class Files(Paths):
         return replace(fullest, n_rows=sum(each.n_rows for each in published))
 
     def withdraw(self, table: str, *, sae: str, batch: int) -> None:
-        """Remove what a batch has of a table in its current version."""
-        for part in self.parts(table):
-            path = self._path(table, sae, None, batch, part, None)
-            path.unlink(missing_ok=True)
-            if self.objects is not None:
-                self.objects.withdraw(path)
+        """Remove what a batch has of a table, with every generation of the corpus.
+
+        Earlier generations go first: whatever they still had would be carried over (`carrying`) after a kill.
+        """
+        for generation in range(self.generation + 1):
+            for part in self.parts(table):
+                path = self._path(table, sae, None, batch, part, generation)
+                path.unlink(missing_ok=True)
+                if self.objects is not None:
+                    self.objects.withdraw(path)
 
     def ensure_schema_file(
         self, table: str, sae: str | None = None, part: str | None = None, generation: int | None = None

@@ -11,6 +11,7 @@ from tiny import corpus_texts, hand_set_entry, rows_of, write_experiment
 
 from assets.graph import sensors
 from assets.graph.build import build_definitions
+from assets.graph.history import EndedRuns
 from assets.graph.lakes import forget_lakes
 from assets.graph.schedules import FAILURES_UNTIL_PARKED, unfinished_batches
 from assets.run.steps import missing_steps
@@ -110,17 +111,17 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
         assert lake.query("stale_batches").to_dicts() == [
             {"sae": "hand-set", "batch": 0, "generation": 0, "n_features": len({row["feature"] for row in before})}
         ]
-        assert unfinished_batches(config) == [] and ledger(config) == paid
+        assert unfinished_batches(lake_of(config)) == [] and ledger(config) == paid
         steps = list(missing_steps(config))
         assert [step.job for step in steps] == ["prepare", "explain_and_score"]
         assert steps[-1].partition is None and "summary" in steps[-1].tables
         # It is made anew where a person asks for it: by the config, or in the UI.
         again = explained(selection={"remake_stale": True})
-        assert [each.partition for each in unfinished_batches(again)] == [KEY]
+        assert [each.partition for each in unfinished_batches(lake_of(again))] == [KEY]
         launch(config, instance, "explain_and_score", KEY)
     lake = lake_of(config)
     assert {row["generation"] for row in rows_of(lake, "select generation from scores")} == {1}
-    assert lake.query("stale_batches").is_empty() and unfinished_batches(again) == []
+    assert lake.query("stale_batches").is_empty() and unfinished_batches(lake_of(again)) == []
     assert ledger(config) > paid
 
 
@@ -147,25 +148,25 @@ def test_the_selection_changes_between_ticks_and_nothing_done_is_lost_or_bought_
 
     with dg.DagsterInstance.ephemeral() as instance:
         colour = select(where="feature = 1")
-        assert [each.partition for each in unfinished_batches(colour)] == [KEY]
+        assert [each.partition for each in unfinished_batches(lake_of(colour))] == [KEY]
         launch(colour, instance, "pilot", "hand-set")
         launch(colour, instance, "explain_and_score", KEY)
-        assert unfinished_batches(colour) == []
+        assert unfinished_batches(lake_of(colour)) == []
         first, paid = rows_of(lake_of(colour), "from scores order by all"), ledger(colour)
         assert {row["feature"] for row in first} == {1}
         # A list, which leaves out what is done: only the other feature is asked about.
         (tmp_path / "wanted.csv").write_text("sae,feature,priority\nhand-set,4,7\n", encoding="utf-8")
         animal = select(features=str(tmp_path / "wanted.csv"))
-        assert [each.partition for each in unfinished_batches(animal)] == [KEY]
+        assert [each.partition for each in unfinished_batches(lake_of(animal))] == [KEY]
         launch(animal, instance, "explain_and_score", KEY)
-        assert unfinished_batches(animal) == [] and ledger(animal) > paid
+        assert unfinished_batches(lake_of(animal)) == [] and ledger(animal) > paid
         assert {row["feature"] for row in rows_of(lake_of(animal), "from scores")} == {4}
         # Both: the tables have them both again, and every answer is known.
         paid = ledger(animal)
         both = select(where="feature in (1, 4)", priority=3)
-        assert [each.partition for each in unfinished_batches(both)] == [KEY]
+        assert [each.partition for each in unfinished_batches(lake_of(both))] == [KEY]
         launch(both, instance, "explain_and_score", KEY)
-        assert unfinished_batches(both) == [] and ledger(both) == paid
+        assert unfinished_batches(lake_of(both)) == [] and ledger(both) == paid
     scores = rows_of(lake_of(both), "from scores order by all")
     assert {row["feature"] for row in scores} == {1, 4}
     assert [row for row in scores if row["feature"] == 1] == first
@@ -177,7 +178,7 @@ def test_what_is_parked_keeps_no_other_from_being_asked_for(
 ) -> None:
     parked = {"00000", "00001"}.difference(asked)
     failed = Counter(dict.fromkeys(parked, FAILURES_UNTIL_PARKED))
-    monkeypatch.setattr(sensors, "ended_runs", lambda instance, job: (failed, set()))
+    monkeypatch.setattr(sensors, "ended_runs", lambda *of: EndedRuns(failed, set(), failed))
     lacking = {key: ["contexts"] for key in ("00000", "00001")}
     found = list(sensors._ask_for(lake_of(make_experiment()), "cache", lacking, dg.DagsterInstance.ephemeral()))
     # Dagster refuses a tick that gives requests and a reason to skip.
@@ -195,12 +196,31 @@ def test_a_run_that_took_no_new_documents_is_asked_for_again_until_it_has_failed
     with dg.DagsterInstance.ephemeral() as instance:
         for n_failures in range(FAILURES_UNTIL_PARKED):
             failed = Counter({"": n_failures})
-            monkeypatch.setattr(sensors, "ended_runs", lambda instance, job, failed=failed: (failed, set()))
+            monkeypatch.setattr(sensors, "ended_runs", lambda *of, failed=failed: EndedRuns(failed, set(), failed))
             [request] = sensors._next(lake, instance)
             assert isinstance(request, dg.RunRequest) and request.job_name == "corpus"
             keys.append(request.run_key)
         failed = Counter({"": FAILURES_UNTIL_PARKED})
-        monkeypatch.setattr(sensors, "ended_runs", lambda instance, job: (failed, set()))
+        monkeypatch.setattr(sensors, "ended_runs", lambda *of: EndedRuns(failed, set(), failed))
         [skipped] = sensors._next(lake, instance)
     assert len(set(keys)) == FAILURES_UNTIL_PARKED
     assert isinstance(skipped, dg.SkipReason) and "corpus: parked after 3 failures" in str(skipped.skip_message)
+
+
+def test_tables_of_changed_settings_are_asked_for_though_the_job_ran_before(
+    make_experiment: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dagster launches a run key only once, whatever became of its run."""
+    lacking, ended = {"00000": ["contexts"]}, Counter({"00000": 1})
+    keys = []
+    for config, n_ended in (
+        (make_experiment(), Counter[str]()),
+        (make_experiment(), ended),  # a run that somebody cancelled
+        (make_experiment(corpus={"context_length": 40}), ended),
+    ):
+        found = EndedRuns(Counter(), set(), n_ended)
+        monkeypatch.setattr(sensors, "ended_runs", lambda *of, found=found: found)
+        [request] = sensors._ask_for(lake_of(config), "cache", lacking, dg.DagsterInstance.ephemeral())
+        assert isinstance(request, dg.RunRequest)
+        keys.append(request.run_key)
+    assert len(set(keys)) == 3

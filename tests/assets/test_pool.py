@@ -13,7 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from assets.run.processes import PROCESS_TAG, end_dead_runs, process_tag
+from assets.processes import PROCESS_TAG, end_dead_runs, process_tag, tag_own_run
 from assets.tables import TABLE_ASSETS
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ ASKING = """
 import os, sys, time
 from pathlib import Path
 import dagster as dg
-from assets.run.processes import end_dead_runs, process_tag
+from assets.processes import end_dead_runs, process_tag
 
 @dg.asset(pool="llm")
 def asking() -> None:
@@ -83,7 +83,7 @@ def test_a_second_run_gets_no_slot_beside_the_first_and_gets_it_when_that_was_ki
 
 def test_only_a_run_whose_process_is_gone_is_ended(home):
     """Whatever its host is called, and whatever its pid is there: so no other machine's run is taken for dead."""
-    hold = "from assets.run.processes import process_tag; print(*process_tag().values(), flush=True); input()"
+    hold = "from assets.processes import process_tag; print(*process_tag().values(), flush=True); input()"
     other = subprocess.Popen(
         [sys.executable, "-c", hold], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -110,3 +110,23 @@ def test_only_a_run_whose_process_is_gone_is_ended(home):
         other.communicate()
         assert end_dead_runs(instance) == [runs["another process"]]
         assert [path.name for path in (home / "processes").iterdir()] == [tags["this process"]]
+
+
+def test_a_slot_of_a_run_that_ended_without_giving_it_back_is_freed(home):
+    """The daemon marks a killed run of the UI as failed, and leaves its slot."""
+    with dg.DagsterInstance.get() as instance:
+
+        @dg.job
+        def nothing():
+            pass
+
+        run = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED)
+        tag_own_run(instance, run)
+        assert instance.get_run_by_id(run.run_id).tags[PROCESS_TAG] == process_tag()[PROCESS_TAG]
+        slots = instance.event_log_storage
+        slots.initialize_concurrency_limit_to_default("llm")
+        assert slots.claim_concurrency_slot("llm", run.run_id, "explanations").is_claimed
+        instance.report_run_failed(run)
+        assert not slots.claim_concurrency_slot("llm", "another run", "asking").is_claimed
+        assert end_dead_runs(instance) == []
+        assert slots.check_concurrency_claim("llm", "another run", "asking").is_claimed

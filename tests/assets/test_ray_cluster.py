@@ -22,9 +22,9 @@ from postgres_server import IS_HERE, postgres_server
 from tiny import open_lake, rows_of, write_experiment
 
 from assets.command import run_command
+from assets.graph.history import LAKE_TAG
 from assets.graph.lakes import forget_lakes
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
-from assets.run.on_ray import LAKE_TAG
 from pipeline.config import load_config
 from pipeline.config.machine import CACHE_VARIABLE
 

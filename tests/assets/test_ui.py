@@ -180,7 +180,7 @@ def test_a_person_opens_the_graph_materialises_a_batch_watches_it_and_sees_its_r
         page.open(f"{ui}/asset-groups")
         for group in ("corpus", "cache", "prepare", "explain_and_score"):
             until(lambda group=group: group in text_of(page))
-        page.open(f"{ui}/locations/assets.definitions/jobs/explain_and_score")
+        page.open(f"{ui}/locations/{load_config(experiment).name}/jobs/explain_and_score")
         click(page, "Materialize all…")
         click(page, "Confirm")  # what this graph reads was made by another one
         while "1 partition" not in text_of(page):  # they can be chosen once they are loaded

@@ -424,3 +424,15 @@ def test_what_was_bought_before_the_corpus_grew_is_there_on_every_machine(machin
     before = keys()
     carry_over(grown)
     assert keys() == before
+
+
+def test_what_was_withdrawn_is_not_carried_over_again(machine):
+    """A batch that is made again has no scores of before, even if the run is killed and goes on later."""
+    first, batch = machine("a"), {"sae": "hand-set", "batch": 0}
+    first.write("score_details", TABLES["score_details"].schema.empty_table(), **batch)
+    grown = Lake(first.config, SourceHashes(generations=("more",)))
+    carry_over(grown)
+    assert grown.has("score_details", **batch)
+    grown.withdraw("score_details", **batch)
+    carry_over(grown)
+    assert not grown.has("score_details", **batch)

@@ -1,10 +1,10 @@
 """Runs whose process was killed are marked as failed, so that their pool slots and partitions become free.
 
-A run of `latentlake run` is not a child of Dagster's daemon, so the daemon does not notice when it dies. Therefore
-each run's tag names a file below DAGSTER_HOME that its process holds a lock on, and the next run looks for runs
-whose file is no longer locked. A host name and a pid would not do: nodes of a cluster may have the same name, and
-containers count pids separately. A run whose file does not exist belongs to another DAGSTER_HOME and is left
-alone.
+Dagster's daemon does not notice when a run of `latentlake run` dies, and keeps the pool slots of a run of the UI
+that does. Therefore each run's tag names a file below DAGSTER_HOME that its process holds a lock on, and the next
+run, tick or `make dev` looks for runs whose file is no longer locked. A host name and a pid would not do: nodes of a
+cluster may have the same name, and containers count pids separately. A run whose file does not exist belongs to
+another DAGSTER_HOME and is left alone.
 """
 
 import fcntl
@@ -19,6 +19,9 @@ import dagster as dg
 PROCESS_TAG = "latentlake/process"
 """The name of the file that a run's process holds a lock on."""
 
+CLUSTER_TAG = "latentlake/cluster"
+"""The cluster that a run was sent to, which knows whether its process lives."""
+
 _FOLDER = "processes"
 
 
@@ -28,7 +31,9 @@ def process_tag() -> dict[str, str]:
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs whose process is gone as failed, and free what they hold; returns their ids."""
+    """Mark runs whose process is gone as failed, and free the pool slots of ended runs; returns the former's ids."""
+    if "DAGSTER_HOME" not in os.environ:  # a history in memory, of this process alone
+        return []
     gone = {path.name: path for path in _folder().glob("*.lock") if not _is_held(path)}
     ended = []
     for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])) if gone else ():
@@ -37,7 +42,18 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
             ended.append(run.run_id)
     for path in gone.values():
         path.unlink(missing_ok=True)
+    slots = instance.event_log_storage
+    if slots.supports_global_concurrency_limits:
+        for run_id in slots.get_concurrency_run_ids():
+            if (holder := instance.get_run_by_id(run_id)) and holder.is_finished:
+                slots.free_concurrency_slots_for_run(run_id)
     return ended
+
+
+def tag_own_run(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
+    """Tag a run that the UI, the schedule or a sensor started in this process; others are tagged already."""
+    if "DAGSTER_HOME" in os.environ and not {PROCESS_TAG, CLUSTER_TAG} & run.tags.keys():
+        instance.add_run_tags(run.run_id, process_tag())
 
 
 def end_run(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> None:
