@@ -2,8 +2,8 @@
 
 Dagster's daemon does not notice when a run of `latentlake run` dies, and keeps the pool slots of a run of the UI
 that does. Therefore each run's tag names a file below DAGSTER_HOME that its process holds a lock on, and the next
-run, tick or `make dev` looks for runs whose file is no longer locked. A host name and a pid would not do: nodes of a
-cluster may have the same name, and containers count pids separately. A run whose file does not exist belongs to
+run, tick or `make dev` looks for runs whose file is no longer locked. A host name and a pid would not do: nodes of
+a cluster may have the same name, and containers count pids separately. A run whose file does not exist belongs to
 another DAGSTER_HOME and is left alone.
 """
 
@@ -31,7 +31,7 @@ def process_tag() -> dict[str, str]:
 
 
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Mark runs whose process is gone as failed, and free the pool slots of ended runs; returns the former's ids."""
+    """Mark runs whose process is gone as failed, and free the slots of ended runs; returns the former's ids."""
     if "DAGSTER_HOME" not in os.environ:  # a history in memory, of this process alone
         return []
     gone = {path.name: path for path in _folder().glob("*.lock") if not _is_held(path)}

@@ -129,4 +129,4 @@ def test_a_slot_of_a_run_that_ended_without_giving_it_back_is_freed(home):
         instance.report_run_failed(run)
         assert not slots.claim_concurrency_slot("llm", "another run", "asking").is_claimed
         assert end_dead_runs(instance) == []
-        assert slots.check_concurrency_claim("llm", "another run", "asking").is_claimed
+        assert slots.claim_concurrency_slot("llm", "another run", "asking").is_claimed
