@@ -195,8 +195,8 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "full_disks": (
         "Full disks",
-        "A small experiment on a small file system that fills up during the work. A run ends with a sentence that says "
-        "so, and continues once there is space.",
+        "A small experiment on a small file system that fills up during the work. A run ends with a sentence that "
+        "says so, and continues once there is space.",
     ),
     "explorer": (
         "The explorer",
