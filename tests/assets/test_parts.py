@@ -47,7 +47,7 @@ tasks=0
 for argument in "$@"; do
     case $argument in
         --array=0-*) last=${argument#--array=0-}; tasks=$(seq 0 "${last%%%*}") ;;
-        --dependency=afterok:*) grep -qx "${argument#*afterok:}" jobs || exit 3 ;;
+        --dependency=after*) grep -qx "${argument##*:}" jobs || exit 3 ;;
     esac
 done
 job=$(($(wc -l < jobs) + 1))
@@ -67,7 +67,7 @@ def submit(page: str, script: int, path: Path, folder: Path) -> None:
     """Run a script of the page in a folder, where `sbatch` and `latentlake` are programs of `bin`."""
     text = re.findall(r"^```bash\n(#!/bin/bash\n.*?)^```$", page, re.DOTALL | re.MULTILINE)[script]
     env = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
-    command = ["bash", "-c", text.replace("/tmp/", f"{folder}/"), "slurm.sh", str(path)]
+    command = ["bash", "-c", text.replace("/tmp/", f"{folder}/").replace("block=1000", "block=1"), "slurm.sh", str(path)]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -82,6 +82,7 @@ def test_the_scripts_of_the_page_on_slurm_make_what_one_run_makes(experiment, tm
     submit(page, 0, experiment, tmp_path)
     assert len((tmp_path / "jobs").read_text().split()) == 4  # corpus, cache, prepare and pilot
     submit(page, 1, experiment, tmp_path)
+    assert len((tmp_path / "jobs").read_text().split()) == 4 + 2  # two blocks of one batch
     assert len(list(tmp_path.glob("dagster-*"))) == 1 + 2 + 1 + 1 + 2  # a history for each worker
     assert run_command(["run", str(experiment)]) == 0
     forget_lakes()
