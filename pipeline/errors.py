@@ -51,6 +51,9 @@ _REFUSED = frozenset(
     | {errno.ENAMETOOLONG, errno.ELOOP}
 )
 _TORN = re.compile(r"magic bytes|too small to be a Parquet file|not a valid DuckDB database file")
+_SMALLER = (
+    "use a smaller model or a narrower dtype (subject.dtype, precision: int8), or another device; then run again"
+)
 _ROOM = (
     "free some space, or put the lake on a larger disk (machine.lake or LATENTLAKE_LAKE), then run again to "
     "continue: finished work is kept"
@@ -61,7 +64,7 @@ def faults() -> tuple[type[BaseException], ...]:
     """The exceptions to catch and pass to `sentence_of`, which separates faults of input and machine from bugs."""
     import duckdb
 
-    return LatentlakeError, OSError, duckdb.Error, RuntimeError
+    return LatentlakeError, OSError, duckdb.Error, RuntimeError, MemoryError
 
 
 def sentence_of(error: BaseException) -> str | None:
@@ -87,6 +90,10 @@ def sentence_of(error: BaseException) -> str | None:
             return f"a file of the lake is damaged ({words}); delete it and run again; it will be rebuilt"
         case duckdb.IOException() | duckdb.FatalException():
             return f"DuckDB: {words}"
+        case RuntimeError() if type(error).__name__ == "OutOfMemoryError":  # torch's, which is not imported here
+            return f"the device has too little memory ({words}); lower machine.batch_tokens, or {_SMALLER}"
+        case MemoryError():
+            return f"this machine has too little memory ({words or 'no size given'}); {_SMALLER}"
         case RuntimeError() if words.startswith("cannot cache function"):
             return "numba has nowhere to cache compiled code; set NUMBA_CACHE_DIR to a writable folder"
         case RuntimeError() if words == "Could not determine home directory.":

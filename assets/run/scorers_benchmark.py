@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 
 from assets.graph.lakes import open_lake
 from assets.run.dagster_home import use_dagster_home
@@ -35,7 +36,7 @@ def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Seque
         page = f"{caution}\n\n{page}"
     (lake.root / _PAGE).write_text(page, encoding="utf-8")
     print_benchmark(page, console)
-    console.print(f"\nwrote {lake.root / _PAGE}", highlight=False, soft_wrap=True)
+    console.print(f"\nwrote {escape(str(lake.root / _PAGE))}", highlight=False, soft_wrap=True)
     return 0
 
 
@@ -50,7 +51,7 @@ def judge_plants(
 
     planted = plant_experiment(config, per_kind, n_questions, scorers)
     lake = open_lake(planted.config)
-    console.print(f"[bold]{planted.config.name}[/] into {lake.root}", highlight=False, soft_wrap=True)
+    console.print(f"[bold]{planted.config.name}[/] into {escape(str(lake.root))}", highlight=False, soft_wrap=True)
     use_dagster_home()
     if not materialise(planted.config, console, jobs=_BEFORE):
         return None

@@ -51,8 +51,15 @@ class Vocabulary:
 
     def text(self, token_ids: Iterable[int]) -> str:
         """The tokens' text, unescaped: for comparisons, not for prompts."""
+        return self._joined(token_ids).decode("utf-8", "replace")
+
+    def whole_text(self, token_ids: Iterable[int]) -> str:
+        """The same without the bytes of characters that a window's edges cut: for models that read plain text."""
+        return self._joined(token_ids).decode("utf-8", "ignore")
+
+    def _joined(self, token_ids: Iterable[int]) -> bytes:
         # Bytes are joined before they are decoded: one character may be spelled by several tokens.
-        return b"".join(self._bytes[token_id] for token_id in token_ids).decode("utf-8", "replace")
+        return b"".join(self._bytes[token_id] for token_id in token_ids)
 
     def render(
         self, token_ids: Sequence[int], marked: Collection[int] = (), notes: Sequence[str] | None = None

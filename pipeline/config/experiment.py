@@ -143,6 +143,8 @@ class Config(Section):
     def with_llm(self, model: str) -> Self:
         """The experiment with another model, in int8, in each role with provider `local`.
 
+        Unless the config sets `scoring.threshold`, it comes from controls: models of this size say yes too often.
+
         Raises ConfigError if there is no such role.
         """
         local = [name for name in ("explaining", "scoring") if getattr(self, name).provider == "local"]
@@ -151,7 +153,10 @@ class Config(Section):
                 f"LLM={model} replaces models with provider `local`, and neither explaining nor scoring has one"
             )
         own = {"model": model, "precision": "int8"}
-        return self.model_copy(update={name: getattr(self, name).model_copy(update=own) for name in local})
+        roles = {name: getattr(self, name).model_copy(update=own) for name in local}
+        if "scoring" in roles and "threshold" not in self.scoring.model_fields_set:
+            roles["scoring"] = roles["scoring"].model_copy(update={"threshold": "controls"})
+        return self.model_copy(update=roles)
 
     def sae(self, name: str) -> SaeConfig:
         """The SAE of that name. Raises ConfigError with the nearest names."""

@@ -147,29 +147,34 @@ def measure_firing(lake: Lake, subject: Subject, readers: Mapping[str, Reader]) 
 
 
 def _first_batches(lake: Lake) -> Iterator[ContextBatch]:
-    """The corpus's first texts as batches of full contexts; shorter ones only if there are not enough."""
+    """The corpus's first texts as batches of full contexts, as far as these are not rare; then shorter ones, too.
+
+    No more than a few batches of texts are read or held.
+    """
     config = lake.config
     length = config.corpus.context_length
     n_contexts = max(1, pass_tokens(config) // length)
-    contexts: list[tuple[int, list[int]]] = []
+    full: list[list[int]] = []
     short: list[list[int]] = []
-    n_batches = 0
+    n_left = _BATCHES + 1
     for ids in _first_texts(lake):
         for start in range(0, len(ids), length):
             piece = ids[start : start + length]
             if len(piece) < length:
                 short.append(piece)
                 continue
-            contexts.append((len(contexts), piece))
-            if len(contexts) == n_contexts:
-                yield pad_contexts(contexts, length)
-                contexts = []
-                n_batches += 1
-                if n_batches > _BATCHES:
+            full.append(piece)
+            if len(full) == n_contexts:
+                yield pad_contexts(list(enumerate(full)), length)
+                full = []
+                n_left -= 1
+                if not n_left:
                     return
-    if contexts or not n_batches:
-        rest = [piece for _, piece in contexts] + short
-        yield pad_contexts(list(enumerate(rest[:n_contexts])), length)
+        if len(full) + len(short) >= n_left * n_contexts:
+            break
+    rest = [*full, *short]
+    for start in range(0, min(len(rest), n_left * n_contexts), n_contexts):
+        yield pad_contexts(list(enumerate(rest[start : start + n_contexts])), length)
 
 
 def _first_texts(lake: Lake) -> Iterator[list[int]]:

@@ -18,6 +18,7 @@ _CAN_BE_JUDGED = "least(n_slots_train, n_slots_test) >= 2"
 _SHOWN_ROWS = 10
 _SCHEMA = pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())])
 _KEY = "selection.features"
+_ODD_ROWS_FILE = "rows_without_feature.txt"
 
 _DRAWING = """
     select distinct function_name from duckdb_functions()
@@ -133,6 +134,17 @@ def _no_feature(config: Config, entries: Sequence[Entry], odd_rows: list[str]) -
 
 
 def _odd_sentence(config: Config, odd_rows: list[str]) -> str:
-    more = f" and {len(odd_rows) - _SHOWN_ROWS:,} more" if len(odd_rows) > _SHOWN_ROWS else ""
     counted = "1 row names" if len(odd_rows) == 1 else f"{len(odd_rows):,} rows name"
-    return f"{counted} no feature: {', '.join(odd_rows[:_SHOWN_ROWS])}{more} of '{config.selection.features}'"
+    sentence = f"{counted} no feature: {', '.join(odd_rows[:_SHOWN_ROWS])}"
+    if len(odd_rows) <= _SHOWN_ROWS:
+        return f"{sentence} of '{config.selection.features}'"
+    more = f"{len(odd_rows) - _SHOWN_ROWS:,} more of '{config.selection.features}'"
+    return f"{sentence} and {more}, all listed in '{_write_odd_rows(config, odd_rows)}'"
+
+
+def _write_odd_rows(config: Config, odd_rows: list[str]) -> Path:
+    """Write the rows that name no feature into the experiment's folder, one per line; the file."""
+    path = config.lake_folder / _ODD_ROWS_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(f"{' '.join(row.split())}\n" for row in odd_rows), encoding="utf-8")
+    return path

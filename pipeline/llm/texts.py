@@ -14,8 +14,11 @@ THOUGHT = "(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection)"
 _TAG = re.compile(rf"(?<![\"'`“])(?:<(/?){THOUGHT}>|\[(/?)THINK\]|◁(/?)think▷)")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)(?:[a-z]*|JSON)[ \t]*$", re.MULTILINE)
 _FENCED_LINE = re.compile(r"^[ \t]*```([^`\n]+)```[ \t]*$", re.MULTILINE)
-# As in Markdown, not within a word (2**3**4); and not next to a quote ("__init__"), where it is a token's text.
-_EMPHASIS = re.compile(r"(?<![\w*\"'`])(\*{1,3}|_{1,3})(?=[^\s*_])(.+?)(?<=[^\s*_])\1(?![\w*\"'`])")
+# As in Markdown, not within a word (2**3**4); not next to a quote ("__init__"), where it is a token's text;
+# and not two underscores around a word in lower case (__init__), which are part of a name.
+_EMPHASIS = re.compile(
+    r"(?<![\w*\"'`])(\*{1,3}|_(?!_)|_{2,3}(?![a-z]\w*_{2,3}(?!\w)))(?=[^\s*_])(.+?)(?<=[^\s*_])\1(?![\w*\"'`])"
+)
 
 
 def final_text(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The closing table of a run: where the features went, how well explanations predict, the best and worst of them.
+"""The closing table of a run: where the features went, the best and worst explanations, how well all predict.
 
 Token text is untrusted: control characters become escapes, and none of it is read as markup.
 """
@@ -30,7 +30,7 @@ _LEAST_WIDTH = 20
 
 
 def print_closing_table(lake: Lake, console: Console) -> None:
-    """Print where the features went, the scores beside the controls, and explanations with their windows."""
+    """Print where the features went, explanations with their windows, and the scores beside the controls."""
     for sae in lake.config.sae_names:
         console.print(fit_sentence(lake, sae), style="bold red" if is_misfit(lake, sae) else "", markup=False)
         routes = lake.query("report_funnel", sae=sae)
@@ -41,6 +41,9 @@ def print_closing_table(lake: Lake, console: Console) -> None:
         if statuses.is_empty():
             console.print(_features(lake.query("report_features", sae=sae), sae))
         else:
+            ranked = lake.query("report_best", sae=sae, n=_SHOWN)
+            marked_share = lake.config.explaining.marked_share
+            console.print(_ranked(ranked, sae, load_vocabulary(lake), marked_share, console.width))
             summary = lake.query("report_summary", sae=sae)
             console.print(_summary(summary, sae))
             if failed := _failed(summary):
@@ -51,9 +54,6 @@ def print_closing_table(lake: Lake, console: Console) -> None:
             comparisons = lake.query("report_comparisons", sae=sae, n=_SHOWN_PAIRS)
             if not comparisons.is_empty():
                 console.print(_comparisons(comparisons, sae))
-            ranked = lake.query("report_best", sae=sae, n=_SHOWN)
-            marked_share = lake.config.explaining.marked_share
-            console.print(_ranked(ranked, sae, load_vocabulary(lake), marked_share, console.width))
             console.print(_statuses(statuses), highlight=False)
             if caution := caution_on_small_models(lake):
                 console.print(caution, highlight=False)

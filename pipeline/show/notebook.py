@@ -18,6 +18,7 @@ from pipeline.firings.forward import encode_batch, open_reader
 from pipeline.firings.texts import text_tokens
 from pipeline.lake import CATALOG_FILE, open_catalog
 from pipeline.models.load import load_tokenizer
+from pipeline.models.token_bytes import token_bytes
 from pipeline.show.terminal import printable
 from pipeline.sources import recorded_lake
 from pipeline.subject.contexts import pad_contexts
@@ -126,7 +127,7 @@ class TextReader:
     def __init__(self, config: Config) -> None:
         self._lake = recorded_lake(config)
         self._context_length = config.corpus.context_length
-        self._tokenizer = load_tokenizer(config.subject)
+        self._spell = token_bytes(load_tokenizer(config.subject))
         self._subject = load_subject(config.subject, config.device)
         self._saes = {sae.name: open_reader(config, sae, self._subject.device) for sae in config.saes}
 
@@ -146,7 +147,7 @@ class TextReader:
             pl.DataFrame(firings._asdict()).with_columns(pl.lit(name).alias("sae"))
             for name, firings in encode_batch(batch, self._subject, self._saes)
         ]
-        tokens = [self._tokenizer.decode([token_id]) for token_id in token_ids]
+        tokens = [self._spell(token_id).decode("utf-8", "backslashreplace") for token_id in token_ids]
         return TextFirings(tokens, pl.concat(parts).filter(pl.col("token_index") > 0))
 
 

@@ -29,8 +29,8 @@ if command == "demo":
     print(config.explaining.model, config.scoring.precision)
     sys.exit()
 given = commands.commands[command].make_context(command, sys.argv[2:]).params
-own = {{"fires": "text", "sql": "statement", "rule": "rule", "site": "where"}}.get(command)
-sys.stdout.write(given[own] if own else os.environ["LATENTLAKE_FROM"])
+own = os.environ.get("SHOWN")
+sys.stdout.write(str(given[own]) if own else os.environ["LATENTLAKE_FROM"])
 """
 
 
@@ -57,24 +57,47 @@ def test_make_demo_takes_another_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-@pytest.mark.parametrize(
-    ("target", "variable"),
-    [("fires", "TEXT"), ("sql", "Q"), ("rule", "RULE"), ("site", "WHERE"), ("config", "FROM")],
-)
-@pytest.mark.parametrize("is_argument", [True, False], ids=["argument", "environment"])
-def test_what_is_typed_reaches_the_program_through_make_untouched(
-    tmp_path: Path, target: str, variable: str, is_argument: bool
-) -> None:
-    arguments, variables = ([f"{variable}={TYPED}"], {}) if is_argument else ([], {variable: TYPED})
-    done = make(tmp_path, target, *arguments, **variables)
-    assert (done.returncode, done.stderr, done.stdout) == (0, "", TYPED)
-    assert not (tmp_path / "x").exists()
+def test_what_is_not_given_has_its_default(tmp_path: Path) -> None:
+    """Also `AS`, which make itself sets to the name of the assembler."""
+    for target, parameter, default in [
+        ("config", "name", "None"),
+        ("run", "config", "config/demo.yaml"),
+        ("run", "on", "None"),
+        ("dev", "port", "3000"),
+        ("site", "out", "None"),
+    ]:
+        folder = tmp_path / f"{target}-{parameter}"
+        folder.mkdir()
+        assert make(folder, target, SHOWN=parameter).stdout == default
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
-def test_make_run_goes_to_a_cluster_where_one_is_named(tmp_path: Path) -> None:
-    done = make(tmp_path, "--dry-run", "run", "CONFIG=mine.yaml", "ON=ray://head:10001")
-    assert done.stdout == f'{tmp_path}/bin/latentlake run mine.yaml --on "ray://head:10001"\n'
+@pytest.mark.parametrize(
+    ("target", "variable", "parameter"),
+    [
+        ("fires", "TEXT", "text"),
+        ("sql", "Q", "statement"),
+        ("rule", "RULE", "rule"),
+        ("site", "WHERE", "where"),
+        ("config", "FROM", ""),
+        ("config", "AS", "name"),
+        ("run", "CONFIG", "config"),
+        ("run", "ON", "on"),
+        ("export", "TO", "to"),
+        ("export", "OUT", "out"),
+        ("export", "EXPLAINER", "explainer"),
+    ],
+)
+@pytest.mark.parametrize("is_argument", [True, False], ids=["argument", "environment"])
+def test_what_is_typed_reaches_the_program_through_make_untouched(
+    tmp_path: Path, target: str, variable: str, parameter: str, is_argument: bool
+) -> None:
+    arguments, variables = ([f"{variable}={TYPED}"], {}) if is_argument else ([], {variable: TYPED})
+    if target == "export" and variable != "TO":
+        arguments = [*arguments, "TO=csv"]
+    done = make(tmp_path, target, *arguments, SHOWN=parameter, **variables)
+    assert (done.returncode, done.stderr, done.stdout) == (0, "", TYPED)
+    assert not (tmp_path / "x").exists()
 
 
 def test_an_argument_goes_before_what_make_was_given(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import duckdb
 import pytest
+import torch
 from tiny import hand_set_entry, write_experiment
 
 from pipeline.errors import LakeError, faults, sentence_of
@@ -201,3 +202,13 @@ def test_a_lake_in_a_folder_with_brackets_and_stars_works_and_is_named_whole(
     sections["corpus"]["sources"][0]["path"] = str(folder / "none")
     code, said = run(write_experiment(folder, **sections), home)
     assert (code, f"error: corpus source: no file at '{folder / 'none'}'" in said) == (2, True), said
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")],
+    ids=["memory", "device"],
+)
+def test_too_little_memory_is_one_sentence_that_says_what_to_change(error: BaseException) -> None:
+    assert isinstance(error, faults())
+    assert "too little memory" in str(sentence_of(error)) and "smaller model" in str(sentence_of(error))

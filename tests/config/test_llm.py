@@ -57,6 +57,15 @@ def test_a_role_on_a_server_stays_there(demo):
         plain.model_copy(update={"explaining": on_server, "scoring": scoring}).with_llm("other")
 
 
+def test_a_larger_models_threshold_comes_from_controls_unless_the_config_sets_one(demo):
+    plain, other = demo
+    assert (plain.scoring.threshold, other.scoring.threshold) == ("half", "controls")
+    scoring = type(plain.scoring).model_validate(
+        {**plain.scoring.model_dump(exclude_unset=True), "threshold": "half"}
+    )
+    assert plain.model_copy(update={"scoring": scoring}).with_llm("other").scoring.threshold == "half"
+
+
 def test_models_are_fetched_before_a_run_unless_nothing_is_asked(demo, monkeypatch):
     fetched: list[str] = []
     monkeypatch.setattr(load, "find_files", lambda subject: fetched.append(subject.model))

@@ -1,6 +1,6 @@
 """What caching costs is measured with the real model before it starts; a disk that is too small stops it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 from tiny import CONTEXT_LENGTH, rows_of, write_corpus
@@ -9,9 +9,10 @@ from pipeline.config import Config
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.errors import LakeError
-from pipeline.estimate import times
-from pipeline.estimate.caching import caching_cost, check_disk, in_bytes, in_time
+from pipeline.estimate import caching, times
+from pipeline.estimate.caching import caching_cost, check_disk, in_bytes, in_time, pass_tokens
 from pipeline.firings.write import write_activation_shards
+from pipeline.lake import Lake
 from pipeline.preflight import preflight
 from pipeline.sae.write import write_saes
 
@@ -63,6 +64,25 @@ def test_texts_shorter_than_a_context_are_measured_too(make_experiment: Experime
     path = write_corpus(tmp_path / "short", kind="jsonl", texts=["the cat", "a dog and a bird"])
     cost = caching_cost(preflight(make_experiment(corpus={"sources": [{"kind": "jsonl", "path": str(path)}]})))
     assert cost and cost.firings_a_token >= 1 and CONTEXT_LENGTH > 10
+
+
+def test_a_corpus_of_short_texts_alone_is_not_read_to_its_end(
+    make_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+
+    def texts(lake: Lake) -> Iterator[list[int]]:
+        nonlocal read
+        for _ in range(100_000):
+            read += 1
+            yield [1, 2, 3]
+
+    lake = preflight(make_experiment(machine={"batch_tokens": 128}))
+    monkeypatch.setattr(caching, "_first_texts", texts)
+    batches = list(caching._first_batches(lake))
+    n_contexts = max(1, pass_tokens(lake.config) // lake.config.corpus.context_length)
+    assert [batch.n_tokens for batch in batches] == [3 * n_contexts] * 3
+    assert read == 3 * n_contexts
 
 
 def test_preparing_takes_as_long_as_the_model_reads_and_code_is_compiled(

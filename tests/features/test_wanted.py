@@ -182,6 +182,17 @@ def test_odd_rows_are_logged_once_before_the_run(listing, caplog):
     assert "1 row names no feature: line 3 (64)" in record.getMessage()
 
 
+def test_more_odd_rows_than_a_sentence_holds_are_all_in_a_file(listing, caplog):
+    config = listing("a.csv", "sae,feature\ndeep,3\n" + "deep,64\n" * 30)
+    with caplog.at_level(logging.WARNING):
+        check_selection(config)
+    path = config.lake_folder / "rows_without_feature.txt"
+    assert (
+        f"and 20 more of '{config.selection.features}', all listed in '{path}'" in caplog.records[0].getMessage()
+    )
+    assert path.read_text().splitlines() == [f"line {number} (64)" for number in range(3, 33)]
+
+
 @pytest.mark.parametrize("where", ["random() < 0.1", "sae in (select sae from feature_stats where RANDOM() < 1)"])
 def test_a_condition_that_draws_anew_is_refused(make_experiment, where):
     with pytest.raises(ConfigError, match=r"random\(\) returns a different value .* hash\(feature\) % 10 = 0"):

@@ -54,7 +54,8 @@ def test_fences_and_emphasis_are_stripped(text, said):
 
 
 @pytest.mark.parametrize("text", [
-    'the name "__init__" and "__main__"', "2**3**4", "a * b * c", "snake_case_name", "*args and **kwargs",
+    'the name "__init__" and "__main__"', "dunder names such as __init__ and __main__", "snake_case_name",
+    "2**3**4", "a * b * c", "*args and **kwargs",
     'the mark "**" before a word', "the token ` stop`", 'the token "```"',
 ])  # fmt: skip
 def test_tokens_that_look_like_marks_stay(text):

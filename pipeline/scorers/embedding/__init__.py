@@ -52,7 +52,9 @@ class Embedding:
         """The cosine of explanation and window, -1 to 1, in place of a probability; each text is embedded once."""
         rows = questions.pl()
         windows = rows.select("example_id", "token_ids").unique("example_id", maintain_order=True)
-        text_of = {example_id: tools.vocabulary.text(token_ids) for example_id, token_ids in windows.iter_rows()}
+        text_of = {
+            example_id: tools.vocabulary.whole_text(token_ids) for example_id, token_ids in windows.iter_rows()
+        }
         feature_of = {text_of[each]: feature for each, feature in rows["example_id", "feature"].iter_rows()}
         feature_of |= dict(rows["explanation", "feature"].iter_rows())
         embed = _embedded_by_server if _settings(tools.config).asks_role else _embedded_here

@@ -94,7 +94,8 @@ def _texts(model: LocalModel, rows: pl.DataFrame, tools: Tools) -> dict[str, lis
     if _own(tools.config) == _SUBJECT:
         return {example_id: list(token_ids) for example_id, token_ids in windows.iter_rows()}
     return {
-        example_id: model.tokens(tools.vocabulary.text(token_ids)) for example_id, token_ids in windows.iter_rows()
+        example_id: model.tokens(tools.vocabulary.whole_text(token_ids))
+        for example_id, token_ids in windows.iter_rows()
     }
 
 
