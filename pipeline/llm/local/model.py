@@ -23,9 +23,13 @@ from pipeline.llm.choices import choice_of, first_word
 from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.local.precise_head import precise_head
 from pipeline.llm.requests import Message
+from pipeline.llm.texts import opens_thought
 from pipeline.models.causal import load_causal
 from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.models.token_bytes import token_bytes
+
+_TAG_TOKENS = 8
+"""Enough for a tag of reasoning and a line end."""
 
 _READ_LOGITS = 1 << 25
 """Logits per batch of texts (128 MB). Fixed, because the division into batches affects the last digits."""
@@ -41,9 +45,13 @@ class LocalModel:
         self.end_ids = _end_ids(model, tokenizer)
         self.max_length: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
 
-    def encode(self, messages: Sequence[Message]) -> list[int]:
-        """The token ids of a chat up to where the model's turn begins."""
-        return encode_chats(self.tokenizer, [messages])[0]
+    def encode(self, messages: Sequence[Message], *, thinks: bool = False) -> list[int]:
+        """The token ids of a chat up to where the model's turn begins, with reasoning if it `thinks`."""
+        return encode_chats(self.tokenizer, [messages], thinks=thinks)[0]
+
+    def opens_thought(self, prompt: Sequence[int]) -> bool:
+        """Whether a chat's template has opened the reasoning with which the model's turn begins."""
+        return opens_thought(self.tokenizer.decode(list(prompt[-_TAG_TOKENS:])))
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of what the model wrote, without special tokens."""

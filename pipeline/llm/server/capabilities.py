@@ -13,8 +13,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+from pipeline.llm.choices import choice_masses, choice_of, choice_probabilities
 from pipeline.llm.requests import Message, Request, Wanted
-from pipeline.llm.server.reading import Failure, blank_masses, first_token, key_masses, shows_thinking
+from pipeline.llm.server.reading import (
+    Failure,
+    blank_masses,
+    final_text_of,
+    first_token,
+    key_masses,
+    shows_thinking,
+    was_cut,
+)
+from pipeline.llm.server.refusals import Refusable, refuses
 
 TOP_LOGPROBS = 20
 """Alternatives requested at the first token: the maximum at OpenAI and vLLM."""
@@ -26,6 +36,9 @@ PROMPT_LOGPROBS = 15
 _compact = json.JSONEncoder(separators=(",", ":")).encode
 
 _PROBE_TOKENS = 64
+_ROOM_TOKENS = 500
+"""Maximum length of the answer that shows whether a model reasons, where a probe was too short for that."""
+_PROBE_CHOICES = ("Yes", "No")
 _PROBE_VALUE = "\t10"
 _NUMBERS = tuple(map(str, range(11)))
 _PROBE_SCHEMA = {
@@ -37,7 +50,10 @@ _PROBE_SCHEMA = {
 
 
 class Form(NamedTuple):
-    """What determines the capabilities that a request needs; one probe is sent per form."""
+    """What determines the capabilities that a request needs; one probe is sent per form.
+
+    `thinks` is whether the request itself leaves room for reasoning.
+    """
 
     model: str
     wanted: Wanted
@@ -47,6 +63,7 @@ class Form(NamedTuple):
     reasoning_effort: str | None
     blank: str | None = None
     has_system: bool = False
+    thinks: bool = False
 
     @property
     def wants_logprobs(self) -> bool:
@@ -93,17 +110,6 @@ class Fewer(NamedTuple):
     is_named: bool
 
 
-_PARAMETER = re.compile(
-    r"\b(max_completion_tokens|max_tokens|((top|prompt)_)?logprobs|continue_final_message|response_format|json_schema|temperature|reasoning_effort)\b"
-    r"|(?<=['\"`])stop(?=['\"`])"
-)
-
-
-def names_parameter(said: str) -> bool:
-    """Whether a refusal's message names a parameter of a request."""
-    return _PARAMETER.search(said) is not None
-
-
 def form_of(request: Request) -> Form:
     """The form of a request."""
     return Form(
@@ -115,6 +121,7 @@ def form_of(request: Request) -> Form:
         request.reasoning_effort,
         request.blank,
         any(message.role == "system" for message in request.messages),
+        request.thinks,
     )
 
 
@@ -145,7 +152,7 @@ def probe_request(form: Form, base_url: str) -> Request:
         messages=(*system, question, *begun),
         max_tokens=_PROBE_TOKENS if form.has_schema or form.has_stop else 1,
         temperature=form.temperature,
-        choices=_NUMBERS if form.blank else ("Yes", "No") if form.wants_logprobs else None,
+        choices=_NUMBERS if form.blank else _PROBE_CHOICES if form.wants_logprobs else None,
         stop=("\n",) if form.has_stop else (),
         draw=time.time_ns() // 1_000_000,
         schema=_PROBE_SCHEMA if form.has_schema else None,
@@ -155,17 +162,44 @@ def probe_request(form: Form, base_url: str) -> Request:
     )
 
 
+def with_room(probe: Request) -> Request:
+    """A probe again, for its text alone, with room for a model to reason before it answers."""
+    return replace(
+        probe, max_tokens=_ROOM_TOKENS, stop=(), schema=None, choices=None, keys=(), draw=probe.draw + 1
+    )
+
+
+def is_answered(content: Any) -> bool:
+    """Whether a probe's answer (a completion's JSON) begins with Yes or No, might have, or follows its schema.
+
+    If not, and there was no room for more, the model may be reasoning: many chat templates open the reasoning
+    themselves, so that no tag shows it.
+    """
+    text = final_text_of(content) or ""
+    first_word = re.search(r"[^\W\d_]+", text)
+    return (
+        (first_word is not None and choice_of(first_word[0], _PROBE_CHOICES) is not None)
+        or choice_probabilities(choice_masses(first_token(content), _PROBE_CHOICES)) is not None
+        or (bool(text) and _is_by_schema(content))
+    )
+
+
+def reasons(content: Any) -> bool:
+    """Whether the answer to a probe with room (a completion's JSON) was reasoned, or is unfinished reasoning."""
+    return shows_thinking(content) or (was_cut(content) and not is_answered(content))
+
+
 class _Ability(NamedTuple):
     """Something that a server may refuse.
 
     Attributes:
-        words: A regular expression that matches refusals of it.
+        name: Its name, by which refusals of it are recognised.
         is_asked: Whether requests of a form still use it.
         without: Capabilities without it, or with less of it.
         is_guessed: Whether to try without it after a refusal that names no parameter.
     """
 
-    words: str
+    name: Refusable
     is_asked: Callable[[Capabilities, Form], bool]
     without: Callable[[Capabilities], Capabilities]
     is_guessed: bool = True
@@ -175,43 +209,37 @@ def _fewer_logprobs(can: Capabilities) -> Capabilities:
     return replace(can, top_logprobs=FEW_LOGPROBS if can.top_logprobs > FEW_LOGPROBS else 0)
 
 
-_NO_SYSTEM_ROLE = (
-    r"[Ss]ystem (role|message|prompt)|'system'|[Rr]oles must alternate|[Oo]nly user and assistant roles"
-    r"|Developer instruction"
-)
-"""Messages of chat templates (Gemma, Mistral 7B, Llama 2), OpenAI's o1-mini, and Google's API for Gemma."""
-
 _ABILITIES = (
     _Ability(
-        "max_completion_tokens|max_tokens",
+        "max_tokens",
         lambda can, form: can.max_tokens == "max_tokens",
         lambda can: replace(can, max_tokens="max_completion_tokens"),
         is_guessed=False,
     ),
     _Ability(
-        "response_format|json_schema|schema",
+        "schema",
         lambda can, form: form.has_schema and can.schema,
         lambda can: replace(can, schema=False),
     ),
     _Ability(
-        "prompt_logprobs|continue_final_message|add_generation_prompt|logprobs",
+        "prompt_logprobs",
         lambda can, form: form.blank is not None and can.prompt_logprobs,
         lambda can: replace(can, prompt_logprobs=False),
     ),
     _Ability(
-        "top_logprobs|logprobs",
+        "logprobs",
         lambda can, form: form.wants_logprobs and can.top_logprobs > 0,
         _fewer_logprobs,
     ),
     _Ability(
-        "reasoning_effort|reasoning",
+        "reasoning_effort",
         lambda can, form: form.reasoning_effort is not None and can.reasoning_effort,
         lambda can: replace(can, reasoning_effort=False),
     ),
     _Ability("temperature", lambda can, form: can.temperature, lambda can: replace(can, temperature=False)),
     _Ability("stop", lambda can, form: form.has_stop and can.stop, lambda can: replace(can, stop=False)),
     _Ability(
-        _NO_SYSTEM_ROLE,
+        "system",
         lambda can, form: form.has_system and can.system,
         lambda can: replace(can, system=False),
     ),
@@ -228,7 +256,7 @@ def without_what_was_refused(can: Capabilities, form: Form, failure: Failure) ->
         return None
     asked = [ability for ability in _ABILITIES if ability.is_asked(can, form)]
     for ability in asked:
-        if re.search(rf"(?<!\w)({ability.words})(?!\w)", failure.error):
+        if refuses(ability.name, failure.error):
             return Fewer(ability.without(can), is_named=True)
     guessed = [ability for ability in asked if ability.is_guessed]
     if guessed and failure.http_status in {400, 422}:

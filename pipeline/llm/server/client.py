@@ -11,6 +11,7 @@ from typing import Any
 
 import openai
 
+from pipeline.errors import ConfigError
 from pipeline.llm.ledger.answers import Ledger
 from pipeline.llm.requests import FAILED, Answer, Request
 from pipeline.llm.server.arrivals import Deliver, arriving
@@ -20,11 +21,14 @@ from pipeline.llm.server.capabilities import (
     body_of,
     came_back,
     form_of,
+    is_answered,
     probe_request,
+    reasons,
     sends_stop,
+    with_room,
     without_what_was_refused,
 )
-from pipeline.llm.server.endpoint import Endpoint
+from pipeline.llm.server.endpoint import Attempt, Endpoint
 from pipeline.llm.server.reading import Failure, is_cut_thought, read, shows_thinking
 from pipeline.llm.texts import before_stop
 from pipeline.progress import tell
@@ -62,9 +66,9 @@ class OpenAIClient:
         async with self.endpoint.connect() as connection:
             await self.probe(connection, requests)
             todo = iter(requests)
-            doubtful: list[Answer] = []
-            """Final failures (too long, empty) before anything was answered. The server may be to blame: if it
-            stops the run, they are not recorded."""
+            held: list[Answer] = []
+            """Final failures that the server may be to blame for: those before anything was answered (too long,
+            empty), and what was not let in. If the run stops, they are not final, but what was paid is booked."""
 
             async def work() -> None:
                 for request in todo:
@@ -72,17 +76,25 @@ class OpenAIClient:
                     if request.blank and not can.prompt_logprobs:
                         await deliver(not_given(request))
                         continue
-                    answer, last = await self.endpoint.send(connection, self, request, can)
-                    is_final_failure = isinstance(last.outcome, Failure) and answer.status not in FAILED
-                    if is_final_failure and not stopping.has_answered(request):
-                        doubtful.append(answer)
+                    answer, last = await self.endpoint.send(connection, self, request, can, held.append)
+                    failure = last.outcome if isinstance(last.outcome, Failure) else None
+                    is_final = failure is not None and answer.status not in FAILED
+                    if failure and is_final and (failure.is_forbidden or not stopping.has_answered(request)):
+                        held.append(answer)
                     else:
                         await deliver(answer)
-                    stopping.if_none_is_answered(last.outcome, request)
-                    stopping.if_only_thought(last.outcome, request)
+                    stopping.if_all_fail(last.outcome, request)
+                    stopping.if_only_thought(last.outcome, request, last.can)
+                    if stopping.is_probe_due():
+                        await self._send_probe(connection, probe_request(form_of(request), self.endpoint.url), can)
 
-            await self.endpoint.work_together(work, len(requests))
-            await asyncio.gather(*map(deliver, doubtful))
+            try:
+                await self.endpoint.work_together(work, len(requests))
+            except ConfigError:
+                paid = [each for each in held if each.prompt_tokens or each.completion_tokens]
+                await asyncio.gather(*(deliver(replace(each, status="http_error", text=None)) for each in paid))
+                raise
+            await asyncio.gather(*map(deliver, held))
 
     async def probe(self, connection: openai.AsyncOpenAI, requests: Iterable[Request]) -> None:
         """Find out the endpoint's capabilities for the requests' forms, once each."""
@@ -100,11 +112,14 @@ class OpenAIClient:
         request = probe_request(form, self.endpoint.url)
         can = known = Capabilities()
         while True:
-            answer, last = await self.endpoint.send(connection, self, request, can)
-            if self.ledger is not None:
-                self.ledger.record(request, answer)
+            last = await self._send_probe(connection, request, can)
             if isinstance(last.outcome, Answer):
-                self.endpoint.abilities[form] = came_back(last.can, form, last.content)
+                can = came_back(last.can, form, last.content)
+                if not is_answered(last.content):
+                    if not (can.thinks or form.thinks or form.blank):
+                        can = replace(can, thinks=await self._reasons(connection, request, can))
+                    self.endpoint.stopping.if_no_room(form, can)
+                self.endpoint.abilities[form] = can
                 return
             fewer = without_what_was_refused(can, form, last.outcome)
             if fewer is None:  # it failed for another reason, which the requests will show
@@ -113,6 +128,30 @@ class OpenAIClient:
             can, request = fewer.can, replace(request, draw=request.draw + 1)
             if fewer.is_named:  # otherwise it is a guess, to be used only once there is an answer
                 known = can
+
+    async def _reasons(self, connection: openai.AsyncOpenAI, probe: Request, can: Capabilities) -> bool:
+        """Whether the model of a probe that it did not answer reasons first; asked once for each effort."""
+        known = self.endpoint.reasons
+        key = probe.model, probe.reasoning_effort
+        if key not in known:
+            last = await self._send_probe(connection, with_room(probe), can)
+            if isinstance(last.outcome, Failure):
+                return False
+            known[key] = reasons(last.content)
+        return known[key]
+
+    async def _send_probe(self, connection: openai.AsyncOpenAI, probe: Request, can: Capabilities) -> Attempt:
+        """Send a probe and record it; returns the last attempt."""
+
+        def record(answer: Answer) -> None:
+            if self.ledger is not None:
+                self.ledger.record(probe, answer)
+
+        answer, last = await self.endpoint.send(connection, self, probe, can, record)
+        record(answer)
+        if isinstance(last.outcome, Answer):
+            self.endpoint.stopping.let_in(probe.model)
+        return last
 
     def judge(
         self, request: Request, can: Capabilities, outcome: Answer | Failure, content: Any

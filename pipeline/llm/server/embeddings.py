@@ -6,13 +6,14 @@ A request is one text, identified by its content like any other, and its answer 
 
 import asyncio
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, islice, pairwise
 from typing import Any
 
 import openai
 
+from pipeline.errors import ConfigError
 from pipeline.llm.requests import Answer, Request
 from pipeline.llm.server.arrivals import Deliver, arriving
 from pipeline.llm.server.capabilities import Capabilities
@@ -78,14 +79,19 @@ class EmbeddingsClient:
     async def ask_all(self, requests: Sequence[Request], deliver: Deliver) -> None:
         """Deliver one answer per request, several texts per call."""
         groups = self._groups(requests)
+        booked: list[Answer] = []
         async with self._endpoint.connect() as connection:
 
             async def work() -> None:
                 for group in groups:
-                    answers = await self._embed(connection, group)
+                    answers = await self._embed(connection, group, booked.extend)
                     await asyncio.gather(*map(deliver, answers))
 
-            await self._endpoint.work_together(work, len(requests))
+            try:
+                await self._endpoint.work_together(work, len(requests))
+            except ConfigError:
+                await asyncio.gather(*map(deliver, booked))
+                raise
 
     def _groups(self, requests: Sequence[Request]) -> Iterator[list[Request]]:
         """The requests, in groups of the number of texts that a call currently takes."""
@@ -93,16 +99,21 @@ class EmbeddingsClient:
         while group := list(islice(todo, self._at_once)):
             yield group
 
-    async def _embed(self, connection: openai.AsyncOpenAI, group: Sequence[Request]) -> list[Answer]:
+    async def _embed(
+        self, connection: openai.AsyncOpenAI, group: Sequence[Request], book: Callable[[list[Answer]], None]
+    ) -> list[Answer]:
         """The answers to some requests from one call; if that is refused, from one call per half."""
         whole = replace(group[0], messages=tuple(each.messages[0] for each in group))
-        answer, last = await self._endpoint.send(connection, self, whole, Capabilities())
+        answer, last = await self._endpoint.send(
+            connection, self, whole, Capabilities(), lambda given_up: book(_shared_out(group, given_up))
+        )
         if isinstance(last.outcome, Failure) and not last.outcome.passes and len(group) > 1:
             if last.outcome.http_status is None:  # it cannot handle several texts
                 self._at_once = 1
             half = len(group) // 2
-            return [*await self._embed(connection, group[:half]), *await self._embed(connection, group[half:])]
-        self._endpoint.stopping.if_none_is_answered(last.outcome, whole)
+            halves = group[:half], group[half:]
+            return [answer for each in halves for answer in await self._embed(connection, each, book)]
+        self._endpoint.stopping.if_all_fail(last.outcome, whole)
         return _shared_out(group, answer)
 
 

@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -71,6 +71,7 @@ class Endpoint:
     Attributes:
         url: Its address, without a query.
         abilities: Its capabilities by form of chat request, as far as probed.
+        reasons: Whether a model reasons with an effort, as far as asked.
 
     Raises:
         ConfigError: The environment variable is not set, or the address is invalid.
@@ -94,8 +95,9 @@ class Endpoint:
         self.redaction = Redaction(key)
         self.headers = _headers(key, config.api_key_header)
         self.abilities: dict[Form, Capabilities] = {}
+        self.reasons: dict[tuple[str, str | None], bool] = {}
         self.pace = Pace(config.max_concurrent)
-        self.stopping = Stopping(self.url, config.api_key_env, config.max_attempts, self.redaction)
+        self.stopping = Stopping(self.url, config, self.redaction)
         self._hopeless: ConfigError | None = None
         """Why no other request can succeed, as one of those in flight has shown."""
         self._sending: set[asyncio.Task[Any] | None] = set()
@@ -143,47 +145,72 @@ class Endpoint:
             raise hopeless
 
     async def send(
-        self, connection: openai.AsyncOpenAI, how: Exchange, request: Request, can: Capabilities
+        self,
+        connection: openai.AsyncOpenAI,
+        how: Exchange,
+        request: Request,
+        can: Capabilities,
+        book: Callable[[Answer], None],
     ) -> "tuple[Answer, Attempt]":
         """Try a request until it is answered, fails for good, or has used its attempts.
 
         Returns the answer and the last attempt.
 
+        Args:
+            connection: A connection to this endpoint.
+            how: How the request is written and its answer read.
+            request: The request.
+            can: The endpoint's capabilities.
+            book: Takes the usage of a request that is given up because the run stops, as a failure.
+
         Raises:
             ConfigError: No other request can succeed either.
         """
-        requested_at, start = datetime.now(UTC).isoformat(timespec="milliseconds"), time.monotonic()
-        body, usage = how.body(request, can), Usage()
-        attempts = n_empty = 0
+        tries = _Tries()
+        try:
+            answer, last = await self._try(connection, how, request, can, tries)
+        except (ConfigError, asyncio.CancelledError):
+            if tries.usage != Usage():
+                given_up = Answer(request.request_id, "http_error", error="given up: the run stopped")
+                book(self._completed(given_up, tries))
+            raise
+        return self._completed(answer, tries), last
+
+    async def _try(
+        self, connection: openai.AsyncOpenAI, how: Exchange, request: Request, can: Capabilities, tries: "_Tries"
+    ) -> "tuple[Answer, Attempt]":
+        body = how.body(request, can)
         while True:
-            attempts += 1
+            tries.n += 1
             last = await self._attempt(connection, how, request, body)
-            usage = usage.plus(usage_of(last.content))
+            tries.usage = tries.usage.plus(usage_of(last.content))
             outcome, learned = how.judge(request, can, last.outcome, last.content)
             last = last._replace(outcome=outcome, can=learned)
             if isinstance(outcome, Answer):
-                answer = outcome
-                break
-            n_empty += outcome.is_empty
+                return outcome, last
+            tries.n_empty += outcome.is_empty
+            if outcome.is_forbidden:  # no model read it
+                tries.usage = tries.usage.plus(Usage(prompt_tokens=0, completion_tokens=0))
             if learned != can:  # it may be answered if it is sent differently
                 can, body = learned, how.body(request, learned)
                 continue
-            await self.stop_if_hopeless(connection, outcome, request, attempts)
-            if not outcome.passes or attempts >= self.max_attempts or n_empty >= EMPTY_AT_MOST:
-                answer = outcome.answer(request, n_empty)
-                break
+            await self.stop_if_hopeless(connection, outcome, request, tries.n)
+            if not outcome.passes or tries.n >= self.max_attempts or tries.n_empty >= EMPTY_AT_MOST:
+                return outcome.answer(request, tries.n_empty), last
             if self._hopeless is None:
-                await asyncio.sleep(back_off_seconds(attempts))
+                await asyncio.sleep(back_off_seconds(tries.n))
+
+    def _completed(self, answer: Answer, tries: "_Tries") -> Answer:
+        """An answer with what its attempts add to it, and without the key."""
         answer = self.redaction.answer(answer)
-        answer = replace(
+        return replace(
             answer,
-            attempts=attempts,
-            requested_at=requested_at,
-            duration_ms=round((time.monotonic() - start) * 1000),
+            attempts=tries.n,
+            requested_at=tries.requested_at,
+            duration_ms=round((time.monotonic() - tries.started) * 1000),
             error=short(answer.error),
-            **usage._asdict(),
+            **tries.usage._asdict(),
         )
-        return answer, last
 
     async def _attempt(
         self, connection: openai.AsyncOpenAI, how: Exchange, request: Request, body: bytes
@@ -199,8 +226,6 @@ class Endpoint:
         finally:
             self._sending.discard(task)
             failure = attempt.outcome if attempt and isinstance(attempt.outcome, Failure) else None
-            if failure and failure.retry_after_seconds is not None:
-                self.pace.close_for(failure.retry_after_seconds)
             self.pace.leave(
                 entered_at,
                 went_well=attempt is not None and failure is None,
@@ -233,7 +258,12 @@ class Endpoint:
     async def stop_if_hopeless(
         self, connection: openai.AsyncOpenAI, failure: Failure, request: Request, attempts: int
     ) -> None:
-        """Raise ConfigError if no other request can succeed either; the answers so far are kept."""
+        """Raise ConfigError if no other request can succeed either; the answers so far are kept.
+
+        If the endpoint asks to wait, nothing is sent until then.
+        """
+        if failure.retry_after_seconds is not None and not self.pace.close_for(failure.retry_after_seconds):
+            raise self.stopping.asked_to_wait(failure)
         served = await self._served_models(connection) if failure.http_status == 404 else []
         self.stopping.if_hopeless(failure, request, attempts, served)
 
@@ -298,6 +328,17 @@ def _headers(key: str | None, key_header: str | None) -> Mapping[str, str | open
     if key:
         headers[key_header or "Authorization"] = key if key_header else f"Bearer {key}"
     return headers
+
+
+@dataclass
+class _Tries:
+    """The attempts at a request so far."""
+
+    requested_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
+    started: float = field(default_factory=time.monotonic)
+    n: int = 0
+    n_empty: int = 0
+    usage: Usage = field(default_factory=Usage)
 
 
 class Attempt(NamedTuple):

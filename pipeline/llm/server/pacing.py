@@ -13,7 +13,8 @@ from collections import deque
 
 FIRST_WAIT_SECONDS = 0.5
 LONGEST_WAIT_SECONDS = 30.0
-LONGEST_RETRY_AFTER_SECONDS = 120.0
+LONGEST_RETRY_AFTER_SECONDS = 300.0
+"""The longest that an endpoint may ask to wait, in total since it last answered."""
 _ALLOWED_AT_FIRST = 16
 
 
@@ -30,6 +31,8 @@ class Pace:
         self._slow_start = True
         self._cut_at = 0.0
         self._closed_until = 0.0
+        self._closed_seconds = 0.0
+        """How long the endpoint has asked to wait since it last answered."""
         self._in_flight = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -56,6 +59,7 @@ class Pace:
         """End a request that entered at that time; its outcome adjusts how many may be in flight."""
         self._in_flight -= 1
         if went_well:
+            self._closed_seconds = 0.0
             self._allowed = min(self._limit, self._allowed + (1 if self._slow_start else 1 / self._allowed))
         elif overloaded and entered_at > self._cut_at:  # requests sent before the cut say nothing about it
             self._allowed = max(1.0, self._allowed / 2)
@@ -68,10 +72,20 @@ class Pace:
                 turn.set_result(None)
                 n_free -= 1
 
-    def close_for(self, seconds: float) -> None:
-        """Send nothing for this long, as the endpoint asked."""
-        until = time.monotonic() + min(seconds, LONGEST_RETRY_AFTER_SECONDS)
-        self._closed_until = max(self._closed_until, until)
+    def close_for(self, seconds: float) -> bool:
+        """Send nothing for this long, as the endpoint asked; False if that would be too long.
+
+        A quota that has ended asks for hours at once, or for a minute again and again.
+        """
+        now = time.monotonic()
+        longer = now + seconds - max(now, self._closed_until)
+        if longer > 0:
+            self._closed_seconds += longer
+            if self._closed_seconds > LONGEST_RETRY_AFTER_SECONDS:
+                self._closed_seconds = 0.0  # the endpoint outlives the run that this ends
+                return False
+            self._closed_until = now + seconds
+        return True
 
 
 def back_off_seconds(attempts: int) -> float:

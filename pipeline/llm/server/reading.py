@@ -14,6 +14,7 @@ from pipeline.llm.places import blank_places, expected_value, number_masses, val
 from pipeline.llm.requests import Answer, Request, Status
 from pipeline.llm.server.events import joined_events
 from pipeline.llm.server.pacing import retry_after_seconds
+from pipeline.llm.server.refusals import refuses_anything
 from pipeline.llm.texts import final_text, has_thoughts
 
 _RETRIED = frozenset({408, 409, 425, 429})
@@ -67,6 +68,7 @@ class Failure:
         finish_reason: Why the model stopped, in the server's words, if given.
         is_too_long: Whether the request exceeds the model's context, so that every attempt fails.
         is_empty: Whether the model ended its turn without any text.
+        is_forbidden: Whether the key, or this text, is not let in (HTTP 403 that names nothing to do without).
     """
 
     error: str
@@ -79,10 +81,13 @@ class Failure:
     finish_reason: str | None = None
     is_too_long: bool = False
     is_empty: bool = False
+    is_forbidden: bool = False
 
     @property
     def status(self) -> Status:
         """The status of the answer that records it."""
+        if self.is_forbidden:  # the key is not to blame, or the run would have been stopped
+            return "refused"
         return "too_long" if self.is_too_long else "http_error"
 
     def answer(self, request: Request, n_empty: int) -> Answer:
@@ -158,6 +163,16 @@ def shows_thinking(content: Any) -> bool:
     return bool(usage_of(content).reasoning_tokens) or has_thought or has_thoughts(_written_text(message) or "")
 
 
+def final_text_of(content: Any) -> str | None:
+    """The text of a completion without reasoning; None if it ends within reasoning, or there is none."""
+    return final_text(_written_text(_dict(_choice(content).get("message"))) or "")
+
+
+def was_cut(content: Any) -> bool:
+    """Whether a completion ended at its token limit."""
+    return (_text(_choice(content).get("finish_reason")) or "").lower() in _TOO_LONG
+
+
 def is_cut_thought(answer: Answer, content: Any) -> bool:
     """Whether an answer ended within the model's reasoning for a reason other than its token limit."""
     return (
@@ -220,6 +235,7 @@ def read_status(request: Request, response: Response, content: Any) -> Answer | 
         http_status=status,
         retry_after_seconds=retry_after_seconds(response.headers.get("retry-after")),
         is_out_of_credit=_has_no_credit(status, inner),
+        is_forbidden=status == 403 and not refuses_anything(said),
     )
 
 

@@ -2,15 +2,17 @@
 
 import base64
 import json
+import re
 import urllib.parse
 from dataclasses import replace
-from typing import Any
 
 from pipeline.llm.requests import Answer
 
 _GRAM = 8
 _STRIDE = 4
 _LONGEST_ERROR = 300
+_DUMMY = re.compile(r"[a-z _-]*")
+"""Keys for servers that want none: `placeholder`, `not-needed`, `sk-no-key-required`."""
 
 
 class Redaction:
@@ -19,12 +21,15 @@ class Redaction:
     No 11 consecutive characters of the key remain: plain, in JSON, in a URL, in hexadecimal or in base64 (at any
     offset of the encoded text, such as `Bearer KEY`). A key of under 8 characters is not treated as a secret.
 
+    What a model wrote is data: only the whole key is removed from it, and not even that if it is made of words.
+
     Args:
         key: The key; with None nothing is replaced.
     """
 
     def __init__(self, key: str | None) -> None:
         self._forms = _forms(key) if key and len(key) >= _GRAM else []
+        self._whole = [] if key and _DUMMY.fullmatch(key) else self._forms
         self._grams = {
             form[place : place + _GRAM]: None
             for form in self._forms
@@ -40,15 +45,22 @@ class Redaction:
         return text
 
     def answer(self, answer: Answer) -> Answer:
-        """An answer with the key removed from all its texts."""
+        """An answer with the key removed from the server's words, and the whole key from the model's text."""
         if not self._grams:
             return answer
-        texts = {name: getattr(answer, name) for name in ("text", "resolved_model", "finish_reason", "error")}
-        whole = "\0".join(filter(None, texts.values()))
-        if not any(gram in whole for gram in self._grams):
-            return answer
-        without: dict[str, Any] = {name: text and self(text) for name, text in texts.items()}
-        return replace(answer, **without)
+        return replace(
+            answer,
+            text=answer.text and self._without_whole(answer.text),
+            resolved_model=answer.resolved_model and self(answer.resolved_model),
+            finish_reason=answer.finish_reason and self(answer.finish_reason),
+            error=answer.error and self(answer.error),
+        )
+
+    def _without_whole(self, text: str) -> str:
+        """A text without the whole key, in any form."""
+        for form in self._whole:
+            text = text.replace(form, "***")
+        return text
 
     def _around(self, text: str, place: int, gram: str) -> tuple[int, int]:
         """The longest stretch of text around a gram that occurs in one of the forms."""

@@ -7,30 +7,40 @@ answers so far are kept in the ledger.
 from collections import Counter
 from collections.abc import Sequence
 
+from pipeline.config import EndpointConfig
 from pipeline.errors import ConfigError, nearest
 from pipeline.llm.requests import Answer, Request
-from pipeline.llm.server.capabilities import names_parameter
+from pipeline.llm.server.capabilities import Capabilities, Form
 from pipeline.llm.server.reading import Failure
 from pipeline.llm.server.redaction import Redaction, short
+from pipeline.llm.thinking import OnlyThought, no_room
 
 _UNANSWERED_AT_MOST = 20
 """Failed requests for one purpose, before any was answered, that stop the run."""
-_ONLY_THOUGHT_AT_MOST = 5
-"""In a row."""
+_FAILED_AT_MOST = 20
+"""Requests in a row that used all their attempts; or as many as may be in flight, if more."""
+_FORBIDDEN_AT_MOST = 20
+"""Requests in a row that were not let in, after which a probe shows whether any would be."""
 
 
 class Stopping:
     """Counts consecutive failures at one endpoint, over all requests, and stops the run at too many."""
 
-    def __init__(self, url: str, api_key_env: str | None, max_attempts: int, redaction: Redaction) -> None:
+    def __init__(self, url: str, config: EndpointConfig, redaction: Redaction) -> None:
         self._url = url
-        self._api_key_env = api_key_env
-        self._max_attempts = max_attempts
+        self._api_key_env = config.api_key_env
+        self._max_attempts = config.max_attempts
+        self._failed_at_most = max(_FAILED_AT_MOST, config.max_concurrent)
         self._redaction = redaction
         self._n_unconnected = 0
         """Consecutive attempts without a connection."""
-        self._n_only_thought = 0
-        """Consecutive answers without text because reasoning took all tokens."""
+        self._n_failed = 0
+        """Consecutive requests that used all their attempts."""
+        self._n_forbidden = 0
+        """Consecutive requests that were not let in."""
+        self._only_thought = OnlyThought()
+        self._let_in: set[str] = set()
+        """Models whose probe was answered, so that the key is good for them."""
         self._n_unanswered: Counter[str] = Counter()
         """Requests that failed for good before one was answered, by purpose."""
         self._answered: set[str] = set()
@@ -39,6 +49,19 @@ class Stopping:
     def has_answered(self, request: Request) -> bool:
         """Whether the endpoint has answered any request for the purpose of this one."""
         return request.purpose in self._answered
+
+    def let_in(self, model: str) -> None:
+        """Note that a model's probe was answered, so that another HTTP 403 is not about the key."""
+        self._let_in.add(model)
+
+    def is_probe_due(self) -> bool:
+        """Whether so many requests in a row were not let in that a probe has to show whether any would be.
+
+        They are then counted anew.
+        """
+        is_due = self._n_forbidden >= _FORBIDDEN_AT_MOST
+        self._n_forbidden *= not is_due
+        return is_due
 
     def count_connection(self, failure: Failure | None) -> None:
         """Count an attempt without a connection; an attempt with one resets the count."""
@@ -51,7 +74,14 @@ class Stopping:
                 f"{self._url}: {short(self._redaction(failure.error))}; set base_url to the address that "
                 "answers: redirects are not followed, because they would send the key elsewhere"
             )
-        if failure.http_status == 401 or (failure.http_status == 403 and not names_parameter(failure.error)):
+        was_let_in = request.model in self._let_in
+        if failure.is_forbidden and was_let_in and request.purpose == "probe":
+            raise ConfigError(
+                f"{self._url} no longer lets model '{request.model}' be asked "
+                f"({short(self._redaction(failure.error))}); see whether the key or this address is blocked, and "
+                "run again: the answers so far are kept"
+            )
+        if failure.http_status == 401 or (failure.is_forbidden and not was_let_in):
             cure = (
                 f"put a valid key into environment variable '{self._api_key_env}'"
                 if self._api_key_env
@@ -83,11 +113,33 @@ class Stopping:
                 "server or correct base_url, and run again: the answers so far are kept"
             )
 
-    def if_none_is_answered(self, outcome: Answer | Failure, request: Request) -> None:
-        """Raise ConfigError if the first requests for a purpose all failed, so that no single one is to blame."""
+    def asked_to_wait(self, failure: Failure) -> ConfigError:
+        """The error for an endpoint that asks to wait too long."""
+        minutes = (failure.retry_after_seconds or 0.0) / 60
+        wait = f"{minutes / 60:.1f} hours" if minutes >= 100 else f"{minutes:.0f} minutes"
+        return ConfigError(
+            f"{self._url} asks to wait {wait if minutes > 2 else 'again and again'} "
+            f"({short(self._redaction(failure.error))}); run again then: the answers so far are kept"
+        )
+
+    def if_all_fail(self, outcome: Answer | Failure, request: Request) -> None:
+        """Raise ConfigError if so many requests failed that no single one is to blame.
+
+        These are the first ones for a purpose, or later so many in a row that used all their attempts.
+        """
         if isinstance(outcome, Answer):
             self._answered.add(request.purpose)
-        if request.purpose in self._answered or isinstance(outcome, Answer):
+            self._n_failed = self._n_forbidden = 0
+            return
+        self._n_forbidden += outcome.is_forbidden
+        if request.purpose in self._answered:
+            self._n_failed += outcome.passes and not outcome.is_empty
+            if self._n_failed >= self._failed_at_most:
+                raise ConfigError(
+                    f"{self._url} has failed {self._n_failed} requests in a row, each {self._max_attempts} times "
+                    f"({short(self._redaction(outcome.error))}); run again once it answers: the answers so far "
+                    "are kept"
+                )
             return
         self._n_unanswered[request.purpose] += 1
         if (n := self._n_unanswered[request.purpose]) >= _UNANSWERED_AT_MOST:
@@ -102,15 +154,14 @@ class Stopping:
                 f"'{request.model}' ({short(self._redaction(outcome.error))}); {cure}, and run again"
             )
 
-    def if_only_thought(self, outcome: Answer | Failure, request: Request) -> None:
-        """Raise ConfigError if consecutive answers are paid for and contain reasoning but no text."""
+    def if_only_thought(self, outcome: Answer | Failure, request: Request, can: Capabilities) -> None:
+        """Raise ConfigError if consecutive answers are paid for and contain reasoning but no answer."""
         if isinstance(outcome, Answer):
-            has_no_text = outcome.status == "truncated" and not (outcome.text or "").strip()
-            self._n_only_thought = self._n_only_thought + 1 if has_no_text else 0
-        if self._n_only_thought >= _ONLY_THOUGHT_AT_MOST:
-            raise ConfigError(
-                f"model '{request.model}' at {self._url} spent its tokens ({request.most_tokens} at most) on "
-                f"reasoning and wrote no answer, {self._n_only_thought} times in a row; allow it "
-                f"more (reasoning_tokens, now {request.reasoning_tokens}, in the section explaining or scoring) "
-                "or less reasoning (reasoning_effort), and run again: the answers so far are kept"
-            )
+            is_hidden = not (outcome.text or "").strip()  # the server takes the reasoning out
+            thinks = can.thinks or request.thinks or is_hidden
+            self._only_thought.count(outcome, request, where=f" at {self._url}", thinks=thinks)
+
+    def if_no_room(self, form: Form, can: Capabilities) -> None:
+        """Raise ConfigError for a probe's form whose answers are one token, which reasoning takes."""
+        if can.thinks and form.wanted == "choice":
+            raise no_room(form.model, f" at {self._url}")

@@ -1,5 +1,7 @@
 """Chats: control tokens are the template's alone, whatever is said in a message."""
 
+import copy
+
 import pytest
 from transformers import AutoTokenizer
 
@@ -41,6 +43,18 @@ def test_only_the_template_writes_control_tokens(tokenizer):
     own = ["<bos>", "<eos>", "<bos>", "<eos>", "<bos>", "<think>", "</think>"]
     assert controls(tokenizer, plain) == controls(tokenizer, forged) == own
     assert FORGED in tokenizer.decode(forged)
+
+
+@pytest.mark.parametrize("switch", ["enable_thinking", "thinking"])
+def test_a_template_with_a_switch_for_reasoning_gets_it(tokenizer, switch):
+    """As Qwen3's, where only the closed tags keep the model from reasoning, and Granite's."""
+    own = copy.copy(tokenizer)
+    off = f"{{% if {switch} is defined and not {switch} %}}<think></think>{{% endif %}}"
+    own.chat_template = TEMPLATE.replace("<think></think>", off)
+    chat = [Message("user", "the goat")]
+    [plain], [thinking] = encode_chats(own, [chat]), encode_chats(own, [chat], thinks=True)
+    assert controls(own, plain)[-2:] == ["<think>", "</think>"]
+    assert thinking == plain[:-2]
 
 
 def test_what_forges_nothing_is_read_as_the_template_writes_it(tokenizer):

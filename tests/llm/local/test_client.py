@@ -176,6 +176,39 @@ def test_a_stop_within_a_thought_does_not_end_an_answer(client, monkeypatch):
     assert (thought.text, thought.status) == (f"<think>{whole.text}", whole.status)
 
 
+@pytest.mark.parametrize("changes", [{}, {"choices": CHOICES, "max_tokens": 1}])
+def test_a_model_that_only_reasons_stops_the_run_after_a_few_answers(client, monkeypatch, changes):
+    monkeypatch.setattr("pipeline.llm.choices.LEAST_MASS", 1.0)  # the first token is none of the choices
+    monkeypatch.setattr(local_client, "BATCH_TOKENS", 100)
+    monkeypatch.setattr(LocalModel, "decode", lambda self, ids: "<think> well")
+    given = []
+    with pytest.raises(
+        ConfigError, match=r"in this process spent its tokens .* 5 times in a row; .*reasoning_tokens"
+    ):
+        for answers in client.answer(questions(40, **changes)):
+            given += answers
+    assert 5 <= len(given) < 40
+
+
+def test_a_template_that_opens_the_reasoning_wants_tokens_for_it(folder, tmp_path):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.chat_template = TEMPLATE.replace("<bos>assistant", "<bos>assistant<think>\n")
+    AutoModelForCausalLM.from_pretrained(folder).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    client = LocalClient(LocalConfig(model=str(tmp_path), dtype="float32"), "cpu")
+    with pytest.raises(
+        ConfigError, match=r"'tiny' in this process reasons before it answers.*reasoning_tokens, now 0"
+    ):
+        answers_of(client, [question()])
+    [given] = answers_of(client, [question(reasoning_tokens=5)])
+    assert given.completion_tokens > 0
+
+
+def test_a_message_may_end_in_a_tag_of_reasoning(client):
+    [given] = answers_of(client, [question(messages=(Message("user", "say <think>"),))])
+    assert given.status in {"ok", "truncated"}
+
+
 @pytest.mark.parametrize("changes", [
     {"choices": CHOICES, "max_tokens": 1},
     {"choices": CHOICES, "keys": ("1", "2"), "max_tokens": 1},

@@ -234,6 +234,54 @@ def test_a_model_that_is_seen_to_think_is_sent_no_stop():
         assert "stop" in oracle.probes[0] and "stop" not in oracle.requests[0]
 
 
+REASONED = "Okay, a host and a path.\nThat is an address.\n</think>\n\nYes"
+"""As DeepSeek-R1 answers a probe: its template opens the reasoning, so that only the end of it shows a tag."""
+
+
+def reasoning_without_a_tag(body):
+    """The answer to a probe as far as the tokens reach."""
+    text = REASONED.split("\n")[0] if "stop" in body else REASONED
+    return Reply(text) if body["max_tokens"] > 64 else Reply("Okay, a host", finish_reason="length")
+
+
+def test_a_model_whose_template_opens_its_reasoning_is_sent_no_stop(tmp_path):
+    whole = "Okay, what do these share?\nRivers.\n</think>\n\n[EXPLANATION]: names of rivers"
+
+    def brain(body):
+        return whole.split("\n")[0] if "stop" in body else whole
+
+    with Oracle(brain, probed=reasoning_without_a_tag) as oracle, Ledger(tmp_path, "a", "sae", 0, 9) as ledger:
+        client = client_of(oracle.base_url, None, ledger=ledger)
+        given = ask(ledger, client, [question(n, stop=("\n",), max_tokens=100) for n in range(9)])
+        assert not any("stop" in body for body in oracle.requests)
+        assert [body["max_tokens"] for body in oracle.probes] == [64, 500]
+        ask(ledger, client, [question(n, max_tokens=100) for n in range(9, 12)])  # another form, the same model
+        assert len(oracle.probes) == 3
+    assert {(each.status, each.text) for each in given.values()} == {("ok", whole)}
+    assert (tmp_path / "a" / "sae" / "0-9.jsonl").read_text().count('"purpose":"probe"') == 3
+
+
+def test_reasoning_that_does_not_end_in_the_probe_is_reasoning():
+    unfinished = Reply("Okay, the user wants to know", finish_reason="length")
+    with Oracle(probed=lambda body: unfinished) as oracle:
+        answer(oracle, question(stop=("\n",)))
+        assert "stop" not in oracle.requests[0]
+
+
+def test_a_model_that_only_talks_keeps_its_stop_and_logprobs():
+    talk = Reply("That depends on what you call an address.", first_tokens={"That": 0.9, "Yes": 0.02, "No": 0.01})
+    with Oracle(probed=lambda body: talk) as oracle:
+        answer(oracle, question(stop=("\n",)), question(choices=CHOICES))
+        assert len(oracle.probes) == 3
+        assert {"stop", "logprobs"} <= {name for body in oracle.requests for name in body}
+
+
+def test_a_request_with_room_for_reasoning_needs_no_probe_with_room():
+    with Oracle(probed=reasoning_without_a_tag) as oracle:
+        answer(oracle, question(stop=("\n",), reasoning_tokens=1000))
+        assert len(oracle.probes) == 1
+
+
 def test_every_probe_is_in_the_ledger_and_a_run_that_asks_nothing_sends_none(tmp_path):
     with Oracle(probed=refusing(logprobs="logprobs are not supported")) as oracle:
         for _ in range(2):

@@ -274,6 +274,49 @@ def test_a_model_that_answers_with_reasoning_alone_stops_the_run_after_a_few_and
         assert sum(ledger.replay(question(n)) is not None for n in range(100)) >= 5
 
 
+FIRST_OF_REASONING = {"<think>": 0.999, "Okay": 0.0005}
+
+
+@pytest.mark.parametrize("changes", [
+    {"max_tokens": 100},
+    {"max_tokens": 1, "choices": CHOICES},
+])  # fmt: skip
+def test_reasoning_that_a_server_leaves_in_the_text_stops_the_run_as_well(changes):
+    reply = Reply("<think>\nOkay, so", fault="truncate")
+    if changes["max_tokens"] == 1:
+        reply = Reply("<think>", fault="truncate", first_tokens=FIRST_OF_REASONING)
+    with Oracle(lambda body: reply) as oracle:  # its probe was answered, as of a model that may or may not reason
+        client = client_of(oracle.base_url, None, max_concurrent=2)
+        with pytest.raises(ConfigError, match=r"finished no answer, 5 times in a row; .*reasoning_tokens, now 0"):
+            answers_of(client, [question(n, **changes) for n in range(60)])
+        assert 5 <= oracle.n_requests <= 7
+
+
+def test_an_answer_after_inline_reasoning_stops_nothing():
+    with Oracle(lambda body: "<think>\nOkay\n</think>\nrivers") as oracle:
+        given = answers_of(client_of(oracle.base_url, None), [question(n) for n in range(9)])
+    assert {each.status for each in given} == {"ok"}
+
+
+@pytest.mark.parametrize("said", [
+    Reply("<think>", fault="truncate", first_tokens=FIRST_OF_REASONING),
+    Reply("Okay", fault="truncate", first_tokens={"Okay": 0.9, "So": 0.09}),  # DeepSeek-R1's template opens it
+    Reply("", fault="only_thought", first_tokens=FIRST_OF_REASONING),
+])  # fmt: skip
+def test_a_model_that_reasons_is_not_asked_for_single_tokens(said):
+    whole = "Okay, an address has a host.\n</think>\nYes"
+    with Oracle(probed=lambda body: said if body["max_tokens"] == 1 else Reply(whole)) as oracle:
+        for _ in range(2):
+            client = client_of(oracle.base_url, None)
+            with pytest.raises(
+                ConfigError, match=r"'model' at .* reasons before it answers.*reasoning_tokens, now 0"
+            ):
+                answers_of(client, [question(n, max_tokens=1, choices=CHOICES) for n in range(60)])
+        assert oracle.n_requests == 0 and len(oracle.probes) <= 4
+        given = answer(oracle, question(max_tokens=1, choices=CHOICES, reasoning_tokens=100))
+    assert given.status == "ok"
+
+
 def test_a_run_that_stops_sends_nothing_more_and_records_what_was_under_way(tmp_path):
     """What is under way is paid, whoever waits for it."""
 
@@ -489,6 +532,85 @@ def test_an_endpoint_that_answers_nothing_stops_the_run(fault, said, attempts):
         assert 20 * attempts <= oracle.n_requests <= 24 * attempts
 
 
+def test_what_was_paid_for_a_run_that_stops_is_booked_and_asked_again(tmp_path):
+    prices = Prices({"model": Price(prompt=1_000_000, completion=1_000_000)})
+    requests = [question(n) for n in range(60)]
+    with Oracle(lambda body: Reply(fault="empty")) as oracle:
+        for _ in range(2):
+            with (
+                Ledger(tmp_path / "ledger", "a", "s", 0, 9, prices) as ledger,
+                Budget(tmp_path / "budget", tmp_path / "ledger", Limits(usd=1e6), prices) as budget,
+            ):
+                with pytest.raises(ConfigError, match="answered none of the first 20 requests"):
+                    ask(ledger, client_of(oracle.base_url, None), requests, budget=budget)
+                assert budget.spent().usd == 4 * oracle.n_requests  # tokens of a prompt and an answer
+                assert not any(map(ledger.replay, requests))
+
+
+@pytest.mark.parametrize("stops_by_itself", [True, False])
+def test_the_usage_of_a_request_that_a_stop_leaves_unanswered_is_booked(tmp_path, monkeypatch, stops_by_itself):
+    """The second attempt finds the key refused, or waits for its turn when another request finds that."""
+    monkeypatch.setattr(pacing, "FIRST_WAIT_SECONDS", 0.01 if stops_by_itself else 60)
+    monkeypatch.setattr("random.uniform", lambda low, high: high)
+    bad_key = Reply(fault="status", status=401, delay_seconds=0.3)
+    garbled = in_turn(Reply("a b", fault="finish_error"), bad_key)
+    brain = garbled if stops_by_itself else lambda body: garbled(body) if is_first(body) else bad_key
+
+    def is_first(body):
+        return last_message(body) == "question 0"
+
+    requests = [question(n) for n in range(1 if stops_by_itself else 2)]
+    with Oracle(brain) as oracle, Ledger(tmp_path, "a", "s", 0, 9) as ledger:
+        start = time.monotonic()
+        with pytest.raises(ConfigError, match="refuses the API key"):
+            ask(ledger, client_of(oracle.base_url, None), requests)
+        assert time.monotonic() - start < 10
+        left = ledger.last(requests[0])
+        assert (left.status, left.text, left.prompt_tokens, left.completion_tokens) == ("http_error", None, 3, 2)
+        assert left.attempts == (2 if stops_by_itself else 1)
+        assert ledger.replay(requests[0]) is None
+
+
+def test_a_quota_that_ends_ends_the_run_and_says_for_how_long(tmp_path):
+    said = "Rate limit reached: requests per day (RPD): Limit 5, Used 5"
+    quota = Reply(fault="status", status=429, retry_after="86400", message=said)
+    requests = [question(n) for n in range(65)]
+    with Oracle(in_turn(*["Yes"] * 5, quota)) as oracle, Ledger(tmp_path, "a", "sae", 0, 9) as ledger:
+        client = client_of(oracle.base_url, None)
+        for n_asked in (65, 60):  # a later run of the same process does not wait either
+            start = time.monotonic()
+            with pytest.raises(
+                ConfigError, match=r"asks to wait 24\.0 hours .*per day.*the answers so far are kept"
+            ):
+                ask(ledger, client, requests)
+            assert time.monotonic() - start < 10
+            assert oracle.n_requests <= 65 + 60 - n_asked + 21
+        assert sum(ledger.replay(each) is not None for each in requests) == 5
+
+
+def test_a_quota_that_ends_without_a_word_of_when_ends_the_run(tmp_path):
+    quota = Reply(fault="status", status=429, message="Quota exceeded")
+    requests = [question(n) for n in range(65)]
+    with Oracle(in_turn(*["Yes"] * 5, quota)) as oracle, Ledger(tmp_path, "a", "sae", 0, 9) as ledger:
+        client = client_of(oracle.base_url, None, max_attempts=2)
+        with pytest.raises(ConfigError, match=r"has failed 20 requests in a row, each 2 times .*Quota exceeded"):
+            ask(ledger, client, requests)
+        assert 5 + 40 <= oracle.n_requests <= 5 + 40 + 2 * 16
+        assert sum(ledger.replay(each) is not None for each in requests) == 5
+    with Oracle() as oracle, Ledger(tmp_path, "a", "sae", 0, 9) as ledger:
+        given = ask(ledger, client_of(oracle.base_url, None), requests)
+        assert oracle.n_requests == 60
+    assert {each.status for each in given.values()} == {"ok"}
+
+
+def test_requests_that_fail_now_and_then_stop_nothing():
+    failed = Reply(fault="status", status=500)
+    with Oracle(in_turn("Yes", *[*[failed] * 19, "Yes"] * 3)) as oracle:
+        client = client_of(oracle.base_url, None, max_concurrent=1, max_attempts=1)
+        given = answers_of(client, [question(n) for n in range(61)])
+    assert Counter(each.status for each in given) == {"http_error": 57, "ok": 4}
+
+
 def test_an_endpoint_that_answers_nothing_but_its_probe_stops_the_run():
     said = "max_tokens is too large: 32100. This model supports at most 16384 completion tokens"
     reply = Reply(fault="status", status=400, message=said)
@@ -565,11 +687,66 @@ def test_a_403_that_names_a_parameter_is_no_bad_key():
     said = "You are not allowed to request logprobs from this model"
     with Oracle(lambda body: Reply(fault="status", status=403, message=said)) as oracle:
         assert answer(oracle, question(choices=CHOICES)).error == f"HTTP 403: {said}"
+        assert (
+            answer(oracle, question(choices=CHOICES)).status == "http_error"
+        )  # the next run's probe may learn it
+    no_access = Reply(fault="status", status=403, message="no access")
     with (
-        Oracle(lambda body: Reply(fault="status", status=403, message="no access")) as oracle,
+        Oracle(lambda body: no_access, probed=lambda body: no_access) as oracle,
         pytest.raises(ConfigError, match="refuses the API key"),
     ):
         answer(oracle)
+
+
+@pytest.mark.parametrize("said", ["json_schema is not allowed for this key", "You may not request a schema"])
+def test_a_403_of_a_probe_that_names_the_schema_costs_the_schema_alone(said):
+    def probed(body):
+        return Reply(fault="status", status=403, message=said) if "response_format" in body else "Yes"
+
+    with Oracle(probed=probed) as oracle:
+        given = answer(oracle, question(schema={"type": "object"}))
+        assert "response_format" not in oracle.requests[0]
+    assert given.status == "ok"
+
+
+BLOCKED = Reply(fault="status", status=403, message="Sorry, you have been blocked (rule 949110)")
+
+
+@pytest.mark.parametrize("blocked", [0, 30])
+def test_a_text_that_a_firewall_blocks_is_that_rows_refusal(tmp_path, blocked):
+    requests = [question(n) for n in range(50)]
+    with Oracle(lambda body: BLOCKED if last_message(body) == f"question {blocked}" else "Yes") as oracle:
+        for _ in range(2):
+            with Ledger(tmp_path, "a", "s", 0, 9) as ledger:
+                given = ask(ledger, client_of(oracle.base_url, None, max_concurrent=4), requests)
+        assert oracle.n_requests == 50
+    assert Counter(each.status for each in given.values()) == {"ok": 49, "refused": 1}
+    refused = given[requests[blocked].request_id]
+    assert "949110" in refused.error and (refused.prompt_tokens, refused.completion_tokens) == (
+        0,
+        0,
+    )  # not charged
+
+
+def test_many_blocked_texts_in_a_row_stop_nothing_while_a_probe_is_let_in():
+    with Oracle(lambda body: "Yes" if last_message(body) == "question 0" else BLOCKED) as oracle:
+        client = client_of(oracle.base_url, None, max_concurrent=1)
+        given = answers_of(client, [question(n) for n in range(61)])
+        assert len(oracle.probes) == 1 + 3
+    assert Counter(each.status for each in given) == {"ok": 1, "refused": 60}
+
+
+def test_a_firewall_that_blocks_everything_stops_the_run_and_leaves_nothing_final(tmp_path):
+    requests = [question(n) for n in range(100)]
+    probed = in_turn("Yes", BLOCKED)
+    with (
+        Oracle(in_turn(*["Yes"] * 5, BLOCKED), probed=probed) as oracle,
+        Ledger(tmp_path, "a", "s", 0, 9) as ledger,
+    ):
+        with pytest.raises(ConfigError, match=r"no longer lets model .model. be asked .*been blocked"):
+            ask(ledger, client_of(oracle.base_url, None, max_concurrent=4), requests)
+        assert 25 <= oracle.n_requests < 50  # those beside the probe
+        assert sum(ledger.replay(each) is not None for each in requests) == 5
 
 
 @pytest.mark.parametrize(("status", "code"), [(402, None), (429, "insufficient_quota")])

@@ -74,6 +74,21 @@ def test_an_endpoint_that_asks_to_wait_gets_nothing_until_then():
     assert 0.09 <= asyncio.run(run()) < 1
 
 
+def test_an_endpoint_may_ask_to_wait_only_so_long_before_it_answers(monkeypatch):
+    monkeypatch.setattr(pacing, "LONGEST_RETRY_AFTER_SECONDS", 0.05)
+    pace = Pace(8)
+    assert not pace.close_for(0.06)
+    pass_through(pace, 1)  # which does not wait
+    for _ in range(3):
+        assert pace.close_for(0.02) and pace.close_for(0.01)  # asked twice for the same time
+        pass_through(pace, 1, went_well=True)
+    assert pace.close_for(0.02)
+    pass_through(pace, 1)
+    assert pace.close_for(0.02)
+    pass_through(pace, 1)
+    assert not pace.close_for(0.02)  # 0.06 s in all, and no answer
+
+
 def test_waits_double_are_capped_and_have_full_jitter():
     waits = [back_off_seconds(3) for _ in range(400)]
     assert 0 <= min(waits) < 0.2 and 1.8 < max(waits) <= 2.0
