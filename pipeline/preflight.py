@@ -15,12 +15,12 @@ from typing import NamedTuple
 from pipeline.asking.roles import check_endpoints
 from pipeline.asking.spending import check_prices
 from pipeline.config import Config, DelphiRows, FileTexts, PythonTexts, SaeConfig, TextSource
-from pipeline.corpus.tokenising import bos_prefix, tokenise
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.features.wanted import check_selection
 from pipeline.lake import Lake, is_writable
 from pipeline.lake.objects import open_objects
 from pipeline.models.load import load_tokenizer, pick_device
+from pipeline.models.tokenising import bos_prefix, tokenise
 from pipeline.plugins import find_plugin
 from pipeline.sae import load_sae
 from pipeline.sae.coder import Side

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config import Config
-from pipeline.corpus.tokenising import decode, tokenise
 from pipeline.errors import CorpusError
 from pipeline.lake import SCHEMA_FILE, Lake, Published, RowGroupWriter
 from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
+from pipeline.models.tokenising import decode, tokenise
 from pipeline.progress import progress
 from pipeline.sources import corpus_texts
 from pipeline.texts.text import Text

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from pipeline.config import Config
-from pipeline.corpus.tokenising import bos_prefix
 from pipeline.errors import CorpusError
 from pipeline.firings.forward import open_reader
 from pipeline.lake import Given, Lake, Published
 from pipeline.make_table import read_rows
+from pipeline.models.tokenising import bos_prefix
 from pipeline.progress import progress
 from pipeline.subject.steering import (
     Divergence,
