@@ -37,7 +37,7 @@ else:
 
 
 UNHASHED = frozenset({"endpoints", "selection", "budget", "report", "machine"})
-"""Sections that only decide order, place, speed and presentation; they are in no stage hash."""
+"""Sections that only decide order, location, speed and presentation; they are in no stage hash."""
 
 
 class Config(Section):

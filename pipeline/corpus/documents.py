@@ -241,9 +241,9 @@ def _cut(text: Text, token_ids: list[int], tokenizer: Any, max_tokens: int) -> I
 def _last_break(text: str, start: int, end: int) -> int:
     """Where to cut: after the last break in the second half of text[start:end], else at `end`."""
     for mark in _BREAKS:
-        place = text.rfind(mark, (start + end) // 2, end)
-        if place > start:
-            return place + len(mark)
+        found = text.rfind(mark, (start + end) // 2, end)
+        if found > start:
+            return found + len(mark)
     return max(end, start + 1)
 
 

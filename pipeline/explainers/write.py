@@ -39,7 +39,7 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
     selected = batch.select("explained_features").pl()
     generations = [each for each in selected["generation"].unique() if each is not None]
     [generation] = generations or [batch.lake.generation]
-    places = dict(selected.select("feature", "place").iter_rows())
+    ranks = dict(selected.select("feature", "place").iter_rows())
     rows: list[Row] = []
     own: dict[int, str | None] = {}
     for name in config.explaining.explainers:
@@ -58,7 +58,7 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
     left = [feature for feature in selected["feature"].to_list() if feature not in has_row]
     first = config.explaining.explainers[0]
     rows += [_row(batch.sae, first, Explanation(feature, None, "not_asked")) for feature in left]
-    rows = [{**row, "place": places[row["feature"]], "generation": generation} for row in rows]
+    rows = [{**row, "place": ranks[row["feature"]], "generation": generation} for row in rows]
     rows.sort(key=lambda row: (row["feature"], row["explainer"], row["draw"]))
     return pa.Table.from_pylist(rows, TABLES["explanations"].schema)
 

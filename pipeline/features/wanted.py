@@ -111,9 +111,9 @@ def read_feature_list(config: Config) -> _FeatureList | None:
         priority = config.selection.priority if entry.priority in (None, "") else whole(entry.priority)
         if entry.fault or not known or feature is None:
             found = entry.fault or (entry.feature if saes else " or ".join(entry.names) or "no SAE")
-            odd_rows.append(f"{entry.place} ({'nothing' if found in (None, '') else found})")
+            odd_rows.append(f"{entry.location} ({'nothing' if found in (None, '') else found})")
         elif priority is None or abs(priority) > MOST_PRIORITY:
-            odd_rows.append(f"{entry.place} (priority {entry.priority})")
+            odd_rows.append(f"{entry.location} (priority {entry.priority})")
         else:
             for sae in known:
                 priorities[sae, feature] = max(priority, priorities.get((sae, feature), priority))

@@ -191,14 +191,14 @@ class LocalModel:
 
     def _cut(self, texts: Sequence[Sequence[int]], n_more: int = 0) -> Iterator[list[int]]:
         """The indices of texts, shorter ones first, in groups whose logits (with n_more tokens per text) fit."""
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         vocab_size = self._model.config.get_text_config().vocab_size
         rows: list[int] = []
-        for place in order:
-            if rows and (len(rows) + 1) * (len(texts[place]) + n_more) * vocab_size > _READ_LOGITS:
+        for index in order:
+            if rows and (len(rows) + 1) * (len(texts[index]) + n_more) * vocab_size > _READ_LOGITS:
                 yield rows
                 rows = []
-            rows.append(place)
+            rows.append(index)
         if rows:
             yield rows
 

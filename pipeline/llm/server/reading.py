@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.llm.choices import choice_masses, choice_probabilities, key_probabilities
-from pipeline.llm.places import blank_places, expected_value, number_masses, value_places, word_masses
 from pipeline.llm.requests import Answer, Request, Status
 from pipeline.llm.server.events import joined_events
 from pipeline.llm.server.pacing import retry_after_seconds
 from pipeline.llm.texts import final_text, has_thoughts
+from pipeline.llm.value_positions import (
+    blank_positions,
+    expected_value,
+    number_masses,
+    value_positions,
+    word_masses,
+)
 
 _RETRIED = frozenset({408, 409, 425, 429})
 _OVERLOADED = frozenset({429, 503, 529})
@@ -179,11 +185,11 @@ def key_masses(request: Request, content: Any) -> dict[str, dict[str, float]]:
     """The probability of each choice at the token of each key's value, without keys that have none."""
     written = _written(content)
     pieces = [_text(_dict(entry).get("token")) or "" for entry in written]
-    places = value_places(pieces)
+    positions = value_positions(pieces)
     found = {}
     for key in request.keys:
-        if key in places and (listed := _alternatives(written[places[key].token])):
-            found[key] = word_masses(listed, request.choices or (), places[key].lead)
+        if key in positions and (listed := _alternatives(written[positions[key].token])):
+            found[key] = word_masses(listed, request.choices or (), positions[key].lead)
     return found
 
 
@@ -191,10 +197,12 @@ def blank_masses(request: Request, content: Any) -> list[dict[str, float]] | Non
     """The probability of each choice at each of a request's blanks; None if the server gave none."""
     told = _dict(content).get("prompt_logprobs")
     read = [_prompt_token(entry) for entry in told] if isinstance(told, list) else []
-    places = blank_places([each[0][0] if each else "" for each in read], request.blank or "", request.n_blanks)
-    if not places:
+    positions = blank_positions(
+        [each[0][0] if each else "" for each in read], request.blank or "", request.n_blanks
+    )
+    if not positions:
         return None
-    return [number_masses(read[place.token], request.choices or (), place.lead) for place in places]
+    return [number_masses(read[position.token], request.choices or (), position.lead) for position in positions]
 
 
 def read_status(request: Request, response: Response, content: Any) -> Answer | Failure:
