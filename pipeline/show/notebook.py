@@ -96,8 +96,8 @@ class OpenLake:
     def told(self, explainers: Sequence[str]) -> pl.DataFrame:
         """Each feature's route and explanation (`told_features.sql`), from the given explainers."""
         values = {"explaining_explainers": list(explainers)}
-        places = ready_text(self._connection, "explanation_places")
-        self._connection.execute(f"create or replace temp table explanation_places as {places}", values)
+        ranks = ready_text(self._connection, "explanation_ranks")
+        self._connection.execute(f"create or replace temp table explanation_ranks as {ranks}", values)
         return self.sql(ready_text(self._connection, "told_features"))
 
     def _rows_of(self, table: str, sae: str, feature: int) -> pl.DataFrame:

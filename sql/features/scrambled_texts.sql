@@ -7,7 +7,7 @@ with lots as (
         token_id,
         unnest(range($scrambling_repeats)) as repeat,
         1 + (hash($seed::bigint, token_id::int, repeat::int, 'place') % $scrambling_n_fillers::ubigint)::int
-            as place
+            as position
     from (select distinct token_id from unigram_tokens)
 ),
 weights as (
@@ -42,7 +42,7 @@ filled as (
 select
     row_number() over (order by token_id, repeat) - 1 as context_id,
     token_id,
-    len($bos_token_id::int[]) + place as place,
-    $bos_token_id::int[] || fillers[:place] || [token_id] || fillers[place + 1:] as token_ids
+    len($bos_token_id::int[]) + position as place,
+    $bos_token_id::int[] || fillers[:position] || [token_id] || fillers[position + 1:] as token_ids
 from lots
 join filled using (token_id, repeat)

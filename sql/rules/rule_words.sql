@@ -12,18 +12,18 @@ with quoted as (
     from tokens
 ),
 named as (
-    select rule_id, 'token' as side, unnest(token_ids) as token_id, generate_subscripts(token_ids, 1) as place
+    select rule_id, 'token' as side, unnest(token_ids) as token_id, generate_subscripts(token_ids, 1) as number
     from mined_rules
     union all by name
     select
         rule_id,
         'before' as side,
         unnest(previous_token_ids) as token_id,
-        generate_subscripts(previous_token_ids, 1) as place
+        generate_subscripts(previous_token_ids, 1) as number
     from mined_rules
 ),
 listed as (
-    select rule_id, side, list(quoted order by place) as words
+    select rule_id, side, list(quoted order by number) as words
     from named
     join quoted using (token_id)
     group by rule_id, side

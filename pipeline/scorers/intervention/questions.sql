@@ -73,7 +73,7 @@ placed as (
                     members.trial::int, members.member::int, 'place'
                 ),
                 members.member
-        ) as place
+        ) as number
     from members
     join written
         on written.feature = members.member
@@ -87,8 +87,8 @@ sets as (
         mode,
         target_kl,
         trial,
-        list(texts order by place) as sets,
-        any_value(place) filter (member = feature) as own
+        list(texts order by number) as sets,
+        any_value(number) filter (member = feature) as own
     from placed
     group by explanation_id, mode, target_kl, trial
     having count(*) = 3 and own is not null

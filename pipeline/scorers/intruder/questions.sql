@@ -13,20 +13,20 @@ with windows as (
         decile,
         draw,
         token_ids,
-        if(is_active, marked_places(activations, peak, $explaining_marked_share), null) as marked
+        if(is_active, marked_positions(activations, peak, $explaining_marked_share), null) as marked
     from examples
     where role = 'test' and draw <= if(kind = 'activating', $scoring_intruder_n_windows, 2 * $scoring_n_questions)
 ),
 placed as (
-    select *, row_number() over (partition by feature, decile order by draw) - 1 as place
+    select *, row_number() over (partition by feature, decile order by draw) - 1 as number
     from windows
     where is_active
 ),
 grouped as (
     select
         *,
-        place // $scoring_intruder_n_choices as lot,
-        place % $scoring_intruder_n_choices = $scoring_intruder_n_choices - 1 as is_lender
+        number // $scoring_intruder_n_choices as lot,
+        number % $scoring_intruder_n_choices = $scoring_intruder_n_choices - 1 as is_lender
     from placed
     qualify count(*) over (partition by feature, decile, lot) = $scoring_intruder_n_choices
 ),
