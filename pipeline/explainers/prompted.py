@@ -138,8 +138,8 @@ class Prompted:
 
     def _prompt(self, name: str) -> Prompt:
         plugin = find_plugin("explainers", self.name)
-        lender = Declared.by(plugin.settings).prompts_of
-        folder = find_plugin("explainers", lender).path if lender else plugin.path
+        prompts_of = Declared.by(plugin.settings).prompts_of
+        folder = find_plugin("explainers", prompts_of).path if prompts_of else plugin.path
         return load_prompt(folder / f"{name}.txt")
 
     def _windows(self, feature: Feature) -> list[Shown]:

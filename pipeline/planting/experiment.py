@@ -205,8 +205,8 @@ def carry_pilot(config: Config, lake: Lake, sae: str) -> None:
     piloted = next((each for each in config.sae_names if given.has("scorer_rhos", sae=each)), None)
     if piloted is None:
         return
-    told = {row["scorer"]: {**row, "sae": sae} for row in _pilot_rows(given, piloted)}
-    own = {row["scorer"]: row for row in _pilot_rows(lake, sae)} | told
+    piloted_rows = {row["scorer"]: {**row, "sae": sae} for row in _pilot_rows(given, piloted)}
+    own = {row["scorer"]: row for row in _pilot_rows(lake, sae)} | piloted_rows
     schema = TABLES["scorer_rhos"].schema
     rows = {str(name): pa.Table.from_pylist([own[name]] if name in own else [], schema) for name in own}
     lake.write_parts("scorer_rhos", rows, sae=sae)

@@ -93,12 +93,12 @@ class OpenLake:
             *(self._rows_of(table, sae, feature) for table in tables),
         )
 
-    def told(self, explainers: Sequence[str]) -> pl.DataFrame:
-        """Each feature's route and explanation (`told_features.sql`), from the given explainers."""
+    def in_words(self, explainers: Sequence[str]) -> pl.DataFrame:
+        """Each feature's route and explanation (`features_in_words.sql`), from the given explainers."""
         values = {"explaining_explainers": list(explainers)}
         ranks = ready_text(self._connection, "explanation_ranks")
         self._connection.execute(f"create or replace temp table explanation_ranks as {ranks}", values)
-        return self.sql(ready_text(self._connection, "told_features"))
+        return self.sql(ready_text(self._connection, "features_in_words"))
 
     def _rows_of(self, table: str, sae: str, feature: int) -> pl.DataFrame:
         own = (duckdb.ColumnExpression("sae") == duckdb.ConstantExpression(sae)) & (
@@ -185,4 +185,4 @@ def _known_words(config: Config) -> pl.DataFrame:
     if not (config.lake_folder / CATALOG_FILE).is_file():
         names = {"sae": pl.String, "feature": pl.Int32, "route": pl.String, "words": pl.String}
         return pl.DataFrame(schema=names)
-    return open_lake(config.lake_folder).told(config.explaining.explainers)
+    return open_lake(config.lake_folder).in_words(config.explaining.explainers)

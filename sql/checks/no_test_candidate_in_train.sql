@@ -71,6 +71,6 @@ runs as (
 )
 select distinct met.context_id, met.start
 from met
-join runs as test_side on test_side.begins = met.test_run and test_side.n_tokens = met.n_tokens
-join runs as train_side on train_side.begins = met.train_run and train_side.n_tokens = met.n_tokens
-where test_side.run = train_side.run
+join runs as test_tokens on test_tokens.begins = met.test_run and test_tokens.n_tokens = met.n_tokens
+join runs as train_tokens on train_tokens.begins = met.train_run and train_tokens.n_tokens = met.n_tokens
+where test_tokens.run = train_tokens.run

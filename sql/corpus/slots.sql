@@ -49,9 +49,8 @@ marked_tokens as (
     select
         token_rows.*,
         coalesce(
-            max(copied_runs.doc_position) over (
-                partition by token_rows.first_context_id order by token_rows.doc_position
-            )
+            max(copied_runs.doc_position)
+                over (partition by token_rows.first_context_id order by token_rows.doc_position)
             > token_rows.doc_position - $sampling_copied_run_tokens,
             false
         ) as is_copied

@@ -53,8 +53,8 @@ def test_a_feature_is_told_by_the_chosen_draw_and_else_by_its_rule():
             for draw in range(3)
         ],
     )
-    database.make_before("told_features", explaining_explainers=["best_of_k"])
-    rows = database.rows("told_features")
+    database.make_before("features_in_words", explaining_explainers=["best_of_k"])
+    rows = database.rows("features_in_words")
     words = {row["feature"]: row["words"] for row in rows}
     assert words == {0: "draw 1", 1: "the token is 'a'", 2: "(not explained)"}
 

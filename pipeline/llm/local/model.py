@@ -168,8 +168,8 @@ class LocalModel:
             if prefix:
                 cache.batch_repeat_interleave(len(rows))
             said = self._said([suffixes[row] for row in rows], 1, cache)
-            for row, told in zip(rows, said, strict=True):
-                means[row] = -float(told[: len(suffixes[row]) - 1].mean())
+            for row, logprobs in zip(rows, said, strict=True):
+                means[row] = -float(logprobs[: len(suffixes[row]) - 1].mean())
         return means
 
     @torch.inference_mode()
@@ -184,9 +184,9 @@ class LocalModel:
         for rows in self._cut(before, len(own)):
             first = min(len(before[row]) for row in rows)
             said = self._said([[*before[row], *own] for row in rows], first)
-            for row, told in zip(rows, said, strict=True):
+            for row, logprobs in zip(rows, said, strict=True):
                 start = len(before[row]) - first
-                sums[row] = float(told[start : start + len(own)].double().sum())
+                sums[row] = float(logprobs[start : start + len(own)].double().sum())
         return sums
 
     def _cut(self, texts: Sequence[Sequence[int]], n_more: int = 0) -> Iterator[list[int]]:

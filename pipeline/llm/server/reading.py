@@ -159,8 +159,8 @@ def resolved_model(content: Any) -> str | None:
 def shows_thinking(content: Any) -> bool:
     """Whether a completion's model reasoned, by its token counts or by reasoning in or next to its text."""
     message = _dict(_choice(content).get("message"))
-    told = (_text(message.get(name)) for name in ("reasoning_content", "reasoning"))
-    has_thought = any(told) or any(part.get("type") == "thinking" for part in _parts(message))
+    thoughts = (_text(message.get(name)) for name in ("reasoning_content", "reasoning"))
+    has_thought = any(thoughts) or any(part.get("type") == "thinking" for part in _parts(message))
     return bool(usage_of(content).reasoning_tokens) or has_thought or has_thoughts(_written_text(message) or "")
 
 
@@ -195,8 +195,8 @@ def key_masses(request: Request, content: Any) -> dict[str, dict[str, float]]:
 
 def blank_masses(request: Request, content: Any) -> list[dict[str, float]] | None:
     """The probability of each choice at each of a request's blanks; None if the server gave none."""
-    told = _dict(content).get("prompt_logprobs")
-    read = [_prompt_token(entry) for entry in told] if isinstance(told, list) else []
+    prompt_tokens = _dict(content).get("prompt_logprobs")
+    read = [_prompt_token(entry) for entry in prompt_tokens] if isinstance(prompt_tokens, list) else []
     positions = blank_positions(
         [each[0][0] if each else "" for each in read], request.blank or "", request.n_blanks
     )
@@ -326,8 +326,8 @@ def _alternatives(entry: Any) -> list[tuple[str, float]]:
 def _prompt_token(entry: Any) -> list[tuple[str, float]]:
     """The alternatives to a token of the prompt, itself first, in vLLM's format."""
     listed = [_dict(each) for each in _dict(entry).values()]
-    told = [(_text(each.get("decoded_token")) or "", _logprob(each.get("logprob"))) for each in listed]
-    return [(token, logprob) for token, logprob in told if logprob is not None]
+    listed_pairs = [(_text(each.get("decoded_token")) or "", _logprob(each.get("logprob"))) for each in listed]
+    return [(token, logprob) for token, logprob in listed_pairs if logprob is not None]
 
 
 def _logprob(value: Any) -> float | None:

@@ -32,8 +32,8 @@ def load(files: SaeFiles) -> SparseCoder:
     arrays = files.tensors("params.npz")
     encoder = arrays.take("W_enc", None, None, others=("w_enc",)).T.contiguous()
     n_features, d_in = encoder.shape
-    told = outside(files)
-    transcodes, is_embedding = told["transcodes"], told["is_embedding"]
+    traits = outside(files)
+    transcodes, is_embedding = traits["transcodes"], traits["is_embedding"]
     decoder = arrays.take("W_dec", n_features, None if transcodes else d_in, others=("w_dec",))
     l0 = files.find_in_path(r"average_l0_(\d+)")
     scale = d_in**0.5 if is_embedding else 1.0

@@ -41,7 +41,7 @@ class Intervention:
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """`n_trials` questions for each target and mode."""
-        batch.create("lenders")
+        batch.create("borrowed_explanations")
         return batch.select(_FOLDER / "questions.sql")
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:

@@ -34,7 +34,7 @@ class InterventionSurprisal:
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """The feature's own continuations, and as many of another feature."""
-        batch.create("lenders")
+        batch.create("borrowed_explanations")
         return batch.select(_FOLDER / "questions.sql")
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
