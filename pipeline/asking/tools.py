@@ -9,7 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.asking.batches import Ask, Asks
-from pipeline.asking.roles import Role, RoleName, role_of
+from pipeline.asking.roles import ModelRole, RoleName, role_of
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import Config
 from pipeline.firings.texts import ReadTexts, text_activations
@@ -71,7 +71,7 @@ class Tools:
     """
 
     batch: Batch
-    role: Role
+    role: ModelRole
     ask: Ask
     read: ReadTexts = text_activations
     asks: Asks = field(default_factory=dict)

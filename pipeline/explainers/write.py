@@ -77,7 +77,7 @@ def explanation_id(sae: str, feature: int, explainer: str, draw: int = 0) -> str
 def read_features(batch: Batch, selected: pl.DataFrame, explainer: str) -> Iterator[Feature]:
     """The features in rows of `explained_features`, with the windows that an explainer is shown."""
     explaining = batch.lake.config.explaining
-    own = explaining.of(explainer)
+    own = explaining.seen_by(explainer)
     n_silent = explaining.n_silent_of(explainer)
     windows = batch.select("shown_examples", sampling=own.sampling, n_shown=own.n_examples, n_silent=n_silent).pl()
     shown: dict[tuple[int, bool], list[Shown]] = {}

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import visible
 from pipeline.config import Config, SaeConfig, settings_of
@@ -42,7 +42,7 @@ class Imported:
     """Covers the features in the file."""
 
     name = "imported"
-    role: RoleName | None = None
+    role: RoleKind | None = None
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """The file's explanations of these features."""
