@@ -1,11 +1,13 @@
 """The one runner: which steps it runs and how, what it is handed, and what it needs."""
 
+import duckdb
 import pyarrow as pa
 import pytest
 
 from pipeline.errors import LakeError
 from pipeline.lake import Lake
 from pipeline.make_table import make_table, needed_steps, read_rows, steps_by_bucket
+from pipeline.pilot.unwritten import unwritten_batch
 from pipeline.summary import write_summary
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
@@ -105,6 +107,18 @@ def test_parquet_files_may_be_given_as_a_relation(lake):
     lake.write("documents", rows("documents", document("one")))
     with lake.connect(given={"read_documents": [lake.path("documents")]}) as connection:
         assert connection.sql("select doc_id from read_documents").fetchall() == [("one",)]
+
+
+def test_a_step_never_hides_the_view_of_a_table(lake):
+    with lake.connect(tables=("documents",)) as connection, pytest.raises(duckdb.CatalogException, match="View"):
+        lake.create_temporary(connection, "documents")
+
+
+def test_a_batch_that_is_not_written_sees_no_predictions_of_an_earlier_run(lake):
+    lake.write("predictions", rows("predictions", {"scorer": "detection"}), sae=SAE, batch=0, part="detection")
+    with unwritten_batch(lake, SAE, 0, {}) as batch:
+        batch.put("predictions", rows("predictions"))
+        assert batch.connection.table("predictions").fetchall() == []
 
 
 def test_a_table_is_written_with_its_figures(lake):
