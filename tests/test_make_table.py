@@ -110,8 +110,8 @@ def test_parquet_files_may_be_given_as_a_relation(lake):
 
 
 def test_a_step_never_hides_the_view_of_a_table(lake):
-    with lake.connect(tables=("documents",)) as connection, pytest.raises(duckdb.CatalogException, match="View"):
-        lake.create_temporary(connection, "documents")
+    with lake.connect() as connection, pytest.raises(duckdb.CatalogException, match="View"):
+        lake.create_temporary(connection, "slots")
 
 
 def test_a_batch_that_is_not_written_sees_no_predictions_of_an_earlier_run(lake):
