@@ -7,7 +7,6 @@ import pytest
 from pipeline.errors import LakeError
 from pipeline.lake import Lake
 from pipeline.make_table import make_table, needed_steps, read_rows, steps_by_bucket
-from pipeline.pilot.unwritten import unwritten_batch
 from pipeline.summary import write_summary
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
@@ -112,13 +111,6 @@ def test_parquet_files_may_be_given_as_a_relation(lake):
 def test_a_step_never_hides_the_view_of_a_table(lake):
     with lake.connect() as connection, pytest.raises(duckdb.CatalogException, match="View"):
         lake.create_temporary(connection, "slots")
-
-
-def test_a_batch_that_is_not_written_sees_no_predictions_of_an_earlier_run(lake):
-    lake.write("predictions", rows("predictions", {"scorer": "detection"}), sae=SAE, batch=0, part="detection")
-    with unwritten_batch(lake, SAE, 0, {}) as batch:
-        batch.put("predictions", rows("predictions"))
-        assert batch.connection.table("predictions").fetchall() == []
 
 
 def test_a_table_is_written_with_its_figures(lake):

@@ -1,6 +1,5 @@
 """Makes the table `explanations`: all explainers of the config explain a batch, and some features get controls."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipeline.explainers.controls import controls
 from pipeline.lake import Lake, Published
 from pipeline.plugins import find_plugin
 from pipeline.tables import TABLES
+from pipeline.tables.explanations import explanation_id
 
 Row = dict[str, Any]
 
@@ -67,11 +67,6 @@ def load_explainer(name: str) -> Explainer:
     """The explainer with a name. Raises ConfigError if there is none."""
     explainer: Explainer = find_plugin("explainers", name).load().explainer
     return explainer
-
-
-def explanation_id(sae: str, feature: int, explainer: str, draw: int = 0) -> str:
-    """The id of an explanation, 32 hex digits."""
-    return hashlib.sha256(f"{sae} {feature} {explainer} {draw}".encode()).hexdigest()[:32]
 
 
 def read_features(batch: Batch, selected: pl.DataFrame, explainer: str) -> Iterator[Feature]:

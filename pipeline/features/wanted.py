@@ -13,18 +13,12 @@ from pipeline.config.features import MOST_PRIORITY
 from pipeline.errors import ConfigError, nearest
 from pipeline.features.lists import HOW, Entry, find_saes, read_entries, whole
 from pipeline.tables import TABLES
+from pipeline.tables.sql import sql_text
 
 _CAN_BE_JUDGED = "least(n_slots_train, n_slots_test) >= 2"
 _SHOWN_ROWS = 10
 _SCHEMA = pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())])
 _KEY = "selection.features"
-
-_DRAWING = """
-    select distinct function_name from duckdb_functions()
-    where stability = 'VOLATILE'
-        and list_contains(json_serialize_sql($select) ->> '$..function_name', function_name)
-"""
-"""Functions whose result differs on every call."""
 
 _log = logging.getLogger(__name__)
 
@@ -52,11 +46,15 @@ def check_selection(config: Config) -> None:
             connection.from_arrow(pa.Table.from_pylist([{}], TABLES[name].schema)).create_view(name)
         create_wanted_features(connection, config.selection, listed)
         where = config.selection.where
-        for (function,) in connection.execute(_DRAWING, {"select": f"select 1 where {where}"}).fetchall():
+        for (function,) in _volatile(connection, f"select 1 where {where}"):
             raise ConfigError(
                 f"selection.where '{where}': {function}() returns a different value on every run; sample with a "
                 "hash instead, as in hash(feature) % 10 = 0"
             )
+
+
+def _volatile(connection: duckdb.DuckDBPyConnection, select: str) -> list[tuple[str]]:
+    return connection.execute(sql_text("volatile_functions"), {"statement": select}).fetchall()
 
 
 def create_wanted_features(

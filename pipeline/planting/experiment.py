@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from pipeline.config import Config, SaeConfig, ScoringConfig, SubjectConfig, load_config
 from pipeline.corpus.documents import read_documents
 from pipeline.errors import ConfigError, LatentlakeError
-from pipeline.explainers.write import explanation_id
 from pipeline.features.steered_texts import write_steered_texts
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
@@ -34,6 +33,7 @@ from pipeline.scorers.write import write_predictions
 from pipeline.shipped import find
 from pipeline.sources import fix_sources, recorded_lake
 from pipeline.tables import TABLES
+from pipeline.tables.explanations import explanation_id
 from pipeline.tables.versions import is_made
 
 _DEMO = Path("config/demo.yaml")

@@ -66,11 +66,7 @@ def threshold_sentence(lake: Lake, sae: str) -> str:
     """From which probability an answer counts as yes, if the config leaves that to the experiment's pilot."""
     if lake.config.scoring.threshold == "half":
         return ""
-    with lake.connect(sae, tables=["scorer_rhos"]) as connection:
-        rows = connection.sql(
-            "select scorer, threshold from scorer_rhos where n_control_answers > 0 and threshold_reason is null "
-            "order by scorer"
-        ).fetchall()
+    rows = lake.query("planted_thresholds", sae=sae).iter_rows()
     thresholds = [f"{threshold:.2f} ({scorer})" for scorer, threshold in rows]
     thresholds.append("0.50 where the experiment's pilot set no other")
     return f" An answer counts as yes from a probability of {', '.join(thresholds)}."
