@@ -126,7 +126,7 @@ def _features(lake: Lake) -> Iterator[dict[str, Any]]:
         shown = [
             vocabulary.render(
                 row["token_ids"],
-                [place for place, each in enumerate(row["activations"]) if each > share * row["peak"]],
+                [position for position, each in enumerate(row["activations"]) if each > share * row["peak"]],
             )
             for row in some.iter_rows(named=True)
         ]

@@ -52,20 +52,21 @@ _OF_SAE = {
             0.001 as position_information_nats, 0.001 as position_information_train_nats,
             0.001 as position_bias_nats, 0.0 as position_score,
             20 as n_top_tokens, 30 as n_mass_tokens, 40 as n_top_previous_tokens,
-            list_transform(range(10), lambda place: {
-                'token_id': draw(feature, place, $n_tokens),
-                'text': spelled(draw(feature, place, $n_tokens)),
-                'n_active': 20 - place, 'n_tokens': 100, 'fire_share': (20 - place) / 100.0, 'mean_activation': 5.0
+            list_transform(range(10), lambda number: {
+                'token_id': draw(feature, number, $n_tokens),
+                'text': spelled(draw(feature, number, $n_tokens)),
+                'n_active': 20 - number, 'n_tokens': 100, 'fire_share': (20 - number) / 100.0,
+                'mean_activation': 5.0
             }) as top_tokens,
             false as is_unigram, false as is_previous_token, false as is_positional
         from range($n_features) as features (feature)
     """,
     "feature_logits": """
         select $sae as sae, feature, 'residual' as path,
-            list_transform(range(10), lambda place: {
-                'token_id': draw(feature, place + 50, $n_tokens),
-                'text': spelled(draw(feature, place + 50, $n_tokens)),
-                'logit': 1.0 - place / 20.0
+            list_transform(range(10), lambda number: {
+                'token_id': draw(feature, number + 50, $n_tokens),
+                'text': spelled(draw(feature, number + 50, $n_tokens)),
+                'logit': 1.0 - number / 20.0
             }) as promoted,
             list_transform(promoted, lambda each: {
                 'token_id': each.token_id, 'text': each.text, 'logit': -each.logit
@@ -133,8 +134,8 @@ _OF_BATCH = {
             if(slot < 40, 'activating', ['same_token', 'neighbour', 'random'][1 + slot % 3]) as kind,
             if(slot < 40, 10 - slot // 4, null) as decile, if(slot < 40, slot // 2 + 1, null) as rank,
             slot as draw, 100 as n_slots, 'd' || feature % 50 as doc_id,
-            list_transform(range(32), lambda place: draw(feature, slot * 50 + place, $n_tokens)) as token_ids,
-            list_transform(range(32), lambda place: if(slot < 40 and place % 9 = 4, 54 - slot, 0)) as activations
+            list_transform(range(32), lambda number: draw(feature, slot * 50 + number, $n_tokens)) as token_ids,
+            list_transform(range(32), lambda number: if(slot < 40 and number % 9 = 4, 54 - slot, 0)) as activations
         from range($first, $end) as features (feature), range(80) as slots (slot)
         where is_asked(feature)
         order by feature, slot
@@ -165,8 +166,8 @@ _OF_BATCH = {
 _OF_EXPLAINER = """
     select md5($sae || feature || '-' || $part || if(draw = 0, '', '-1')) as explanation_id, $sae as sae, feature,
         $part as explainer, draw, draw = 0 as is_chosen, if(is_draft, 0.8 - draw / 10, null) as train_score,
-        $hostile || ' ' || list_aggregate(list_transform(range(12), lambda place:
-            spelled(draw(feature, place + length($part), 3000))), 'string_agg', ' '
+        $hostile || ' ' || list_aggregate(list_transform(range(12), lambda number:
+            spelled(draw(feature, number + length($part), 3000))), 'string_agg', ' '
         ) as explanation,
         []::varchar[] as example_ids, 'ok' as status,
         if(is_draft and draw = 0, feature || '-0', null) as request_id
@@ -192,7 +193,7 @@ _OF_SCORER = """
         $part = 'simulation' as is_simulated,
         if(slot = 41 or is_simulated, null, (share(feature, slot) > 0.3) = (slot < 40)) as prediction,
         if(is_simulated, null, share(feature, slot)) as probability,
-        if(is_simulated, list_transform(range(32), lambda place: (place % 9 = 4)::int * 7 + place / 10), null)
+        if(is_simulated, list_transform(range(32), lambda number: (number % 9 = 4)::int * 7 + number / 10), null)
             as values,
         if(slot = 41, 'unparsed', 'ok') as status, if($part = 'detection', feature || '-1', null) as request_id
     from range($first, $end) as features (feature), (select unnest($explainers) as explainer),
@@ -204,11 +205,11 @@ _OF_SCORER = """
 _OF_GENERATION = """
     select md5($sae || feature || '-' || explainer) as explanation_id, $sae as sae, feature, $part as scorer,
         'test' as role, md5($part || explainer || feature || '-' || slot) as question_id, slot < 3 as label,
-        list_transform(range(12), lambda place: draw(feature, slot + place, 12)) as tokens,
+        list_transform(range(12), lambda number: draw(feature, slot + number, 12)) as tokens,
         list_aggregate(list_transform(tokens, lambda token: spelled(token)), 'string_agg', ' ') as text,
         if(slot = 2, 'repeated', 'ok') as status, if(slot = 2, null, slot in (0, 3)) as prediction,
         if(slot = 2, null, slot in (0, 3))::int * 30 as probability, if(slot = 2, null, tokens) as token_ids,
-        if(slot = 2, null, list_transform(range(12), lambda place: (place = 4)::int * probability)) as values
+        if(slot = 2, null, list_transform(range(12), lambda number: (number = 4)::int * probability)) as values
     from range($first, $end) as features (feature), (select unnest($explainers) as explainer),
         range(6) as slots (slot)
     where is_asked(feature)
@@ -283,7 +284,7 @@ def _write_corpus(lake: Lake, connection: duckdb.DuckDBPyConnection, values: dic
     _write(lake, "tokens", _rows(connection, tokens, values))
     contexts = """
         select context_id, 'd' || context_id % 50 as doc_id, 0 as shard,
-            list_transform(range(256), lambda place: draw(context_id, place, $n_tokens)) as token_ids
+            list_transform(range(256), lambda number: draw(context_id, number, $n_tokens)) as token_ids
         from range($n_contexts) as contexts (context_id)
         order by context_id
     """

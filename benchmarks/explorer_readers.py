@@ -99,15 +99,15 @@ def _write(path: Path, n_written: "multiprocessing.sharedctypes.Synchronized[int
     config = load_config(path)
     lake = Lake(config, SourceHashes("made", {SAE: "made"}, "float32"))
     parts = lake.parts("explanations")
-    places: list[tuple[str, dict[str, Any]]] = [
+    partitions: list[tuple[str, dict[str, Any]]] = [
         (name, {"sae": SAE, "batch": batch, **({"part": part} if part else {})})
         for batch in range(config.n_batches)
         for name, part in [("examples", ""), ("scores", ""), *(("explanations", part) for part in parts)]
     ]
-    rows = [(name, place, pq.read_table(lake.path(name, **place))) for name, place in places]
+    rows = [(name, partition, pq.read_table(lake.path(name, **partition))) for name, partition in partitions]
     while not stop.wait(_WRITES_EVERY_SECONDS):
-        for name, place, table in rows:
-            lake.write(name, table, **place)
+        for name, partition, table in rows:
+            lake.write(name, table, **partition)
         lake.refresh_catalog()
         n_written.value += 1
 

@@ -242,8 +242,8 @@ def _take_turns(config: Config, device: str) -> tuple[list[Turn], Written]:
         for scorer in SCORERS:
             questions = [
                 # Runs of two tokens here and there, like marks on a feature's firings.
-                Question(f"q{place}", f"e{place}", [place % 30, place % 30 + 1], label=True, token_ids=window)
-                for place, window in enumerate(islice(windows, N_QUESTIONS))
+                Question(f"q{index}", f"e{index}", [index % 30, index % 30 + 1], label=True, token_ids=window)
+                for index, window in enumerate(islice(windows, N_QUESTIONS))
             ]
             requests = [
                 score_request(
@@ -254,8 +254,8 @@ def _take_turns(config: Config, device: str) -> tuple[list[Turn], Written]:
             turns.append(_ask_both(model, usual, client, requests))
     shown = [
         [
-            Shown(f"e{place}", window, [float(at % 11 == 5) for at in range(len(window))])
-            for place, window in enumerate(islice(windows, config.explaining.n_examples))
+            Shown(f"e{index}", window, [float(at % 11 == 5) for at in range(len(window))])
+            for index, window in enumerate(islice(windows, config.explaining.n_examples))
         ]
         for _ in range(N_WRITTEN)
     ]
@@ -336,7 +336,7 @@ def _unshared_tokens(model: LocalModel, requests: Sequence[Request]) -> int:
     prompts = [model.encode(request.messages) for request in requests]
     groups = group_by_prefix(prompts, PASS_COST)
     return sum(
-        group.n_shared + sum(len(prompts[place]) - group.n_shared for place in group.places) for group in groups
+        group.n_shared + sum(len(prompts[index]) - group.n_shared for index in group.indices) for group in groups
     )
 
 

@@ -74,17 +74,17 @@ def prompts(questions: Sequence[Question], size: int) -> Iterator[Asked]:
         filled = mixed + list(islice(_made_up(words, own, others), max(0, size - len(own))))
         # In prompts of forty, every fifth is an own question, so that they are not adjacent.
         apart = len(filled) // len(own)
-        order = sorted(range(len(filled)), key=lambda place: place * apart if place < len(own) else place)
+        order = sorted(range(len(filled)), key=lambda index: index * apart if index < len(own) else index)
         for first in range(0, len(order), size):
-            yield _asked(words, [filled[place] for place in order[first : first + size]])
+            yield _asked(words, [filled[index] for index in order[first : first + size]])
 
 
 def _made_up(words: str, own: Sequence[Question], others: Sequence[str]) -> Iterator[Question]:
     """Further questions, yes and no alternating: a text of another explanation, then an own one or another's."""
     right = [each.text for each in own if each.label]
-    for place in range(0, len(others) - 2, 3):
-        yield Question(words, f"{others[place]} {right[place // 3 % len(right)]}", True)
-        yield Question(words, f"{others[place + 1]} {others[place + 2]}", False)
+    for index in range(0, len(others) - 2, 3):
+        yield Question(words, f"{others[index]} {right[index // 3 % len(right)]}", True)
+        yield Question(words, f"{others[index + 1]} {others[index + 2]}", False)
 
 
 def answered(client: LocalClient, asked: Sequence[Asked]) -> Iterator[tuple[Question, float | None]]:

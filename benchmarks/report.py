@@ -336,11 +336,11 @@ def _is_calculated(target: ast.expr) -> bool:
 
 def _targets(source: str) -> list[ast.expr]:
     """The expressions passed as targets wherever a figure is made."""
-    place = [field.name for field in fields(Figure)].index("target")
+    index = [field.name for field in fields(Figure)].index("target")
     calls = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Call)]
     figures = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "Figure"]
     named = [keyword.value for call in figures for keyword in call.keywords if keyword.arg == "target"]
-    return named + [call.args[place] for call in figures if len(call.args) > place]
+    return named + [call.args[index] for call in figures if len(call.args) > index]
 
 
 def _result(name: str) -> dict[str, Any] | None:

@@ -53,8 +53,8 @@ def landings(lake: Lake) -> Landings:
     config, [sae] = lake.config, lake.config.saes
     settings = config.scoring.intervention  # type: ignore[attr-defined]  # a plug-in's section
     coder = load_sae(sae)
-    place = resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred)
-    subject = load_steered(config.subject, config.device, coder, sae.hookpoint, place)
+    hookpoint = resolve_hookpoint(config.subject, sae.hookpoint, coder.reads, centred=sae.centred)
+    subject = load_steered(config.subject, config.device, coder, sae.hookpoint, hookpoint)
     drawn = read_rows(lake, "steering_prompts", sae=sae.name).to_pylist()
     held_out = [row for row in drawn if row["role"] == "train"]
     on_held_out = Divergence(subject, torch.tensor([row["token_ids"] for row in held_out]))

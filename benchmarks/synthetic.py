@@ -135,7 +135,7 @@ def plan_features(size: Size, seed: int = 0) -> Plan:
     rng = np.random.default_rng(seed)
     n = size.n_features
     kinds = np.full(n, "background", dtype="<U16")
-    places = rng.permutation(n)
+    order = rng.permutation(n)
     counts = {
         "dead": n // 10,
         "unigram": n * 3 // 100,
@@ -146,7 +146,7 @@ def plan_features(size: Size, seed: int = 0) -> Plan:
     }
     start = 0
     for kind, count in counts.items():
-        kinds[places[start : start + count]] = kind
+        kinds[order[start : start + count]] = kind
         start += count
     planted = np.isin(kinds, ["unigram", "token_set", "previous_token", "positional"])
     n_firings = np.exp(rng.normal(np.log(300 * size.n_tokens / 1e6), SPREAD, n))
@@ -219,9 +219,9 @@ def firings_of_shard(lake: Lake, plan: Plan, shard: int) -> Iterator[Firings]:
             _fired(plan.by_position, position, rng),
         ]
         packed = np.unique(np.concatenate(keys))
-        feature, place = (packed & 0xFFFFF).astype(np.int32), packed >> 20
+        feature, index = (packed & 0xFFFFF).astype(np.int32), packed >> 20
         strength = plan.strength[feature] * np.exp(0.6 * rng.standard_normal(len(feature), dtype=np.float32))
-        yield Firings(feature, token_index[place], strength.astype(np.float32))
+        yield Firings(feature, token_index[index], strength.astype(np.float32))
 
 
 def write_shard(lake: Lake, plan: Plan, shard: int) -> int:
@@ -311,8 +311,8 @@ def _fired(pattern: Pattern, keys: Ints, rng: np.random.Generator) -> Ints:
     """Packed (index of the token << 20 | feature) of a pattern's firings, from the tokens' keys [n_tokens]."""
     first, last = np.searchsorted(pattern.keys, keys), np.searchsorted(pattern.keys, keys, side="right")
     n_pairs = last - first
-    place = np.repeat(np.arange(len(keys)), n_pairs)
+    index = np.repeat(np.arange(len(keys)), n_pairs)
     pair = np.arange(n_pairs.sum()) - np.repeat(np.cumsum(n_pairs) - n_pairs, n_pairs) + np.repeat(first, n_pairs)
     fires = rng.random(len(pair)) < pattern.probability[pair]
-    packed: Ints = (place[fires] << 20) | pattern.features[pair[fires]]
+    packed: Ints = (index[fires] << 20) | pattern.features[pair[fires]]
     return packed

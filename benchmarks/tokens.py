@@ -85,8 +85,8 @@ def _sequential(asked: Asked) -> list[Figure]:
                 strict=True,
             )
         )
-    place = np.searchsorted(np.unique(feature), feature)
-    truth = np.array(ACCURACIES)[place % len(ACCURACIES)]
+    index = np.searchsorted(np.unique(feature), feature)
+    truth = np.array(ACCURACIES)[index % len(ACCURACIES)]
     holds = (low - 1e-9 <= truth) & (truth <= high + 1e-9)
     is_narrow = (high - low) / 2 <= TARGET_HALF_WIDTH
     by = f"oracle of accuracies {ACCURACIES[0]:.2f} to {ACCURACIES[-1]:.2f}"

@@ -15,19 +15,19 @@ from typing import NamedTuple
 from pipeline.asking.roles import check_endpoints
 from pipeline.asking.spending import check_prices
 from pipeline.config import Config, DelphiRows, FileTexts, PythonTexts, SaeConfig, TextSource
-from pipeline.corpus.tokenising import bos_prefix, tokenise
 from pipeline.errors import CorpusError, LakeError, SaeError
 from pipeline.features.wanted import check_selection
 from pipeline.lake import Lake, is_writable
 from pipeline.lake.objects import open_objects
 from pipeline.models.load import load_tokenizer, pick_device
+from pipeline.models.tokenising import bos_prefix, tokenise
 from pipeline.plugins import find_plugin
 from pipeline.sae import load_sae
 from pipeline.sae.coder import Side
 from pipeline.sources import fix_sources, look_at_sources, passed_checks, sources_to_read
 from pipeline.sources.contents import digest_of
 from pipeline.subject.forward import Hookpoint
-from pipeline.subject.hookpoints import find_hookpoint, hookpoint_widths, is_same_place, resolve_hookpoint
+from pipeline.subject.hookpoints import find_hookpoint, hookpoint_widths, is_same_tensor, resolve_hookpoint
 from pipeline.texts.delphi import cache_settings, splits_of
 from pipeline.texts.files import source_files
 from pipeline.texts.readers import read_texts, source_name
@@ -222,7 +222,7 @@ def _check_hookpoint(config: Config, sae: SaeConfig, seen: _Seen, hookpoint: Hoo
             config.subject.model,
             sae.hookpoint,
         )
-    if named is not None and not is_same_place(config.subject, named, hookpoint):
+    if named is not None and not is_same_tensor(config.subject, named, hookpoint):
         raise SaeError(
             f"SAE '{sae.name}' at '{sae.source}' names hookpoint '{own}', but the config says "
             f"'{sae.hookpoint}'; correct saes.hookpoint, or rename the SAE's folder if the config is right"

@@ -1,5 +1,6 @@
 """The one runner: which steps it runs and how, what it is handed, and what it needs."""
 
+import duckdb
 import pyarrow as pa
 import pytest
 
@@ -105,6 +106,11 @@ def test_parquet_files_may_be_given_as_a_relation(lake):
     lake.write("documents", rows("documents", document("one")))
     with lake.connect(given={"read_documents": [lake.path("documents")]}) as connection:
         assert connection.sql("select doc_id from read_documents").fetchall() == [("one",)]
+
+
+def test_a_step_never_hides_the_view_of_a_table(lake):
+    with lake.connect() as connection, pytest.raises(duckdb.CatalogException, match="View"):
+        lake.create_temporary(connection, "slots")
 
 
 def test_a_table_is_written_with_its_figures(lake):

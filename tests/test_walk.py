@@ -123,7 +123,7 @@ def config(prepared: Path, tmp_path_factory: pytest.TempPathFactory) -> Config:
 
 
 def test_every_folder_has_its_place_in_the_order():
-    without = {"__init__", "__pycache__", "errors", "progress", "shipped", "summary", "uncommented"}
+    without = {"__init__", "__pycache__", "errors", "progress", "shipped", "uncommented"}
     found = {path.stem for path in PIPELINE.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
     assert sorted(ROOMS) == sorted(found - without)
 

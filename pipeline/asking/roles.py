@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pipeline.config import (
     ChatEndpointConfig,
@@ -23,12 +23,15 @@ if TYPE_CHECKING:
     from pipeline.llm.local.client import LocalClient
     from pipeline.llm.oracle.brain import Truth
 
+RoleKind = Literal["explainer", "scorer", "embedder"]
+"""What a model is asked to be."""
+
 RoleName = str
-"""`explainer`, `scorer` or `embedder`; `scorer@mini` scores with the model `mini` of `scoring.models`."""
+"""A kind of role, or one with a model of `scoring.models`: in `scorer@mini`, the model `mini` scores."""
 
 
 @dataclass(frozen=True)
-class Role:
+class ModelRole:
     """A model and how it is asked, as configured.
 
     Attributes:
@@ -148,7 +151,7 @@ def scorer_role(scorer: str) -> RoleName:
     return "".join(("scorer", *scorer.partition("@")[1:]))
 
 
-def role_of(config: Config, name: RoleName) -> Role:
+def role_of(config: Config, name: RoleName) -> ModelRole:
     """A role of an experiment; the embedder is always on a server."""
     config = config.asked_by(name)
     if name == "embedder":
@@ -160,14 +163,14 @@ def role_of(config: Config, name: RoleName) -> Role:
             max_draws=1,
             endpoint=config.endpoints.embedder,
         )
-    section = config.explaining if name == "explainer" else config.scoring
-    return Role(
+    section = config.section_of("explainers" if name == "explainer" else "scorers")
+    return ModelRole(
         name,
         section.provider,
         section.asked_model,
         section.temperature,
         section.max_draws,
-        config.endpoints.explainer if name == "explainer" else config.endpoints.scorer,
+        getattr(config.endpoints, name.partition("@")[0]),
         config.device,
         config.budget.prices,
         config.in_process(section),

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from pipeline.asking.roles import Role, role_of, roles_of
+from pipeline.asking.roles import ModelRole, role_of, roles_of
 from pipeline.config import Config
 from pipeline.lake import LEDGER_FOLDER
 from pipeline.lake.objects import open_objects
@@ -20,7 +20,7 @@ _LOOK_SECONDS = 30.0
 """How often other machines' spending is fetched if the lake is in an object store."""
 
 
-def prices_of(role: Role) -> Prices:
+def prices_of(role: ModelRole) -> Prices:
     """What a role's answers cost: a model in this process nothing, whatever the price file says of its name.
 
     Raises ConfigError if the price file cannot be read.
@@ -34,7 +34,7 @@ def prices_of_paid(config: Config) -> Prices:
     return next(map(prices_of, paid), Prices({}))  # they share one file
 
 
-def open_budget(config: Config, role: Role) -> Budget:
+def open_budget(config: Config, role: ModelRole) -> Budget:
     """The experiment's budget for a role's requests, to be used as a context manager.
 
     Raises ConfigError if a limit in USD is set and the role's model has no price.
@@ -52,7 +52,7 @@ def open_budget(config: Config, role: Role) -> Budget:
     return Budget(folder, ledger, limits, prices, paid, in_batch=in_batch, look=look, note=note)
 
 
-def _is_in_batch(role: Role) -> bool:
+def _is_in_batch(role: ModelRole) -> bool:
     """Whether all that is asked in a role goes in its provider's batches, at their price."""
     return role.batches is not None and role.batches.batch_unfinished == "batch"
 

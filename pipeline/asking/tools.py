@@ -1,5 +1,6 @@
 """The tools that an explainer or a scorer works with."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -9,19 +10,18 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.asking.batches import Ask, Asks
-from pipeline.asking.roles import Role, RoleName, role_of
+from pipeline.asking.roles import ModelRole, RoleName, role_of
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import Config
 from pipeline.firings.texts import ReadTexts, text_activations
 from pipeline.lake import Lake
-from pipeline.tables.sql import steps_of
 
 
 @dataclass(frozen=True)
 class Batch:
     """A batch of an SAE's features, and a connection that sees only their rows in the lake's tables.
 
-    The connection's temporary table `batch_features` holds the features that are selected.
+    The connection's table `batch_features` holds the features that are selected.
     """
 
     lake: Lake
@@ -38,23 +38,23 @@ class Batch:
         return load_vocabulary(self.lake)
 
     def create(self, name: str, **given: Any) -> None:
-        """Make the rows of a SQL file a temporary table with the file's name."""
+        """Make the rows of a SQL file a table of the connection's with the file's name."""
         self.lake.create_temporary(self.connection, name, sae=self.sae, batch=self.number, **given)
 
     def select(self, name: str | Path, **given: Any) -> duckdb.DuckDBPyRelation:
         """The rows of a SQL file, by its name in `sql/` or by its path."""
         return self.lake.select(self.connection, name, sae=self.sae, batch=self.number, **given)
 
-    def make(self, name: str | Path) -> duckdb.DuckDBPyRelation:
-        """The rows of a SQL file, after making temporary tables of the SQL files that it reads."""
-        for step in steps_of(name)[:-1]:
-            self.create(str(step))
-        return self.select(name)
+    def make(self, name: str | Path, given: Collection[str] = (), **values: Any) -> duckdb.DuckDBPyRelation:
+        """The rows of a SQL file, after making tables of the SQL files that it reads and that are not `given`."""
+        values |= {"sae": self.sae, "batch": self.number}
+        self.lake.create_steps(self.connection, name, given, **values)
+        return self.lake.select(self.connection, name, **values)
 
     def put(self, name: str, rows: pa.Table) -> None:
-        """Make rows a temporary table, replacing any of the same name."""
+        """Make rows a table of the connection's, replacing one that was put; DuckDB refuses the name of a view."""
         self.connection.register("given_rows", rows)
-        self.connection.execute(f"create or replace temp table {name} as from given_rows")
+        self.connection.execute(f"create or replace table {name} as from given_rows")
         self.connection.unregister("given_rows")
 
 
@@ -71,7 +71,7 @@ class Tools:
     """
 
     batch: Batch
-    role: Role
+    role: ModelRole
     ask: Ask
     read: ReadTexts = text_activations
     asks: Asks = field(default_factory=dict)

@@ -19,7 +19,7 @@ def read_truth(lake: Lake, sae: str, batch: int, given: Given | None = None) -> 
     for feature, token_ids, values in of_batch("known_activations").iter_rows():
         pieces = list(vocabulary.pieces(token_ids))
         strengths[feature, tuple(text for text, _ in pieces)] = [
-            max(values[places.start : places.stop]) for _, places in pieces
+            max(values[positions.start : positions.stop]) for _, positions in pieces
         ]
     continuations = of_batch("known_continuations")
     return truth_of(

@@ -17,7 +17,7 @@ from pipeline.plugins import find_plugin, find_plugins
 from pipeline.show.run_card import write_run_card
 from pipeline.sources import recorded_lake
 from pipeline.tables import TABLES
-from pipeline.tables.sql import steps_of, tables_read
+from pipeline.tables.sql import tables_read
 
 _MARK = ".latentlake-export"
 """An empty file that marks a folder as an export, which the next one may replace."""
@@ -84,8 +84,7 @@ def _write(
     """Write into a folder with an export's module; returns what was written, usually explanations by explainer."""
     rows = pa.Table.from_pylist([sae._asdict() for sae in saes], _SCHEMA)
     with lake.connect(given={"exported_saes": rows}, tables=_tables_read(module)) as connection:
-        for step in steps_of("chosen_explanations"):
-            lake.create_temporary(connection, str(step), explainer=explainer)
+        lake.create_steps(connection, "chosen_counts", GIVEN[:1], explainer=explainer)  # chosen_explanations too
         if words := module.write(Export(lake, connection, folder, saes, explainer, graph)):
             return str(words)
         counts = lake.select(connection, "chosen_counts").fetchall()
@@ -99,7 +98,7 @@ def _tables_read(module: Any) -> set[str]:
     files = [name for name in reads if name not in TABLES]
     return {
         *(name for name in reads if name in TABLES),
-        *tables_read("chosen_explanations", "chosen_counts", *files, given=GIVEN[:1]),
+        *tables_read("chosen_counts", *files, given=GIVEN[:1]),
     }
 
 

@@ -6,7 +6,7 @@ except those in `UNHASHED`. For an unknown key, the error names the nearest know
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -37,7 +37,7 @@ else:
 
 
 UNHASHED = frozenset({"endpoints", "selection", "budget", "report", "machine"})
-"""Sections that only decide order, place, speed and presentation; they are in no stage hash."""
+"""Sections that only decide order, location, speed and presentation; they are in no stage hash."""
 
 
 class Config(Section):
@@ -128,6 +128,10 @@ class Config(Section):
         """Another model in this process; it is found and loaded like the subject model."""
         return self.subject.model_copy(update={"model": name, "revision": None, "gguf_file": None})
 
+    def section_of(self, kind: Literal["explainers", "scorers"]) -> ExplainingConfig | ScoringConfig:
+        """The section of a kind of plug-ins, which also has the model that they ask."""
+        return self.explaining if kind == "explainers" else self.scoring
+
     def asked_by(self, name: str) -> Self:
         """The experiment as seen by a scorer or role of that name.
 
@@ -138,7 +142,7 @@ class Config(Section):
             return self
         endpoint = self.scoring.models[model].endpoint or self.endpoints.scorer
         endpoints = self.endpoints.model_copy(update={"scorer": endpoint})
-        return self.model_copy(update={"scoring": self.scoring.of(model), "endpoints": endpoints})
+        return self.model_copy(update={"scoring": self.scoring.with_model(model), "endpoints": endpoints})
 
     def with_llm(self, model: str) -> Self:
         """The experiment with another model, in int8, in each role with provider `local`.
@@ -169,7 +173,7 @@ class Config(Section):
     def has_auto_precision(self) -> bool:
         """Whether the precision of any model in this process is to be found by a trial."""
         roles: list[RoleConfig] = [self.explaining, self.scoring]
-        roles += map(self.scoring.of, self.scoring.models)
+        roles += map(self.scoring.with_model, self.scoring.models)
         return self.subject.dtype == "auto" or any(
             role.provider == "local" and role.dtype == "auto" for role in roles
         )

@@ -48,7 +48,7 @@ class ExplainingConfig(RoleConfig):
         description="Features per batch that get controls: an empty explanation and another feature's explanation",
     )
 
-    def of(self, explainer: str) -> Self:
+    def seen_by(self, explainer: str) -> Self:
         """The section as seen by an explainer: its own settings override keys of the same name."""
         own = getattr(self, self._shows_as(explainer), None) or ()
         keys = ExplainingConfig.model_fields
@@ -73,7 +73,7 @@ class ExplainingConfig(RoleConfig):
     @property
     def n_sampled(self) -> dict[Sampling, int]:
         """Number of train windows per sampling: enough for the section and for every explainer."""
-        seen = (self, *map(self.of, self.explainers))
+        seen = (self, *map(self.seen_by, self.explainers))
         return {
             sampling: max((each.n_examples for each in seen if each.sampling == sampling), default=0)
             for sampling in get_args(Sampling)

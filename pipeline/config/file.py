@@ -75,13 +75,11 @@ def _first_problem(error: ValidationError) -> str:
     problem = error.errors()[0]
     # Pydantic adds the kind of a text source after its number; it is not a key of the file.
     loc = problem["loc"]
-    place = [
-        str(part) for number, part in enumerate(loc) if not (number == 3 and loc[:2] == ("corpus", "sources"))
-    ]
-    where = ".".join(place) or "the file"
+    path = [str(part) for number, part in enumerate(loc) if not (number == 3 and loc[:2] == ("corpus", "sources"))]
+    where = ".".join(path) or "the file"
     if problem["type"] == "extra_forbidden":
         known = _known_keys(problem["loc"][:-1])
-        return f"unknown key '{where}'; nearest known: {nearest(place[-1], known)}"
+        return f"unknown key '{where}'; nearest known: {nearest(path[-1], known)}"
     if problem["type"] == "missing":
         return f"key '{where}' is missing"
     given = problem["input"]
@@ -97,7 +95,7 @@ def _first_problem(error: ValidationError) -> str:
     return f"'{where}': {message[0].lower()}{message[1:]}{shown}"
 
 
-def _known_keys(place: tuple[Any, ...]) -> list[str]:
+def _known_keys(path: tuple[Any, ...]) -> list[str]:
     """The keys of the section at a path of keys; for a text source, those of the kind in the path."""
     kinds: dict[str, type[BaseModel]] = {
         "python": PythonTexts,
@@ -106,7 +104,7 @@ def _known_keys(place: tuple[Any, ...]) -> list[str]:
         **dict.fromkeys(("text", "jsonl", "parquet"), FileTexts),
     }
     section: type[BaseModel] = Config
-    for part in place:
+    for part in path:
         if part in kinds:
             section = kinds[part]
         elif part in section.model_fields:

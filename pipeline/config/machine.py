@@ -46,19 +46,19 @@ class MachineConfig(Section):
 
     @model_validator(mode="after")
     def _lake_is_written_out(self) -> Self:
-        for place in filter(None, (self.lake, str(self.lake_cache or ""))):
-            if "$" in place:
+        for location in filter(None, (self.lake, str(self.lake_cache or ""))):
+            if "$" in location:
                 raise ValueError(
-                    f"'{place}' contains a '$', but environment variables are not expanded; write out the path, "
-                    f"start it with ~, or set {LAKE_VARIABLE}"
+                    f"'{location}' contains a '$', but environment variables are not expanded; write out the "
+                    f"path, start it with ~, or set {LAKE_VARIABLE}"
                 )
         return self
 
     @property
     def lakes_url(self) -> str | None:
         """The URL that all lakes are below; None for a folder. The environment overrides the config."""
-        place = str(os.environ.get(LAKE_VARIABLE) or self.lake)
-        return place.rstrip("/") if "://" in place else None
+        location = str(os.environ.get(LAKE_VARIABLE) or self.lake)
+        return location.rstrip("/") if "://" in location else None
 
     @property
     def lakes_folder(self) -> Path:

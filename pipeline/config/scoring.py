@@ -134,8 +134,8 @@ class ScoringConfig(RoleConfig):
                 )
         return self
 
-    def of(self, name: str) -> Self:
-        """The section as seen by scorers that ask an additional model: that model's keys override it."""
+    def with_model(self, name: str) -> Self:
+        """The section with an additional model, whose keys override it."""
         own = {key: value for key, value in self.models[name] if value is not None and key != "endpoint"}
         return self.model_copy(update=own).named_as_answered()
 

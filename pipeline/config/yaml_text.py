@@ -21,8 +21,8 @@ class _Loader(yaml.SafeLoader):
             if not isinstance(key, yaml.ScalarNode) or key.tag == "tag:yaml.org,2002:merge":
                 continue
             if key.value in seen:
-                place = f"line {key.start_mark.line + 1}"
-                raise yaml.YAMLError(f"key '{key.value}' is there twice ({place}); keep one of them")
+                line = f"line {key.start_mark.line + 1}"
+                raise yaml.YAMLError(f"key '{key.value}' is there twice ({line}); keep one of them")
             seen.add(key.value)
             key.tag = "tag:yaml.org,2002:str"
         return super().construct_mapping(node, deep)

@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
-from pipeline.corpus.tokenising import bos_prefix
 from pipeline.lake import Lake, Published
 from pipeline.make_table import make_table
+from pipeline.models.tokenising import bos_prefix
 
 
 def write_contexts(lake: Lake, shard: int) -> Published:

@@ -14,11 +14,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.config import Config
-from pipeline.corpus.tokenising import decode, tokenise
 from pipeline.errors import CorpusError
 from pipeline.lake import SCHEMA_FILE, Lake, Published, RowGroupWriter
 from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
+from pipeline.models.tokenising import decode, tokenise
 from pipeline.progress import progress
 from pipeline.sources import corpus_texts
 from pipeline.texts.text import Text
@@ -241,9 +241,9 @@ def _cut(text: Text, token_ids: list[int], tokenizer: Any, max_tokens: int) -> I
 def _last_break(text: str, start: int, end: int) -> int:
     """Where to cut: after the last break in the second half of text[start:end], else at `end`."""
     for mark in _BREAKS:
-        place = text.rfind(mark, (start + end) // 2, end)
-        if place > start:
-            return place + len(mark)
+        found = text.rfind(mark, (start + end) // 2, end)
+        if found > start:
+            return found + len(mark)
     return max(end, start + 1)
 
 

@@ -25,7 +25,7 @@ def write_slots(lake: Lake) -> Published:
     Raises CorpusError if a role has no slot that can become an example.
     """
     lake.require("documents")
-    with lake.connect() as connection:
+    with lake.connect(tables=("documents",)) as connection:
         lake.create_temporary(connection, "slots")
         _check_roles(lake, connection)
         rows = connection.table("slots").order("context_id, start")

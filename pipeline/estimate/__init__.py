@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.asking.roles import Role, RoleName, role_of, roles_of
+from pipeline.asking.roles import ModelRole, RoleName, role_of, roles_of
 from pipeline.asking.spending import prices_of
 from pipeline.asking.unfinished import is_whole
 from pipeline.estimate.counting import Counted, Needs, count_requests
@@ -114,7 +114,7 @@ def _recorded(lake: Lake) -> Iterator[duckdb.DuckDBPyConnection]:
             path.unlink()
 
 
-def _asker(lake: Lake, role: Role, recorded: duckdb.DuckDBPyConnection) -> _Asker:
+def _asker(lake: Lake, role: ModelRole, recorded: duckdb.DuckDBPyConnection) -> _Asker:
     config, model = lake.config, role.model
     local = role.local_client() if role.is_local else None
     if local:

@@ -15,11 +15,11 @@ from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
-from pipeline.corpus.tokenising import tokenise
 from pipeline.errors import LakeError
 from pipeline.firings.buffers import FiringBuffer
 from pipeline.firings.forward import Reader, encode_batch, open_encoder
 from pipeline.lake import Lake
+from pipeline.models.tokenising import tokenise
 from pipeline.sources import corpus_texts
 from pipeline.subject.contexts import ContextBatch, pad_contexts
 from pipeline.subject.forward import Subject, load_subject, pass_tokens

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.compiled.rules.mining_loops import count_contexts
-from pipeline.corpus.tokenising import tokenise
 from pipeline.estimate.caching import in_time, measure_firing
 from pipeline.firings.forward import open_reader
 from pipeline.firings.store import count_rows
 from pipeline.lake import Lake
 from pipeline.models.load import load_tokenizer
+from pipeline.models.tokenising import tokenise
 from pipeline.sources import corpus_texts
 from pipeline.subject.forward import load_subject
 

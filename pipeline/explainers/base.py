@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Tools
 
 
@@ -76,7 +76,7 @@ class Explainer(Protocol):
     """
 
     name: str
-    role: RoleName | None
+    role: RoleKind | None
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """Explain the features that it covers, in any order; it may ask several times."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.prompts import Prompt, load_prompt
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import ExplainingConfig
@@ -50,7 +50,7 @@ class Prompted:
     lines: Callable[..., list[str]] = example_lines
     has_marks: bool = True
     steps: str = ""
-    role: RoleName | None = "explainer"
+    role: RoleKind | None = "explainer"
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """One explanation per feature that is not routed to a rule and has windows, if the prompt shows any."""
@@ -138,8 +138,8 @@ class Prompted:
 
     def _prompt(self, name: str) -> Prompt:
         plugin = find_plugin("explainers", self.name)
-        lender = Declared.by(plugin.settings).prompts_of
-        folder = find_plugin("explainers", lender).path if lender else plugin.path
+        prompts_of = Declared.by(plugin.settings).prompts_of
+        folder = find_plugin("explainers", prompts_of).path if prompts_of else plugin.path
         return load_prompt(folder / f"{name}.txt")
 
     def _windows(self, feature: Feature) -> list[Shown]:
@@ -152,7 +152,7 @@ class Prompted:
         ]
 
     def _to_ask(self, feature: Feature, draw: int, tools: Tools, changes: Mapping[str, Any]) -> ToAsk:
-        explaining = tools.config.explaining.of(self.name)
+        explaining = tools.config.explaining.seen_by(self.name)
         request = self.request(explaining, tools.batch.sae, feature, tools.vocabulary)
         # Retries use the draw numbers that follow, so each draw gets its own range.
         request = replace(request, draw=draw * tools.role.max_draws, **changes)
@@ -162,7 +162,7 @@ class Prompted:
 
     def _read(self, feature: Feature, answer: Answer, tools: Tools) -> ReadExplanation:
         windows = (tools.vocabulary.text(window.token_ids) for window in self._windows(feature))
-        return read_explanation(answer, self.own_texts(tools.config.explaining.of(self.name)), windows)
+        return read_explanation(answer, self.own_texts(tools.config.explaining.seen_by(self.name)), windows)
 
 
 def _listed(token_ids: Sequence[int] | None, vocabulary: Vocabulary) -> str:

@@ -1,6 +1,5 @@
 """Makes the table `explanations`: all explainers of the config explain a batch, and some features get controls."""
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipeline.explainers.controls import controls
 from pipeline.lake import Lake, Published
 from pipeline.plugins import find_plugin
 from pipeline.tables import TABLES
+from pipeline.tables.explanations import explanation_id
 
 Row = dict[str, Any]
 
@@ -39,7 +39,7 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
     selected = batch.select("explained_features").pl()
     generations = [each for each in selected["generation"].unique() if each is not None]
     [generation] = generations or [batch.lake.generation]
-    places = dict(selected.select("feature", "place").iter_rows())
+    ranks = dict(selected.select("feature", "place").iter_rows())
     rows: list[Row] = []
     own: dict[int, str | None] = {}
     for name in config.explaining.explainers:
@@ -58,7 +58,7 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
     left = [feature for feature in selected["feature"].to_list() if feature not in has_row]
     first = config.explaining.explainers[0]
     rows += [_row(batch.sae, first, Explanation(feature, None, "not_asked")) for feature in left]
-    rows = [{**row, "place": places[row["feature"]], "generation": generation} for row in rows]
+    rows = [{**row, "place": ranks[row["feature"]], "generation": generation} for row in rows]
     rows.sort(key=lambda row: (row["feature"], row["explainer"], row["draw"]))
     return pa.Table.from_pylist(rows, TABLES["explanations"].schema)
 
@@ -69,15 +69,10 @@ def load_explainer(name: str) -> Explainer:
     return explainer
 
 
-def explanation_id(sae: str, feature: int, explainer: str, draw: int = 0) -> str:
-    """The id of an explanation, 32 hex digits."""
-    return hashlib.sha256(f"{sae} {feature} {explainer} {draw}".encode()).hexdigest()[:32]
-
-
 def read_features(batch: Batch, selected: pl.DataFrame, explainer: str) -> Iterator[Feature]:
     """The features in rows of `explained_features`, with the windows that an explainer is shown."""
     explaining = batch.lake.config.explaining
-    own = explaining.of(explainer)
+    own = explaining.seen_by(explainer)
     n_silent = explaining.n_silent_of(explainer)
     windows = batch.select("shown_examples", sampling=own.sampling, n_shown=own.n_examples, n_silent=n_silent).pl()
     shown: dict[tuple[int, bool], list[Shown]] = {}

@@ -161,9 +161,9 @@ class _Explorer:
                 error = str(failure)
         shown = None
         if found:
-            is_place = token.isdecimal() and len(token) <= _DIGITS
+            is_position = token.isdecimal() and len(token) <= _DIGITS
             with self._catalog.reading() as reader:
-                shown = texts.text_page(reader, found, int(token) if is_place else None)
+                shown = texts.text_page(reader, found, int(token) if is_position else None)
         return self._pages.page(
             "text",
             text=text,

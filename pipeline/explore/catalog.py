@@ -7,9 +7,8 @@ when a run has written their inputs; until then pages use the old ones.
 
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
@@ -22,10 +21,10 @@ from pipeline.firings.layout import BUCKET_FEATURES
 from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER
 from pipeline.lake.catalog import copy_views, create_requests_view, narrow_view, view_texts
 from pipeline.lake.objects import open_objects
+from pipeline.lake.queries import bind, create, create_steps
 from pipeline.llm.ledger.answers import overlapping_files
 from pipeline.tables import TABLES
-from pipeline.tables.macros import ready_text
-from pipeline.tables.sql import config_value, parameters_of, steps_of, tables_read
+from pipeline.tables.sql import steps_of, tables_read
 
 Row = dict[str, Any]
 
@@ -160,13 +159,9 @@ class Catalog:
         database.execute("set enable_progress_bar = false; set parquet_metadata_cache = true")
         copy_views(database, self.folder)
         views = view_texts(database)
-        steps = steps_of(*_INDEXES)
-        for step in steps:
-            text = ready_text(database, step)
-            values = {name: config_value(self.config, name) for name in parameters_of(text)}
-            database.execute(f"create table {step} as {text}", values)
-        for step in set(steps) - set(_INDEXES):
-            database.execute(f"drop table {step}")
+        with database.cursor() as cursor:  # its temporary tables end with it
+            for step in steps_of(*_INDEXES):
+                create(cursor, self.config, step, {}, "table" if step in _INDEXES else "temp table")
         self._made, self._state = _Made(database, views), state
 
 
@@ -181,18 +176,10 @@ class Reader:
 
     def rows(self, name: str, **values: Any) -> list[Row]:
         """The rows of `sql/explore/<name>.sql`; parameters that are not given are read from the config."""
-        for step in steps_of(name, given=self._given)[:-1]:
-            self._execute(step, values, f"create or replace temp table {step} as ")
-        answer = self._execute(name, values)
+        create_steps(self._cursor, self._config, name, self._given, values, "temp table")
+        answer = self._cursor.execute(*bind(self._cursor, self._config, name, values))
         names = [column[0] for column in answer.description]
         return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
-
-    def _execute(self, name: str | Path, values: Mapping[str, Any], before: str = "") -> duckdb.DuckDBPyConnection:
-        text = ready_text(self._cursor, name)
-        known = {
-            key: values[key] if key in values else config_value(self._config, key) for key in parameters_of(text)
-        }
-        return self._cursor.execute(before + text, known)
 
     def give(self, name: str, rows: pa.Table) -> None:
         """Make rows visible to this page's queries as a table."""

@@ -53,12 +53,12 @@ def bars(rows: Sequence[Row], words: str, *, is_of_activations: bool = False) ->
     counts = {row["bin"]: row["n"] for row in rows}
     most = max(counts.values(), default=1)
     parts = []
-    for place, n in counts.items():
+    for number, n in counts.items():
         share = math.log1p(n) / math.log1p(most) if is_of_activations else n / most
         height = max(1.0, 72 * share)
-        kind = f"bar a{1 + place * 10 // _BINS}" if is_of_activations else "bar"
+        kind = f"bar a{1 + number * 10 // _BINS}" if is_of_activations else "bar"
         upright = Markup('<rect class="{}" x="{}" y="{:.1f}" width="8" height="{:.1f}"><title>{:,}</title></rect>')
-        parts.append(upright.format(kind, place * 10, 72 - height, height, n))
+        parts.append(upright.format(kind, number * 10, 72 - height, height, n))
     parts.append(Markup('<line class="axis" x1="0" x2="{0}" y1="72.5" y2="72.5"/>').format(_BINS * 10))
     return _picture("bars", _BINS * 10, 74, words, parts, stretches=True)
 

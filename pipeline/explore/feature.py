@@ -246,8 +246,8 @@ def _outcome(row: Row, activations: Sequence[float]) -> tuple[Outcome, float | N
 def shade(row: Row, vocabulary: Vocabulary, largest: float, answers: Sequence[Answer] = ()) -> Window:
     """A window with its tokens shaded by activation, where `largest` is darkest."""
     pieces = []
-    for spelled, places in vocabulary.characters(row["token_ids"]):
-        activation = max(row["activations"][place] for place in places)
+    for spelled, positions in vocabulary.characters(row["token_ids"]):
+        activation = max(row["activations"][position] for position in positions)
         level = max(1, min(10, round(10 * activation / largest))) if activation > 0 else 0
         is_peak = activation > 0 and activation == row["peak"]
         pieces.append(Piece(spelled.decode("utf-8", "backslashreplace"), level, activation, is_peak))

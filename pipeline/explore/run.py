@@ -20,18 +20,18 @@ def _of_sae(catalog: Catalog, row: Row, of_all: dict[str, list[Row]]) -> dict[st
     sae = row["sae"]
     own = {name: [each for each in rows if each["sae"] == sae] for name, rows in of_all.items()}
     costs, batches = own["request_costs"], own["unfinished_batches"]
-    funnel = catalog.held("report_funnel", sae=sae)
+    funnel = catalog.held("closing_funnel", sae=sae)
     return {
         "row": row,
         "funnel": funnel,
         "asked_share": sum(each["share"] for each in funnel if each["route"] == "llm"),
         "fits": catalog.held("sae_fits", sae=sae),
         "densities": catalog.held("density_histogram", sae=sae),
-        "summary": catalog.held("report_summary", sae=sae),
+        "summary": catalog.held("closing_summary", sae=sae),
         "control_verdicts": catalog.held("control_verdicts", sae=sae),
         "agreements": catalog.held("agreements_of_scorers", sae=sae),
-        "statuses": catalog.held("report_statuses", sae=sae),
-        "failures": catalog.held("report_failures", sae=sae),
+        "statuses": catalog.held("closing_statuses", sae=sae),
+        "failures": catalog.held("closing_failures", sae=sae),
         "costs": costs,
         "n_requests": sum(each["n_requests"] for each in costs),
         "cost_usd": _sum(each["cost_usd"] for each in costs),

@@ -99,13 +99,13 @@ def _pages(catalog: Catalog, written: list[tuple[str, int]]) -> Iterator[tuple[s
         yield list_file(search), pages.text("features", links=top, orders=_ORDERS, **_NO_SEARCH, **listed)
     links = SiteLinks(top.written, "../../")
     with progress(len(written), "pages", "features") as bar:
-        for place, (sae, feature) in enumerate(written):
+        for number, (sae, feature) in enumerate(written):
             with catalog.reading() as reader:
                 found = feature_page(reader, catalog.vocabulary(), sae, feature)
             assert found is not None  # a listed feature has statistics
             found["card"] |= {
-                "previous_feature": _same_sae(sae, written[max(0, place - 1) : place]),
-                "next_feature": _same_sae(sae, written[place + 1 : place + 2]),
+                "previous_feature": _same_sae(sae, written[max(0, number - 1) : number]),
+                "next_feature": _same_sae(sae, written[number + 1 : number + 2]),
             }
             text = pages.text("feature", links=links, sae=sae, feature=feature, **found)
             yield f"features/{sae}/{feature}.html", text

@@ -88,11 +88,11 @@ def features_of(result: Result, saes: Sequence[str]) -> list[tuple[str, int] | N
 
     With a single SAE the column `sae` may be missing.
     """
-    places = [result.columns.index(name) if name in result.columns else None for name in ("sae", "feature")]
+    indices = [result.columns.index(name) if name in result.columns else None for name in ("sae", "feature")]
     found: list[tuple[str, int] | None] = []
     for row in result.rows:
-        sae, feature = (None if place is None else row[place] for place in places)
-        if places[0] is None and len(saes) == 1:
+        sae, feature = (None if index is None else row[index] for index in indices)
+        if indices[0] is None and len(saes) == 1:
             sae = saes[0]
         is_one = sae in saes and feature is not None and feature.isdecimal() and len(feature) < 10
         found.append((sae, int(feature)) if sae and feature and is_one else None)

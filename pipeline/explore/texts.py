@@ -72,7 +72,7 @@ class Texts:
                 raise
 
 
-def text_page(reader: Reader, found: "TextFirings", place: int | None) -> dict[str, Any]:
+def text_page(reader: Reader, found: "TextFirings", position: int | None) -> dict[str, Any]:
     """What the template shows: the text's tokens, and the features that fire on the text or on one of its tokens.
 
     The features come by their largest activation on the text or, if a token is chosen, by that on the token.
@@ -80,10 +80,10 @@ def text_page(reader: Reader, found: "TextFirings", place: int | None) -> dict[s
     Args:
         reader: Queries the lake.
         found: What fires on the text.
-        place: The index of the token whose features are shown, from 0; None for all tokens.
+        position: The index of the token whose features are shown, from 0; None for all tokens.
     """
     n_by_token = dict(found.firings.group_by("token_index").len().iter_rows())
-    asked = found.firings if place is None else found.firings.filter(token_index=place)
+    asked = found.firings if position is None else found.firings.filter(token_index=position)
     strongest = asked.sort("activation", descending=True).unique(["sae", "feature"], maintain_order=True)
     shown = strongest.head(_SHOWN).to_dicts()
     words: dict[tuple[str, int], dict[str, Any]] = {}
@@ -93,7 +93,7 @@ def text_page(reader: Reader, found: "TextFirings", place: int | None) -> dict[s
             words[sae, known["feature"]] = known
     return {
         "tokens": [(number, token, n_by_token.get(number, 0)) for number, token in enumerate(found.tokens)],
-        "place": place,
+        "position": position,
         "n_features": strongest.height,
         "rows": [row | _around(found, row, words.get((row["sae"], row["feature"]))) for row in shown],
     }

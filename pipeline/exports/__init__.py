@@ -19,7 +19,6 @@ import duckdb
 from pipeline.config import Config, SaeConfig
 from pipeline.firings.layout import BUCKET_FEATURES
 from pipeline.lake import Lake
-from pipeline.tables.sql import parameters_of, sql_text, steps_of
 
 GIVEN = ("exported_saes", "chosen_explanations")
 """What an export's SQL sees besides the tables: the SAEs to write, and one explanation per feature."""
@@ -75,14 +74,14 @@ class Export:
 
     def copy(self, name: str | Path, file: str, how: str = "format json", **values: Any) -> int:
         """Write the rows of `<name>.sql` to one file, by default as JSON lines; returns their number."""
-        self._make_before(name, values)
+        self.lake.create_steps(self.connection, name, GIVEN, **values)
         target = self.folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
         return self.lake.copy(self.connection, name, target, how, **values)
 
     def write_each(self, name: str | Path, **values: Any) -> int:
         """Write a file for each row of `<name>.sql`: its `text` to the path `file`; returns their number."""
-        self._make_before(name, values)
+        self.lake.create_steps(self.connection, name, GIVEN, **values)
         n_files = 0
         for batch in self.lake.select(self.connection, name, **values).to_arrow_reader(1024):
             for file, text in zip(batch["file"].to_pylist(), batch["text"].to_pylist(), strict=True):
@@ -96,11 +95,6 @@ class Export:
         """The features of an SAE, as query parameters, one bucket of firings at a time, which bounds memory."""
         for first in range(0, sae.n_features, BUCKET_FEATURES):
             yield {"first_feature": first, "end_feature": min(first + BUCKET_FEATURES, sae.n_features)}
-
-    def _make_before(self, name: str | Path, values: dict[str, Any]) -> None:
-        for step in steps_of(name, given=GIVEN)[:-1]:
-            own = {key: value for key, value in values.items() if key in parameters_of(sql_text(step))}
-            self.lake.create_temporary(self.connection, str(step), **own)
 
 
 def exported_sae(config: Config, sae: SaeConfig) -> ExportedSae:

@@ -13,7 +13,7 @@ from typing import Any
 from pipeline.errors import ConfigError
 from pipeline.exports import Export
 
-READS = ("circuit_tracer_features",)
+READS = ("circuit_tracer_features", "circuit_tracer_labels")
 _FEATURES = "features"
 
 
@@ -53,9 +53,7 @@ def unpaired(cantor: int) -> tuple[int, int]:
 
 def _labels(export: Export) -> dict[tuple[int, int], str]:
     """The explanations, by layer and feature."""
-    rows = export.connection.sql(
-        "select layer, feature, explanation from chosen_explanations join exported_saes using (sae)"
-    ).fetchall()
+    rows = export.lake.select(export.connection, "circuit_tracer_labels").fetchall()
     return {(layer, feature): words for layer, feature, words in rows}
 
 

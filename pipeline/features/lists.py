@@ -42,7 +42,7 @@ class Entry(NamedTuple):
     """A row of a list.
 
     Attributes:
-        place: Its location: `line 4`, or its file's name.
+        location: Where it is: `line 4`, or its file's name.
         names: Possible names of the SAE; empty if the row has none.
         by: The kind of these names.
         feature: The feature as written; None if there is none.
@@ -52,7 +52,7 @@ class Entry(NamedTuple):
         fault: Why the row cannot be read; None if it can.
     """
 
-    place: str
+    location: str
     names: tuple[str, ...]
     by: Literal["sae", "hookpoint"]
     feature: Any
@@ -86,7 +86,7 @@ def read_entries(path: Path, key: str) -> Iterator[Entry]:
             raise ConfigError(f"{key}: no list in folder '{path}'; {HOW}")
         for file in files:
             for entry in _read_file(file, key):
-                yield entry._replace(place=f"{file.name}, {entry.place}" if entry.place else file.name)
+                yield entry._replace(location=f"{file.name}, {entry.location}" if entry.location else file.name)
     elif not path.is_file():
         raise ConfigError(f"{key}: no file '{path}'")
     elif not _is_list(path):
@@ -135,33 +135,33 @@ def _read_file(path: Path, key: str) -> Iterator[Entry]:
             words, fault = (None, said.fault) if isinstance(said, _Fault) else (_text_or_none(said), None)
             yield Entry("", names, "hookpoint", found["feature"], None, words, (), fault)
             return
-        for place, row in _rows(path):
+        for location, row in _rows(path):
             if not isinstance(row, dict):
                 fault = row.fault if isinstance(row, _Fault) else "not an object"
-                yield Entry(place, (), "sae", None, None, None, (), fault)
+                yield Entry(location, (), "sae", None, None, None, (), fault)
             elif any(value not in (name, "", None) for name, value in row.items()):  # no header that comes again
-                yield _entry(place, row)
+                yield _entry(location, row)
     except FileNotFoundError:
         raise ConfigError(f"{key}: no file '{path}'") from None
     except (OSError, ValueError, EOFError, RecursionError, csv.Error, pa.ArrowInvalid) as error:
         raise ConfigError(f"{key}: '{path}' cannot be read: {' '.join(str(error).split())}") from None
 
 
-def _entry(place: str, row: dict[str, Any]) -> Entry:
+def _entry(location: str, row: dict[str, Any]) -> Entry:
     """A row by the names of its columns, whatever their case."""
     values = {name.lower(): value for name, value in row.items()}
     words = next((said for name in _WORDS if (said := _text_or_none(values.get(name)))), None)
     rest = values.get("priority"), words, tuple(row)
     if "feature" in values and ("sae" in values or "hookpoint" in values):
         by: Literal["sae", "hookpoint"] = "sae" if "sae" in values else "hookpoint"
-        return Entry(place, (str(values[by]),), by, values["feature"], *rest)
+        return Entry(location, (str(values[by]),), by, values["feature"], *rest)
     if "index" in values and "layer" in values:
         layer, model = str(values["layer"]), values.get("modelid")
         names = (f"{model}/{layer}", layer) if model else (layer,)
-        return Entry(place, names, "sae", values["index"], *rest)
+        return Entry(location, names, "sae", values["index"], *rest)
     if found := _NAME.fullmatch(str(values.get("name", ""))):
-        return Entry(place, (found["name"],), "sae", found["feature"], *rest)
-    return Entry(place, (), "sae", None, *rest)
+        return Entry(location, (found["name"],), "sae", found["feature"], *rest)
+    return Entry(location, (), "sae", None, *rest)
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Any]]:
@@ -198,11 +198,11 @@ def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any] | _Fault]]:
             is_open = "unexpected end" in str(error)
             yield f"line {first}", _Fault("a quote opens there and is not closed" if is_open else str(error))
             continue
-        place = f"line {reader.line_num}"
+        location = f"line {reader.line_num}"
         if any(row.pop(None, ())):  # the cells beyond the header's
-            yield place, _Fault(f"more cells than columns: quote a text that holds {delimiter!r}")
+            yield location, _Fault(f"more cells than columns: quote a text that holds {delimiter!r}")
         else:
-            yield place, {name: value and value.strip() for name, value in row.items()}
+            yield location, {name: value and value.strip() for name, value in row.items()}
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:

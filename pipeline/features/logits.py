@@ -46,10 +46,10 @@ def write_feature_logits(lake: Lake, sae: str) -> Published:
     config, own = lake.config, lake.config.sae(sae)
     coder = load_sae(own)
     decoder = coder.decoder
-    place = written_hookpoint(
+    hookpoint = written_hookpoint(
         config.subject, own.hookpoint, coder.reads, transcodes=coder.transcodes, target=coder.target
     )
-    path = path_to_logits(config.subject, place, decoder.shape[1])
+    path = path_to_logits(config.subject, hookpoint, decoder.shape[1])
     columns: list[pa.Array] = [pa.nulls(len(decoder))] * 2
     figures: dict[str, float | int | str] = {"path": path}
     if path != "none":

@@ -212,9 +212,9 @@ class _Search:
             self._n_neighbours,
         )
         last = self._found.rank == self._n_neighbours
-        places = torch.searchsorted(self._features, self._found.feature[last])
+        rows = torch.searchsorted(self._features, self._found.feature[last])
         # Less than the rounding of a float64 sum, so that a tie is never cut off.
-        self._floor[places] = self._found.cosine[last] - 1e-12
+        self._floor[rows] = self._found.cosine[last] - 1e-12
 
 
 _NONE = torch.empty(0, dtype=torch.int32)

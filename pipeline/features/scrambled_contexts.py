@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from pipeline.corpus.tokenising import bos_prefix
 from pipeline.features.weights import of_weights
 from pipeline.firings.buffers import FiringBuffer
 from pipeline.firings.forward import encode_batch, open_reader
 from pipeline.lake import SCHEMA_FILE, Lake, Published
 from pipeline.make_table import make_table, read_rows
+from pipeline.models.tokenising import bos_prefix
 from pipeline.progress import progress
 from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import load_subject, pass_tokens

@@ -23,11 +23,11 @@ import torch
 from torch import Tensor
 
 from pipeline.config import Config
-from pipeline.corpus.tokenising import bos_prefix
 from pipeline.errors import CorpusError
 from pipeline.firings.forward import open_reader
 from pipeline.lake import Given, Lake, Published
 from pipeline.make_table import read_rows
+from pipeline.models.tokenising import bos_prefix
 from pipeline.progress import progress
 from pipeline.subject.steering import (
     Divergence,
@@ -112,10 +112,17 @@ def stand_in_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tupl
     rows = []
     for feature in features:
         stand_ins = [
-            {"sae": sae, "feature": feature, "mode": mode, "target_kl": target, "prompt_id": place, "status": "ok"}
+            {
+                "sae": sae,
+                "feature": feature,
+                "mode": mode,
+                "target_kl": target,
+                "prompt_id": number,
+                "status": "ok",
+            }
             | {"continuation": f"{text} {feature} {target}", "unsteered": text}
             for mode, target in ways
-            for place, text in enumerate(texts)
+            for number, text in enumerate(texts)
         ]
         rows += known.get(feature, stand_ins)
     n_new = sum(feature not in known for feature in features)
@@ -206,14 +213,14 @@ class Steering:
 
     def _written(self, row: Row, prompts: Prompts, unsteered: Tensor, edit: Edit) -> Iterator[Row]:
         written = self._subject.write(prompts.token_ids, prompts.draws, edit)
-        for place, context_id in enumerate(prompts.context_ids):
+        for prompt_id, context_id in enumerate(prompts.context_ids):
             yield {
                 **row,
-                "prompt_id": place,
+                "prompt_id": prompt_id,
                 "context_id": context_id,
-                "prompt": self._text(prompts.token_ids[place]),
-                "continuation": self._text(written[place]),
-                "unsteered": self._text(unsteered[place]),
+                "prompt": self._text(prompts.token_ids[prompt_id]),
+                "continuation": self._text(written[prompt_id]),
+                "unsteered": self._text(unsteered[prompt_id]),
                 "status": "ok",
             }
 

@@ -1,8 +1,8 @@
 """The effect of setting a feature: the tokens whose logits rise and fall most, on texts of train documents.
 
 TokenChange of Gur-Arieh et al. 2025. On each text the feature is set to +m and to -m at every position from 1 on,
-m its own largest train activation (theirs: 10 for every feature): the SAE's place gets (±m - a) times the decoder
-direction, a being the feature's activation there, so that the SAE's error stays. A token's figure is
+m its own largest train activation (theirs: 10 for every feature): the SAE's hookpoint gets (±m - a) times the
+decoder direction, a being the feature's activation there, so that the SAE's error stays. A token's figure is
 
     (logit at +m - logit at -m) / 2, averaged over positions and texts, less its mean over the vocabulary
 
@@ -106,25 +106,25 @@ def hidden_changes(
     """
     n_texts, length = token_ids.shape
     n_rows = max(1, batch_tokens // (2 * length))  # of a text and a feature, whose signs go together
-    edit_place = reader.writes or reader.hookpoint
+    edited = reader.writes or reader.hookpoint
     sums: dict[int, Tensor] = {}
-    pairs = [(place, text) for place in range(len(settings)) for text in range(n_texts)]
+    pairs = [(index, text) for index in range(len(settings)) for text in range(n_texts)]
     activations, units = _activations(subject, reader, token_ids, [each.feature for each in settings])
     directions = reader.coder.decoder[[each.feature for each in settings]]  # [n, d_out]
     strengths = torch.tensor([each.strength for each in settings], device=subject.device)
     is_set = torch.arange(length, device=subject.device) > 0
     with progress(len(pairs), f"token changes of {name}", "texts") as bar:
         for some in _chunks(pairs, n_rows):
-            place, text = (torch.tensor(column) for column in zip(*some, strict=True))
-            goals = torch.stack([strengths[place], -strengths[place]])[:, :, None]  # [2, rows, 1]
-            steps = (goals - activations[text, :, place]) * units[text] * is_set  # [2, rows, length]
-            added = (steps[..., None] * directions[place][:, None]).flatten(0, 1)  # [2 rows, length, d_out]
-            last = run_edited(subject, token_ids[text].repeat(2, 1), edit_place, added.add)
+            index, text = (torch.tensor(column) for column in zip(*some, strict=True))
+            goals = torch.stack([strengths[index], -strengths[index]])[:, :, None]  # [2, rows, 1]
+            steps = (goals - activations[text, :, index]) * units[text] * is_set  # [2, rows, length]
+            added = (steps[..., None] * directions[index][:, None]).flatten(0, 1)  # [2 rows, length, d_out]
+            last = run_edited(subject, token_ids[text].repeat(2, 1), edited, added.add)
             plus, minus = last[:, 1:].float().mean(dim=1).view(2, len(some), -1).cpu()
             for row, (own, _) in enumerate(some):
                 sums[own] = sums.get(own, torch.zeros(plus.shape[1])) + (plus[row] - minus[row]) / 2
             bar.update(len(some))
-    return torch.stack([sums[place] / n_texts for place in range(len(settings))])
+    return torch.stack([sums[index] / n_texts for index in range(len(settings))])
 
 
 def _activations(
@@ -137,9 +137,9 @@ def _activations(
     read = subject.read(token_ids, [reader.hookpoint])[reader.hookpoint].flatten(0, 1)
     encoding = reader.coder.encode(read)
     found = torch.zeros(len(read), len(features), device=read.device)
-    for place, feature in enumerate(features):
+    for index, feature in enumerate(features):
         fires = encoding.features == feature
-        found[encoding.tokens[fires], place] = encoding.activations[fires]
+        found[encoding.tokens[fires], index] = encoding.activations[fires]
     units = torch.as_tensor(reader.coder.unit(read), device=read.device).expand(len(read), 1)
     return found.view(*token_ids.shape, -1), units.reshape(token_ids.shape)
 

@@ -13,19 +13,13 @@ from pipeline.config.features import MOST_PRIORITY
 from pipeline.errors import ConfigError, nearest
 from pipeline.features.lists import HOW, Entry, find_saes, read_entries, whole
 from pipeline.tables import TABLES
+from pipeline.tables.sql import sql_text
 
 _CAN_BE_JUDGED = "least(n_slots_train, n_slots_test) >= 2"
 _SHOWN_ROWS = 10
 _SCHEMA = pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())])
 _KEY = "selection.features"
 _ODD_ROWS_FILE = "rows_without_feature.txt"
-
-_DRAWING = """
-    select distinct function_name from duckdb_functions()
-    where stability = 'VOLATILE'
-        and list_contains(json_serialize_sql($select) ->> '$..function_name', function_name)
-"""
-"""Functions whose result differs on every call."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,11 +47,15 @@ def check_selection(config: Config) -> None:
             connection.from_arrow(pa.Table.from_pylist([{}], TABLES[name].schema)).create_view(name)
         create_wanted_features(connection, config.selection, listed)
         where = config.selection.where
-        for (function,) in connection.execute(_DRAWING, {"select": f"select 1 where {where}"}).fetchall():
+        for (function,) in _volatile(connection, f"select 1 where {where}"):
             raise ConfigError(
                 f"selection.where '{where}': {function}() returns a different value on every run; sample with a "
                 "hash instead, as in hash(feature) % 10 = 0"
             )
+
+
+def _volatile(connection: duckdb.DuckDBPyConnection, select: str) -> list[tuple[str]]:
+    return connection.execute(sql_text("volatile_functions"), {"statement": select}).fetchall()
 
 
 def create_wanted_features(
@@ -112,9 +110,9 @@ def read_feature_list(config: Config) -> _FeatureList | None:
         priority = config.selection.priority if entry.priority in (None, "") else whole(entry.priority)
         if entry.fault or not known or feature is None:
             found = entry.fault or (entry.feature if saes else " or ".join(entry.names) or "no SAE")
-            odd_rows.append(f"{entry.place} ({'nothing' if found in (None, '') else found})")
+            odd_rows.append(f"{entry.location} ({'nothing' if found in (None, '') else found})")
         elif priority is None or abs(priority) > MOST_PRIORITY:
-            odd_rows.append(f"{entry.place} (priority {entry.priority})")
+            odd_rows.append(f"{entry.location} (priority {entry.priority})")
         else:
             for sae in known:
                 priorities[sae, feature] = max(priority, priorities.get((sae, feature), priority))

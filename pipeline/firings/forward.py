@@ -69,13 +69,13 @@ def run_batch(
     positions = torch.arange(batch.token_ids.shape[1])
     is_token = positions < batch.lengths[:, None]  # [n, length]
     token_index = (batch.first_index[:, None] + positions)[is_token]  # [n_tokens]
-    places = None if bool(is_token.all()) else move(is_token.view(-1).nonzero().view(-1), subject.device)
+    indices = None if bool(is_token.all()) else move(is_token.view(-1).nonzero().view(-1), subject.device)
     encoding: dict[str, Callable[[], Sequence[torch.Tensor]]] = {}
 
     def take(hookpoint: Hookpoint, value: torch.Tensor) -> None:
         tokens = value.flatten(0, 1)  # [n * length, d_in], and without the padding [n_tokens, d_in]
-        tokens = tokens if places is None else tokens.index_select(0, places)
-        if not tokens.is_cpu and places is None:
+        tokens = tokens if indices is None else tokens.index_select(0, indices)
+        if not tokens.is_cpu and indices is None:
             tokens = tokens.clone()
         for name, reader in readers.items():
             if reader.hookpoint == hookpoint:

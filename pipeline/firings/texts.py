@@ -5,10 +5,10 @@ from collections.abc import Callable, Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.corpus.tokenising import bos_prefix
 from pipeline.firings.forward import encode_batch, open_reader
 from pipeline.lake import Lake
 from pipeline.models.load import load_tokenizer
+from pipeline.models.tokenising import bos_prefix
 from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import load_subject
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from pipeline.fit.places import Place
+from pipeline.fit.hookpoints_tried import Hookpoints
 from pipeline.sae import SparseCoder
 from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.editing import editing
@@ -48,10 +48,10 @@ class Loss(NamedTuple):
     loss_reason: str | None = None
 
 
-def unmeasurable(model: nn.Module, place: Place) -> str | None:
-    """Why the activations at a place of a base model cannot be replaced; None if they can."""
-    target, address = place.target, parse_address(place.name)
-    is_between = address is not None and "resid_mid" in address.places
+def unmeasurable(model: nn.Module, hookpoints: Hookpoints) -> str | None:
+    """Why the activations at a hookpoint of a base model cannot be replaced; None if they can."""
+    target, address = hookpoints.target, parse_address(hookpoints.name)
+    is_between = address is not None and "resid_mid" in address.sites
     if target.reads == "input" and (is_between or "Norm" in type(model.get_submodule(target.module)).__name__):
         return f"the residual stream bypasses '{target.module}', so it cannot be replaced there"
     return None
@@ -59,7 +59,7 @@ def unmeasurable(model: nn.Module, place: Place) -> str | None:
 
 @torch.inference_mode()
 def measure_loss(
-    model: Any, coder: SparseCoder, place: Place, contexts: Sequence[Sequence[int]], n_kept: int
+    model: Any, coder: SparseCoder, hookpoints: Hookpoints, contexts: Sequence[Sequence[int]], n_kept: int
 ) -> Loss:
     """The losses on some texts; the first n_kept tokens of each are left unchanged.
 
@@ -69,8 +69,8 @@ def measure_loss(
     for token_ids, is_edited in _batches(contexts, n_kept, model):
         changes: tuple[AbstractContextManager[None], ...] = (
             nullcontext(),
-            _spliced(model, coder, place, is_edited),
-            editing(model.base_model, place.target, partial(_replaced, is_edited, 0.0)),
+            _spliced(model, coder, hookpoints, is_edited),
+            editing(model.base_model, hookpoints.target, partial(_replaced, is_edited, 0.0)),
         )
         for number, change in enumerate(changes):
             with change:
@@ -98,20 +98,21 @@ def _batches(contexts: Sequence[Sequence[int]], n_kept: int, model: Any) -> Iter
 
 
 @contextmanager
-def _spliced(model: Any, coder: SparseCoder, place: Place, is_edited: Tensor) -> Iterator[None]:
-    """Replace the values of edited tokens at the place by the coder's reconstruction."""
+def _spliced(model: Any, coder: SparseCoder, hookpoints: Hookpoints, is_edited: Tensor) -> Iterator[None]:
+    """Replace the values of edited tokens by the coder's reconstruction."""
     found: list[Tensor] = []
 
     def read(value: Tensor) -> Tensor:
         x = value.view(*is_edited.shape, -1)[is_edited].float()  # some modules take all tokens as one row
-        given = place.reads.of(x)
+        given = hookpoints.reads.of(x)
         y = coder.reconstruct(given, coder.encode(given))
         found[:] = [y if coder.transcodes else y + (x - given)]  # restores what centring removed
         return value
 
     with ExitStack() as stack:
-        stack.enter_context(editing(model.base_model, place.reads, read))
-        stack.enter_context(editing(model.base_model, place.target, lambda y: _replaced(is_edited, found[0], y)))
+        stack.enter_context(editing(model.base_model, hookpoints.reads, read))
+        replaced = editing(model.base_model, hookpoints.target, lambda y: _replaced(is_edited, found[0], y))
+        stack.enter_context(replaced)
         yield
 
 

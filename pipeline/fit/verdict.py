@@ -14,8 +14,8 @@ _MARGIN = 0.02
 0.06 and 0.11 higher; what makes no difference to it (BOS, centring) changes the FVU by 0.002."""
 
 _GOOD_FVU = 0.5
-"""An alternative is suggested as the cure up to this FVU. Without b_dec, the demo's SAE has 1.2 at its own place
-and 0.8 to 0.9 at others, which it was not trained on either."""
+"""An alternative is suggested as the cure up to this FVU. Without b_dec, the demo's SAE has 1.2 at its own
+hookpoint and 0.8 to 0.9 at others, which it was not trained on either."""
 
 _L0_FACTOR = 3.0
 """L0 may differ by this factor from the declared one, which was measured on another corpus."""
@@ -79,13 +79,13 @@ def fit_sentence(lake: Lake, sae: str) -> str:
     if not rows:
         return ""
     own, *others = rows
-    place = f"SAE '{sae}' at '{own['hookpoint']}'"
+    which = f"SAE '{sae}' at '{own['hookpoint']}'"
     if own["fvu"] is None:
-        return f"{place}: the corpus has too few tokens to tell whether it fits"
+        return f"{which}: the corpus has too few tokens to tell whether it fits"
     measured = f"FVU {own['fvu']:.2f}, {own['l0']:.1f} firings per token on {own['n_tokens']:,} tokens{_loss(own)}"
     if own["fits"]:
         beside = next((row for row in others if row["hookpoint"] != own["hookpoint"]), None)
-        return f"{place} fits: {measured}" + (f" ({_figure(beside, own)})" if beside else "")
+        return f"{which} fits: {measured}" + (f" ({_figure(beside, own)})" if beside else "")
     better = next((row for row in others if row["fits"]), None)
     is_cure = better is not None and better["fvu"] <= _GOOD_FVU
     found = "nothing that was tried fits"
@@ -96,7 +96,7 @@ def fit_sentence(lake: Lake, sae: str) -> str:
     cure = "saes.fit: accept continues anyway"
     if better and is_cure:
         cure = f"{_cure(better, own)}; {cure}"
-    return f"{place} does not fit: {measured}; {found}; tried: {_tried(own, others)}; {cure}"
+    return f"{which} does not fit: {measured}; {found}; tried: {_tried(own, others)}; {cure}"
 
 
 def _is_declared(l0: float, declared: float | None) -> bool:

@@ -1,11 +1,11 @@
-"""Makes `sae_fit`: how each SAE reconstructs some tokens of the experiment's own corpus, at its place and near it.
+"""Makes `sae_fit`: how each SAE reconstructs some of the experiment's own tokens, at its hookpoint and near it.
 
 1. Some documents are drawn by hash, and their first tokens are read. Position 0 (and BOS) is left out, and so are
-   tokens with massive activations at any of the places.
+   tokens with massive activations at any of the hookpoints.
 2. The SAE reconstructs them as configured.
-3. It also does so at every nearby place, with and without BOS, centring and b_dec, and with its input scaled: on a
-   quarter of the tokens, drawn by hash, and on all of them if it comes close on these.
-4. If it does not fit as configured, the same place in every other layer is tried too.
+3. It also does so at every nearby hookpoint, with and without BOS, centring and b_dec, and with its input scaled:
+   on a quarter of the tokens, drawn by hash, and on all of them if it comes close on these.
+4. If it does not fit as configured, the same module in every other layer is tried too.
 5. The model's loss with the reconstruction in place is measured as configured (`loss`).
 """
 
@@ -21,9 +21,9 @@ from torch import Tensor
 
 from pipeline.config import Config, SaeConfig
 from pipeline.errors import SubjectError
+from pipeline.fit.hookpoints_tried import Hookpoints, hookpoints_of_all_layers, nearby_hookpoints, own_hookpoints
 from pipeline.fit.loss import Loss, measure_loss, unmeasurable
 from pipeline.fit.measure import Figures, Normalisation, Weights, is_massive, measure, with_weights
-from pipeline.fit.places import Place, own_place, places_around, places_everywhere
 from pipeline.fit.verdict import declared_l0, judge
 from pipeline.lake import Lake, Published
 from pipeline.models.causal import load_causal
@@ -48,9 +48,9 @@ config's own on the same tokens."""
 
 @dataclass(frozen=True)
 class _Trial:
-    """A place, and a way of reading an SAE there."""
+    """Hookpoints, and a way of reading an SAE there."""
 
-    place: Place
+    at: Hookpoints
     prepend_bos: bool
     normalisation: Normalisation = "own"
     weights: Weights = "own"
@@ -58,7 +58,7 @@ class _Trial:
     @property
     def hookpoints(self) -> tuple[Hookpoint, Hookpoint]:
         """What is read, and what should be reconstructed."""
-        return self.place.reads, self.place.target
+        return self.at.reads, self.at.target
 
 
 _States = dict[_Trial, tuple[Tensor, Tensor]]
@@ -66,7 +66,7 @@ _States = dict[_Trial, tuple[Tensor, Tensor]]
 
 
 def write_sae_fit(lake: Lake) -> list[Published]:
-    """Measure every SAE that has not been measured, or all if none is left; one row per place and way tried.
+    """Measure every SAE that has not been measured, or all if none is left; one row per hookpoint and way tried.
 
     An SAE without weights has no rows. Figures: the SAE's FVU and L0 as configured. Raises SubjectError if a
     hookpoint gives NaN or infinite values, and LakeError if an input is missing.
@@ -102,9 +102,9 @@ class _Sample:
         """The subject model."""
         return load_subject(self.config.subject, self.config.device)
 
-    def loss(self, coder: SparseCoder, place: Place) -> Loss:
+    def loss(self, coder: SparseCoder, hookpoints: Hookpoints) -> Loss:
         """The model's loss with the SAE in place, read as configured."""
-        if reason := unmeasurable(self.subject.model, place):
+        if reason := unmeasurable(self.subject.model, hookpoints):
             return Loss(loss_reason=reason)
         try:
             model = load_causal(self.config.subject, self.config.device)
@@ -112,7 +112,7 @@ class _Sample:
             return Loss(loss_reason=str(error))
         prefix = [self.bos] if self.config.corpus.prepend_bos and self.bos is not None else []
         contexts = [[*prefix, *token_ids[:_LOSS_TOKENS]] for token_ids in self.contexts]
-        return measure_loss(model, coder, place, contexts, n_kept=len(prefix) + 1)
+        return measure_loss(model, coder, hookpoints, contexts, n_kept=len(prefix) + 1)
 
     def read(self, hookpoints: Collection[Hookpoint], prepend_bos: bool) -> dict[Hookpoint, Tensor]:
         """The tokens' values at some hookpoints, with or without a BOS first: float32 [n_tokens, width] each.
@@ -136,25 +136,25 @@ def _measure_sae(sample: _Sample, sae: SaeConfig) -> pa.Table:
     """The rows of one SAE, the config's own first."""
     config = sample.config
     coder = load_sae(sae).to(sample.subject.device)
-    own = _Trial(own_place(config.subject, sae, coder), config.corpus.prepend_bos)
-    around = [replace(own, place=place) for place in places_around(config.subject, coder, own.place)]
+    own = _Trial(own_hookpoints(config.subject, sae, coder), config.corpus.prepend_bos)
+    around = [replace(own, at=other) for other in nearby_hookpoints(config.subject, coder, own.at)]
     trials = [own, *_otherwise(own, coder, sample.bos is not None), *around]
     tried = _try(sample, coder, trials)
     if judge([*tried.values()], declared_l0(coder))[0] is False:
-        known = {trial.place.reads for trial in trials}
-        everywhere = places_everywhere(config.subject, coder, own.place)
-        trials += [replace(own, place=place) for place in everywhere if place.reads not in known]
+        known = {trial.at.reads for trial in trials}
+        everywhere = hookpoints_of_all_layers(config.subject, coder, own.at)
+        trials += [replace(own, at=other) for other in everywhere if other.reads not in known]
         tried = _try(sample, coder, trials)
-    return _rows(sae, coder, own, tried, sample.loss(coder, own.place))
+    return _rows(sae, coder, own, tried, sample.loss(coder, own.at))
 
 
 def _otherwise(own: _Trial, coder: SparseCoder, has_bos: bool) -> Iterator[_Trial]:
-    """The config's own place, read in other ways."""
+    """The config's own hookpoint, read in other ways."""
     if has_bos:
         yield replace(own, prepend_bos=not own.prepend_bos)
-    name, reads, target = own.place
+    name, reads, target = own.at
     turned = reads._replace(centred=not reads.centred)
-    yield replace(own, place=Place(name, turned, turned if target == reads else target))
+    yield replace(own, at=Hookpoints(name, turned, turned if target == reads else target))
     ways = [replace(own, weights=each) for each in get_args(Weights) if with_weights(coder, each) is not None]
     ways += [replace(own, normalisation=each) for each in get_args(Normalisation)]
     is_plain = coder.normalisation == "none"
@@ -164,7 +164,8 @@ def _otherwise(own: _Trial, coder: SparseCoder, has_bos: bool) -> Iterator[_Tria
 def _try(sample: _Sample, coder: SparseCoder, trials: Sequence[_Trial]) -> dict[_Trial, Figures]:
     """The figures of trials, the config's own first: on all tokens, or on the screened ones if far worse on these.
 
-    All are measured on the same tokens, whatever their place. A trial that reads NaN or infinite values has none.
+    All are measured on the same tokens, whatever their hookpoint. A trial that reads NaN or infinite values
+    has none.
     """
     states = _read(sample, trials)
     is_kept = ~torch.stack([is_massive(target) for _, target in states.values()]).any(dim=0)
@@ -189,10 +190,10 @@ def _read(sample: _Sample, trials: Sequence[_Trial]) -> _States:
         are_numbers = {hookpoint: bool(state.isfinite().all()) for hookpoint, state in found.items()}
         for trial in alike:
             if all(are_numbers[each] for each in trial.hookpoints):
-                states[trial] = (found[trial.place.reads], found[trial.place.target])
+                states[trial] = (found[trial.at.reads], found[trial.at.target])
             elif trial == trials[0]:
                 raise SubjectError(
-                    f"hookpoint '{trial.place.name}' of '{sample.subject.name}' gave NaN or infinite values; "
+                    f"hookpoint '{trial.at.name}' of '{sample.subject.name}' gave NaN or infinite values; "
                     "set subject.dtype to float32"
                 )
     return states
@@ -213,8 +214,8 @@ def _rows(sae: SaeConfig, coder: SparseCoder, own: _Trial, tried: dict[_Trial, F
     rows = [
         {
             "sae": sae.name,
-            "hookpoint": trial.place.name,
-            "is_centred": trial.place.reads.centred,
+            "hookpoint": trial.at.name,
+            "is_centred": trial.at.reads.centred,
             "normalisation": trial.normalisation,
             "weights": trial.weights,
             "prepend_bos": trial.prepend_bos,

@@ -17,14 +17,14 @@ from pipeline.tables.macros import create_macros
 CATALOG_FILE = "catalog.duckdb"
 
 
-def open_catalog(place: Path | str) -> duckdb.DuckDBPyConnection:
+def open_catalog(location: Path | str) -> duckdb.DuckDBPyConnection:
     """A connection that reads the catalog of the lake in a folder, even if it was moved, or at a URL.
 
     Raises LakeError if there is no catalog yet.
     """
-    if "://" in str(place):
-        return _opened_in_place(str(place))
-    folder = Path(place)
+    if "://" in str(location):
+        return _opened_in_place(str(location))
+    folder = Path(location)
     connection = _opened(folder)
     if statements := _put_right(connection, *_reachable_by(folder)):
         connection.close()
@@ -82,9 +82,9 @@ def _opened_in_place(url: str) -> duckdb.DuckDBPyConnection:
     return _made_by(statements, moved)
 
 
-def _catalog_of(path: Path, place: Path | str) -> Path:
+def _catalog_of(path: Path, location: Path | str) -> Path:
     if not path.is_file():
-        raise LakeError(f"no lake at '{place}': it has no {CATALOG_FILE}; 'make run' creates it")
+        raise LakeError(f"no lake at '{location}': it has no {CATALOG_FILE}; 'make run' creates it")
     return path
 
 

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import LakeError
 from pipeline.lake.catalog import CATALOG_FILE, seen_folders
 from pipeline.lake.leases import leased
-from pipeline.lake.paths import SCHEMA_FILE, Paths
+from pipeline.lake.paths import SCHEMA_FILE, Partition, Paths
 from pipeline.lake.publishing import TEMPORARY_FOLDER, is_left_over, is_stale, remove, temporary_path, whole_path
 from pipeline.lake.row_groups import RowGroupWriter
 from pipeline.progress import tell
@@ -97,7 +97,7 @@ class Files(Paths):
         if rows.schema.names != declared.schema.names:
             raise LakeError(f"rows for '{table}' have columns {rows.schema.names}, not {declared.schema.names}")
         batches = rows.to_batches() if isinstance(rows, pa.Table) else rows
-        target = self._path(table, sae, shard, batch, part, generation)
+        target = self._path(table, Partition(sae, shard, batch), part, generation)
         self.ensure_schema_file(table, sae, part, generation)
         n_rows = 0
         with self.writing(target) as temporary, RowGroupWriter(temporary, declared.schema) as writer:
@@ -125,7 +125,7 @@ class Files(Paths):
         """
         for generation in range(self.generation + 1):
             for part in self.parts(table):
-                path = self._path(table, sae, None, batch, part, generation)
+                path = self._path(table, Partition(sae, batch=batch), part, generation)
                 path.unlink(missing_ok=True)
                 if self.objects is not None:
                     self.objects.withdraw(path)

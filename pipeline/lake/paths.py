@@ -4,8 +4,9 @@ A table's files are `<table>/<stage_hash>/<partition>.parquet`, next to one empt
 view never fails.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from pipeline.config import Config
 from pipeline.errors import LakeError
@@ -15,6 +16,14 @@ from pipeline.tables.versions import SourceHashes, Versions, parts_of
 
 SCHEMA_FILE = "schema.parquet"
 LEDGER_FOLDER = "ledger"
+
+
+class Partition(NamedTuple):
+    """The SAE, shard and batch whose rows a file holds; those by which its table is not partitioned are None."""
+
+    sae: str | None = None
+    shard: int | None = None
+    batch: int | None = None
 
 
 class Paths:
@@ -77,17 +86,12 @@ class Paths:
         generation: int | None = None,
     ) -> Path:
         """The file of a partition, or its folder if it has several files; `part` is the plug-in that makes it."""
-        return self.fetched(self._path(table, sae, shard, batch, part, generation))
+        return self.fetched(self._path(table, Partition(sae, shard, batch), part, generation))
 
     def _path(
-        self,
-        table: str,
-        sae: str | None,
-        shard: int | None,
-        batch: int | None,
-        part: str | None,
-        generation: int | None,
+        self, table: str, partition: Partition, part: str | None = None, generation: int | None = None
     ) -> Path:
+        sae, shard, batch = partition
         folder = self.folder(table, sae, part, generation)
         match TABLES[table].partition:
             case "all":
@@ -146,9 +150,12 @@ class Paths:
     ) -> bool:
         """Whether the current version has the partition, from every plug-in, for every generation or one."""
         generations = self.generations(table) if generation is None else [generation]
+        return self._has(table, Partition(sae, shard, batch), generations)
+
+    def _has(self, table: str, partition: Partition, generations: Iterable[int]) -> bool:
         return all(
-            self.is_there(self._path(table, sae, shard, batch, part, each))
-            for each in generations
+            self.is_there(self._path(table, partition, part, generation))
+            for generation in generations
             for part in self.parts(table)
         )
 
@@ -160,22 +167,27 @@ class Paths:
 
     def is_complete(self, table: str, sae: str | None = None, batch: int | None = None) -> bool:
         """Whether every partition of the table exists; with `sae` and `batch`, every one of these."""
-        saes = [sae] if sae else list(self.config.sae_names)
-        shards = list(range(self.config.corpus.shards))
+        generations = self.generations(table)
+        return all(self._has(table, each, generations) for each in self._partitions(table, sae, batch))
+
+    def _partitions(self, table: str, sae: str | None, batch: int | None) -> list[Partition]:
+        """The partitions of a table whose files are published; with `sae` and `batch`, those of these."""
+        saes = [sae] if sae else self.config.sae_names
+        shards = range(self.config.corpus.shards)
+        batches = range(self.config.n_batches) if batch is None else [batch]
         match TABLES[table].partition:
             case "all":
-                return self.has(table)
+                return [Partition()]
             case "shard":
-                return all(self.has(table, shard=shard) for shard in shards)
+                return [Partition(shard=shard) for shard in shards]
             case "sae_shard":
-                return all(self.has(table, sae=each, shard=shard) for each in saes for shard in shards)
+                return [Partition(each, shard=shard) for each in saes for shard in shards]
             case "sae":
-                return all(self.has(table, sae=each) for each in saes)
+                return [Partition(each) for each in saes]
             case "sae_batch":
-                batches = range(self.config.n_batches) if batch is None else [batch]
-                return all(self.has(table, sae=each, batch=number) for each in saes for number in batches)
+                return [Partition(each, batch=number) for each in saes for number in batches]
             case "ledger":
-                return True
+                return []
 
     def require(self, *tables: str, sae: str | None = None, batch: int | None = None) -> None:
         """Raise LakeError, naming what to materialise, unless these tables are complete."""

@@ -19,14 +19,15 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
+from pipeline.lake import queries
 from pipeline.lake.catalog import CATALOG_FILE
 from pipeline.lake.files import Files
 from pipeline.lake.paths import SCHEMA_FILE
 from pipeline.lake.publishing import temporary_path
 from pipeline.lake.selects import look_below, quoted, select_lines, select_rows
 from pipeline.tables import TABLES, Table
-from pipeline.tables.macros import create_macros, ready_text
-from pipeline.tables.sql import config_value, parameters_of, steps_of, tables_read
+from pipeline.tables.macros import create_macros
+from pipeline.tables.sql import tables_read
 
 _NUMBERS = itertools.count()
 """Numbers of this process's databases in memory."""
@@ -81,27 +82,29 @@ class Lake(Files):
                 connection.execute(f"detach database if exists {name}")
 
     def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
-        """Create or replace the temporary table `name` from `<name>.sql`.
+        """Create or replace the table `name` from `<name>.sql`, in the connection's own database, as `queries`."""
+        queries.create(connection, self.config, name, values)
 
-        Parameters are named `$<section>_<key>` after the config; `values` override it.
-        """
-        text = ready_text(connection, name)
-        connection.execute(f"create or replace temp table {name} as {text}", self._parameters(text, values))
+    def create_steps(
+        self, connection: duckdb.DuckDBPyConnection, name: str | Path, given: Collection[str] = (), **values: Any
+    ) -> None:
+        """Make tables of the SQL files that `<name>.sql` reads, in order, but for relations that are `given`."""
+        queries.create_steps(connection, self.config, name, given, values)
 
     def select(
         self, connection: duckdb.DuckDBPyConnection, name: str | Path, **values: Any
     ) -> duckdb.DuckDBPyRelation:
         """The rows of `<name>.sql` with its parameters; computed when read."""
-        text = ready_text(connection, name)
-        return connection.sql(text, params=self._parameters(text, values))
+        text, parameters = queries.bind(connection, self.config, name, values)
+        return connection.sql(text, params=parameters)
 
     def copy(
         self, connection: duckdb.DuckDBPyConnection, name: str | Path, target: Path, how: str, **values: Any
     ) -> int:
         """Stream the rows of `<name>.sql` to a file with DuckDB's `copy`; returns their number."""
-        text = ready_text(connection, name)
+        text, parameters = queries.bind(connection, self.config, name, values)
         statement = f"copy ({text}\n) to {quoted(target)} ({how})"
-        (n_rows,) = connection.execute(statement, self._parameters(text, values)).fetchall()[0]
+        (n_rows,) = connection.execute(statement, parameters).fetchall()[0]
         return int(n_rows)
 
     def query(
@@ -115,20 +118,9 @@ class Lake(Files):
     ) -> pl.DataFrame:
         """The rows of `<name>.sql` over the lake, after running the steps that it reads; all in memory."""
         with self.connect(sae, batch, given, tables_read(name, given=given or ())) as connection:
-            for step in steps_of(name, given=given or ())[:-1]:
-                self.create_temporary(connection, str(step), sae=sae, batch=batch, **values)
+            self.create_steps(connection, name, given or (), sae=sae, batch=batch, **values)
             rows: pl.DataFrame = self.select(connection, name, sae=sae, batch=batch, **values).pl()
             return rows
-
-    def _parameters(self, text: str, values: dict[str, Any]) -> dict[str, Any]:
-        """The values of a SQL text's `$names`: from `values` (a batch sets its features), or the config."""
-        if (batch := values.get("batch")) is not None:
-            features = self.config.selection.features_of(batch)
-            values = {"first_feature": features.start, "end_feature": features.stop, **values}
-        return {
-            name: values[name] if name in values else config_value(self.config, name)
-            for name in parameters_of(text)
-        }
 
     # Views --------------------------------------------------------------------------------------------
 

@@ -7,13 +7,13 @@ whatever its purpose.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
-Role = Literal["system", "user", "assistant"]
+Speaker = Literal["system", "user", "assistant"]
 
 Status = Literal["ok", "refused", "truncated", "too_long", "http_error", "budget"]
 """As seen by the transport. Whether a text is `unparsed` is decided where it is read."""
@@ -29,16 +29,23 @@ UNANSWERED: tuple[Status, ...] = (*FAILED, "too_long")
 counted."""
 
 
+_RECORDED = {"in_id": "never"}
+"""Metadata of a field that is only recorded: requests that differ in it alone share an answer."""
+
+_IF_SET = {"in_id": "if set"}
+"""Metadata of a field that enters the id unless it has its default, so that adding it changed no id."""
+
+
 class Message(NamedTuple):
     """One turn of a chat."""
 
-    role: Role
+    role: Speaker
     content: str
 
 
 @dataclass(frozen=True)
 class Request:
-    """One question to one model.
+    """One question to one model; a field without metadata always enters its id.
 
     Attributes:
         purpose: What the answer is for (`explain`, `detection`, …); like sae and feature, it is only recorded.
@@ -61,9 +68,9 @@ class Request:
         reasoning_effort: How much the model should reason, in the server's words (`low`); None does not set it.
     """
 
-    purpose: str
-    sae: str
-    feature: int
+    purpose: str = field(metadata=_RECORDED)
+    sae: str = field(metadata=_RECORDED)
+    feature: int = field(metadata=_RECORDED)
     model: str
     messages: tuple[Message, ...]
     max_tokens: int
@@ -71,12 +78,12 @@ class Request:
     choices: tuple[str, ...] | None = None
     stop: tuple[str, ...] = ()
     draw: int = 0
-    schema: Mapping[str, Any] | None = field(default=None, hash=False)
-    reasoning_tokens: int = 0
-    reasoning_effort: str | None = None
-    keys: tuple[str, ...] = ()
-    blank: str | None = None
-    repeats: str | None = field(default=None, compare=False)
+    schema: Mapping[str, Any] | None = field(default=None, hash=False, metadata=_IF_SET)
+    reasoning_tokens: int = field(default=0, metadata=_IF_SET)
+    reasoning_effort: str | None = field(default=None, metadata=_IF_SET)
+    keys: tuple[str, ...] = field(default=(), metadata=_IF_SET)
+    blank: str | None = field(default=None, metadata=_IF_SET)
+    repeats: str | None = field(default=None, compare=False, metadata=_RECORDED)
 
     @property
     def n_blanks(self) -> int:
@@ -120,63 +127,37 @@ class Request:
 
     @cached_property
     def request_id(self) -> str:
-        """SHA-256 of what the model is asked, 32 hex digits; the purpose is not included."""
-        schema = None if self.schema is None else _canonical(self.schema)
-        before, after = _around_messages(
-            self.model,
-            self.max_tokens,
-            float(self.temperature),
-            self.choices,
-            self.stop,
-            self.draw,
-            schema,
-            self.reasoning_tokens,
-            self.reasoning_effort,
-            self.keys,
-            self.blank,
-        )
+        """SHA-256 of what the model is asked, 32 hex digits; what is only recorded is not included."""
+        before, after = _around_messages(tuple(_hashable(getattr(self, each.name)) for each in _BESIDE_MESSAGES))
         digest = before.copy()
         digest.update(_canonical(self.messages).encode())
         digest.update(after)
         return digest.hexdigest()[:32]
 
 
+_BESIDE_MESSAGES = tuple(
+    each for each in fields(Request) if each.metadata != _RECORDED and each.name != "messages"
+)
+"""The fields that enter a request's id, but for its messages."""
+
+
+class _Json(str):
+    """A mapping as canonical JSON, which has a hash."""
+
+
+def _hashable(value: Any) -> Any:
+    return _Json(_canonical(value)) if isinstance(value, Mapping) else value
+
+
 @lru_cache(256)
-def _around_messages(
-    model: str,
-    max_tokens: int,
-    temperature: float,
-    choices: tuple[str, ...] | None,
-    stop: tuple[str, ...],
-    draw: int,
-    schema: str | None,
-    reasoning_tokens: int,
-    reasoning_effort: str | None,
-    keys: tuple[str, ...],
-    blank: str | None,
-) -> "tuple[hashlib._Hash, bytes]":
+def _around_messages(values: tuple[Any, ...]) -> "tuple[hashlib._Hash, bytes]":
     """The hash of a request's canonical JSON up to its messages, and the JSON after them; many requests share
     both."""
-    content: dict[str, Any] = {
-        "model": model,
-        "messages": None,
-        "max_tokens": max_tokens,
-        "temperature": temperature,
-        "choices": choices,
-        "stop": stop,
-        "draw": draw,
-    }
-    # Unset fields are not included, so that adding a field does not change existing ids.
-    if schema is not None:
-        content["schema"] = json.loads(schema)
-    if reasoning_tokens:
-        content["reasoning_tokens"] = reasoning_tokens
-    if reasoning_effort is not None:
-        content["reasoning_effort"] = reasoning_effort
-    if keys:
-        content["keys"] = keys
-    if blank is not None:
-        content["blank"] = blank
+    content: dict[str, Any] = {"messages": None}
+    for each, value in zip(_BESIDE_MESSAGES, values, strict=True):
+        if each.metadata != _IF_SET or value != each.default:
+            content[each.name] = json.loads(value) if isinstance(value, _Json) else value
+    content["temperature"] = float(content["temperature"])
     before, key, after = _canonical(content).partition('"messages":')
     return hashlib.sha256((before + key).encode()), after.removeprefix("null").encode()
 

@@ -27,20 +27,20 @@ def final_text(text: str) -> str | None:
     Tags may be nested. If only a closing tag occurs, the opening one was in the model's chat template.
     """
     kept: list[str] = []
-    depth = place = 0
+    depth = end = 0
     for tag in _TAG.finditer(text):
         if not any(tag.groups()):
             if depth == 0:
-                kept.append(text[place : tag.start()])
+                kept.append(text[end : tag.start()])
             depth += 1
             continue
         if depth == 0:
             kept.clear()
         depth = max(depth - 1, 0)
-        place = tag.end()
+        end = tag.end()
     if depth > 0:
         return None
-    plain = "".join([*kept, text[place:]])
+    plain = "".join([*kept, text[end:]])
     for pattern, instead in ((_FENCE, ""), (_FENCED_LINE, r"\1"), (_EMPHASIS, r"\2")):
         plain = pattern.sub(instead, plain)
     return plain.strip()

@@ -19,11 +19,11 @@ import pyarrow as pa
 from pipeline.asking.batches import Ask, Asks, ToAsk
 from pipeline.asking.tools import Batch, Tools
 from pipeline.explainers.controls import other_features
-from pipeline.explainers.write import explanation_id
 from pipeline.llm import Answer
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.write import load_scorer, tools_of
 from pipeline.scorers.yes_no import YesNo
+from pipeline.tables.explanations import explanation_id
 
 LEAST_ANSWERS = 100
 """Minimum number of answers with a probability for a threshold: with 100, a share of one in ten has a standard

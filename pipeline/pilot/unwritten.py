@@ -16,8 +16,11 @@ Tables = dict[str, pa.Table]
 
 @contextmanager
 def unwritten_batch(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table]) -> Iterator[Batch]:
-    """A batch whose connection sees the tables in `made` in place of those in the lake."""
-    with lake.connect(sae, batch, made) as connection:
+    """A batch whose connection sees the tables in `made` in place of those in the lake.
+
+    It sees no predictions of an earlier run: a scorer's rounds decide by its own.
+    """
+    with lake.connect(sae, batch, made, TABLES.keys() - {"predictions"}) as connection:
         yield Batch(lake, connection, sae, batch)
 
 

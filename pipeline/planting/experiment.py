@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from pipeline.config import Config, SaeConfig, ScoringConfig, SubjectConfig, load_config
 from pipeline.corpus.documents import read_documents
 from pipeline.errors import ConfigError, LatentlakeError
-from pipeline.explainers.write import explanation_id
 from pipeline.features.steered_texts import write_steered_texts
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
@@ -34,6 +33,7 @@ from pipeline.scorers.write import write_predictions
 from pipeline.shipped import find
 from pipeline.sources import fix_sources, recorded_lake
 from pipeline.tables import TABLES
+from pipeline.tables.explanations import explanation_id
 from pipeline.tables.versions import is_made
 
 _DEMO = Path("config/demo.yaml")
@@ -205,8 +205,8 @@ def carry_pilot(config: Config, lake: Lake, sae: str) -> None:
     piloted = next((each for each in config.sae_names if given.has("scorer_rhos", sae=each)), None)
     if piloted is None:
         return
-    told = {row["scorer"]: {**row, "sae": sae} for row in _pilot_rows(given, piloted)}
-    own = {row["scorer"]: row for row in _pilot_rows(lake, sae)} | told
+    piloted_rows = {row["scorer"]: {**row, "sae": sae} for row in _pilot_rows(given, piloted)}
+    own = {row["scorer"]: row for row in _pilot_rows(lake, sae)} | piloted_rows
     schema = TABLES["scorer_rhos"].schema
     rows = {str(name): pa.Table.from_pylist([own[name]] if name in own else [], schema) for name in own}
     lake.write_parts("scorer_rhos", rows, sae=sae)

@@ -174,17 +174,17 @@ class _Draw:
             "promoted": f"what makes {said} likely to come next",
             "echo": ECHO,
         }
-        strengths = {token: 0.5 + (place % 5) / 4 for place, token in enumerate(tokens)}
+        strengths = {token: 0.5 + (number % 5) / 4 for number, token in enumerate(tokens)}
         strengths = strengths if kind == "topic" else dict.fromkeys(tokens, 1.0)
         return Plant(kind, strengths, tuple(previous), positions, promoted, explanations)
 
     def _tokens(self) -> Iterator[Plant]:
         corpus, often = self._corpus, self._hashed
-        for place, token in enumerate(often):
+        for number, token in enumerate(often):
             found = corpus.previous[token].most_common(8)
             before = [each for each, _ in found if each >= 0 and _ANY_WORD.fullmatch(corpus.texts[each])]
             if before and corpus.previous[token][before[0]] < 0.6 * corpus.counts[token]:
-                others = [often[(place + step) % len(often)] for step in range(1, 5)]
+                others = [often[(number + step) % len(often)] for step in range(1, 5)]
                 true = corpus.quoted([token])
                 narrow = f"{true} after {_or([corpus.texts[before[0]]])}"
                 yield self._plant("token", [token], true, corpus.quoted([token, *others]), narrow)
@@ -220,8 +220,8 @@ class _Draw:
             for row in range(len(some))
             if lift[row, nearest[row, -1]] > 0
         ]
-        for place, topic in enumerate(topics):
-            other = [token for token in topics[(place + 1) % len(topics)] if token not in topic]
+        for number, topic in enumerate(topics):
+            other = [token for token in topics[(number + 1) % len(topics)] if token not in topic]
             if len(set().union(*(corpus.documents[token] for token in topic))) >= _DOCUMENTS.start:
                 words = corpus.quoted(topic), corpus.quoted([*topic, *other]), corpus.quoted(topic[:2])
                 yield self._plant("topic", topic, *words)

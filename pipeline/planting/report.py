@@ -40,7 +40,7 @@ def benchmark_page(judged: JudgedPlants) -> str:
         f"features, at most {scoring.n_questions + scoring.n_noes} questions about each. A cell is the share of "
         "pairs in which the better explanation scores higher (a tie counts one half), with its "
         f"{100 * scoring.confidence:g}% interval and the number of features; 0.50 is chance."
-        f"{thresholds_told(lake, sae)}",
+        f"{threshold_sentence(lake, sae)}",
         "",
         *overview(shares),
     ]
@@ -62,18 +62,14 @@ def planted_costs(judged: JudgedPlants) -> dict[str, dict[str, Any]]:
     return {row["purpose"]: row for row in rows.iter_rows(named=True)}
 
 
-def thresholds_told(lake: Lake, sae: str) -> str:
+def threshold_sentence(lake: Lake, sae: str) -> str:
     """From which probability an answer counts as yes, if the config leaves that to the experiment's pilot."""
     if lake.config.scoring.threshold == "half":
         return ""
-    with lake.connect(sae, tables=["scorer_rhos"]) as connection:
-        rows = connection.sql(
-            "select scorer, threshold from scorer_rhos where n_control_answers > 0 and threshold_reason is null "
-            "order by scorer"
-        ).fetchall()
-    told = [f"{threshold:.2f} ({scorer})" for scorer, threshold in rows]
-    told.append("0.50 where the experiment's pilot set no other")
-    return f" An answer counts as yes from a probability of {', '.join(told)}."
+    rows = lake.query("planted_thresholds", sae=sae).iter_rows()
+    thresholds = [f"{threshold:.2f} ({scorer})" for scorer, threshold in rows]
+    thresholds.append("0.50 where the experiment's pilot set no other")
+    return f" An answer counts as yes from a probability of {', '.join(thresholds)}."
 
 
 def overview(shares: pl.DataFrame) -> list[str]:

@@ -85,9 +85,9 @@ class GroupMax:
 
     def fire(self, pre: Tensor) -> Encoding:
         """See `Activation`."""
-        values, places = torch.unflatten(pre, -1, (self.k, -1)).max(dim=-1)
+        values, indices = torch.unflatten(pre, -1, (self.k, -1)).max(dim=-1)
         groups = torch.arange(self.k, device=pre.device) * (pre.shape[1] // self.k)
-        return _above_zero(values, places + groups)
+        return _above_zero(values, indices + groups)
 
 
 @dataclass(frozen=True)
@@ -147,8 +147,8 @@ def fold_norms(encoder: Tensor, bias: Tensor, decoder: Tensor) -> tuple[Tensor, 
 
 def _above_zero(values: Tensor, features: Tensor) -> Encoding:
     """The firings among the values [n_tokens, k] of features [n_tokens, k], some of which may be 0 or less."""
-    tokens, places = (values <= 0).logical_not_().nonzero(as_tuple=True)
-    return Encoding(tokens, features[tokens, places], values[tokens, places])
+    tokens, columns = (values <= 0).logical_not_().nonzero(as_tuple=True)
+    return Encoding(tokens, features[tokens, columns], values[tokens, columns])
 
 
 @dataclass(frozen=True)

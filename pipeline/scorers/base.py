@@ -6,7 +6,7 @@ from typing import NamedTuple, Protocol, Self, runtime_checkable
 import duckdb
 import pyarrow as pa
 
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Batch, Tools
 from pipeline.tables import TABLES
 
@@ -69,7 +69,7 @@ class Scorer(Protocol):
     """
 
     name: str
-    role: RoleName | None
+    role: RoleKind | None
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """The questions about the explanations in `scored_explanations`, a table of the batch's connection.

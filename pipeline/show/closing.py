@@ -33,25 +33,25 @@ def print_closing_table(lake: Lake, console: Console) -> None:
     """Print where the features went, explanations with their windows, and the scores beside the controls."""
     for sae in lake.config.sae_names:
         console.print(fit_sentence(lake, sae), style="bold red" if is_misfit(lake, sae) else "", markup=False)
-        routes = lake.query("report_funnel", sae=sae)
+        routes = lake.query("closing_funnel", sae=sae)
         console.print(_routes(routes, sae))
         if reason := none_selected(routes, sae):
             console.print(reason, style="bold", highlight=False)
-        statuses = lake.query("report_statuses", sae=sae)
+        statuses = lake.query("closing_statuses", sae=sae)
         if statuses.is_empty():
-            console.print(_features(lake.query("report_features", sae=sae), sae))
+            console.print(_features(lake.query("closing_features", sae=sae), sae))
         else:
-            ranked = lake.query("report_best", sae=sae, n=_SHOWN)
+            ranked = lake.query("closing_best", sae=sae, n=_SHOWN)
             marked_share = lake.config.explaining.marked_share
             console.print(_ranked(ranked, sae, load_vocabulary(lake), marked_share, console.width))
-            summary = lake.query("report_summary", sae=sae)
+            summary = lake.query("closing_summary", sae=sae)
             console.print(_summary(summary, sae))
             if failed := _failed(summary):
                 console.print(failed, highlight=False)
             if verdicts := _control_verdicts(lake.query("control_verdicts", sae=sae)):
                 console.print(verdicts, highlight=False)
             console.print(_correlations(summary, lake.query("assumed_rhos", sae=sae)), highlight=False)
-            comparisons = lake.query("report_comparisons", sae=sae, n=_SHOWN_PAIRS)
+            comparisons = lake.query("closing_comparisons", sae=sae, n=_SHOWN_PAIRS)
             if not comparisons.is_empty():
                 console.print(_comparisons(comparisons, sae))
             console.print(_statuses(statuses), highlight=False)
@@ -59,7 +59,7 @@ def print_closing_table(lake: Lake, console: Console) -> None:
                 console.print(caution, highlight=False)
             if caution := oracle_sentence(lake.config):
                 console.print(caution, style="bold", highlight=False)
-        failures = lake.query("report_failures", sae=sae)
+        failures = lake.query("closing_failures", sae=sae)
         if not failures.is_empty():
             console.print(_failures(failures, sae))
 

@@ -92,12 +92,12 @@ def _explainers(rows: pl.DataFrame, labels: Labels) -> "Figure":
     figure, panels = panels_of(rows, ["sae", "scorer"], height=0.3, by="explainer", of=("explainer", "route"))
     for key, part, axes in panels:
         metric = part["metric"][0]
-        for place, row in enumerate(part.iter_rows(named=True)):
+        for y, row in enumerate(part.iter_rows(named=True)):
             colour = GREY if row["is_control"] else COLOURS[0]
-            axes.plot([row["p10"], row["p90"]], [place, place], color=colour, alpha=0.3, linewidth=5)
+            axes.plot([row["p10"], row["p90"]], [y, y], color=colour, alpha=0.3, linewidth=5)
             face = "none" if row["is_control"] else colour
             axes.errorbar(
-                row["mean"], place, xerr=reach_of(row), fmt="o", color=colour, markerfacecolor=face, capsize=2.5
+                row["mean"], y, xerr=reach_of(row), fmt="o", color=colour, markerfacecolor=face, capsize=2.5
             )
         names = [_with_features(row, labels) for row in part.iter_rows(named=True)]
         axes.set_yticks(range(len(names)), names)
@@ -122,8 +122,8 @@ def _strata(rows: pl.DataFrame, labels: Labels) -> "Figure":
             is_control = own["is_control"][0]
             shift = (number - part["explainer"].n_unique() / 2) * 0.09
             look = number_of(name, labels), labels.get(name, name), is_control, shift
-            for part_of_line in (own.filter(pl.col("place") < 0), own.filter(pl.col("place") > 0)):
-                draw_line(axes, part_of_line, "place", "mean", *look)
+            for part_of_line in (own.filter(pl.col("stratum_order") < 0), own.filter(pl.col("stratum_order") > 0)):
+                draw_line(axes, part_of_line, "stratum_order", "mean", *look)
         axes.axvline(0, color=GREY, linewidth=0.8)
         kinds = ["random", "neighbour", "same token"]
         axes.set_xticks([*range(-3, 0), *range(1, 11)], [*kinds, *map(str, range(1, 11))], rotation=90)
@@ -216,14 +216,14 @@ def _costs(rows: pl.DataFrame, _labels: Labels) -> "Figure":
     figure, [(_, part, axes)] = panels_of(
         rows.with_columns(all=pl.lit("all")), ["all"], height=0.42, by="purpose", of=("purpose", "model")
     )
-    places = range(part.height)
+    rows_of_axis = range(part.height)
     for shift, name, colour in ((0.19, "prompt", COLOURS[0]), (-0.19, "completion", COLOURS[1])):
         tokens = part[f"{name}_tokens_a_feature"].to_list()
         words = "answers" if name == "completion" else "prompts"
-        bars = axes.barh([place + shift for place in places], tokens, height=0.36, color=colour, label=words)
+        bars = axes.barh([row + shift for row in rows_of_axis], tokens, height=0.36, color=colour, label=words)
         axes.bar_label(bars, [f"{value:,.0f}" for value in tokens], padding=3)
     names = [f"{purpose}, {model}" for purpose, model in part.select("purpose", "model").iter_rows()]
-    axes.set_yticks(places, names)
+    axes.set_yticks(rows_of_axis, names)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.set_xlabel("tokens per feature")

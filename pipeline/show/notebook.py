@@ -5,7 +5,6 @@ lake.sql("select route, count(*) from feature_routes group by route")
 lake.feature("layers.9", 41).scores
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,13 +16,13 @@ from pipeline.errors import CorpusError, LakeError
 from pipeline.firings.forward import encode_batch, open_reader
 from pipeline.firings.texts import text_tokens
 from pipeline.lake import CATALOG_FILE, open_catalog
+from pipeline.lake.queries import bind, create_steps
 from pipeline.models.load import load_tokenizer
 from pipeline.models.token_bytes import token_bytes
 from pipeline.show.terminal import printable
 from pipeline.sources import recorded_lake
 from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import load_subject
-from pipeline.tables.macros import ready_text
 
 
 class FeatureCard(NamedTuple):
@@ -94,12 +93,11 @@ class OpenLake:
             *(self._rows_of(table, sae, feature) for table in tables),
         )
 
-    def told(self, explainers: Sequence[str]) -> pl.DataFrame:
-        """Each feature's route and explanation (`told_features.sql`), from the given explainers."""
-        values = {"explaining_explainers": list(explainers)}
-        places = ready_text(self._connection, "explanation_places")
-        self._connection.execute(f"create or replace temp table explanation_places as {places}", values)
-        return self.sql(ready_text(self._connection, "told_features"))
+    def in_words(self, config: Config) -> pl.DataFrame:
+        """Each feature's route and explanation (`features_in_words.sql`), from the config's explainers."""
+        create_steps(self._connection, config, "features_in_words", (), {}, "temp table")
+        text, values = bind(self._connection, config, "features_in_words", {})
+        return self.sql(text, **values)
 
     def _rows_of(self, table: str, sae: str, feature: int) -> pl.DataFrame:
         own = (duckdb.ColumnExpression("sae") == duckdb.ConstantExpression(sae)) & (
@@ -186,4 +184,4 @@ def _known_words(config: Config) -> pl.DataFrame:
     if not (config.lake_folder / CATALOG_FILE).is_file():
         names = {"sae": pl.String, "feature": pl.Int32, "route": pl.String, "words": pl.String}
         return pl.DataFrame(schema=names)
-    return open_lake(config.lake_folder).told(config.explaining.explainers)
+    return open_lake(config.lake_folder).in_words(config)

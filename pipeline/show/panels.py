@@ -93,12 +93,12 @@ def draw_line(
     if rows.is_empty():
         return
     colour = GREY if is_control else COLOURS[number % len(COLOURS)]
-    places = [place + shift for place in rows[x].to_list()]
-    axes.plot(places, rows[y].to_list(), MARKERS[number % len(MARKERS)], color=colour, label=label, markersize=4,
+    xs = [value + shift for value in rows[x].to_list()]
+    axes.plot(xs, rows[y].to_list(), MARKERS[number % len(MARKERS)], color=colour, label=label, markersize=4,
               markerfacecolor="none" if is_control else colour,
               linestyle="--" if is_control else "-", linewidth=1)  # fmt: skip
     if "ci_low" in rows.columns:
-        axes.vlines(places, rows["ci_low"].fill_null(rows[y]), rows["ci_high"].fill_null(rows[y]), color=colour,
+        axes.vlines(xs, rows["ci_low"].fill_null(rows[y]), rows["ci_high"].fill_null(rows[y]), color=colour,
                     alpha=0.6, linewidth=1)  # fmt: skip
 
 
@@ -111,8 +111,8 @@ def draw_by_layer(axes: "Axes", rows: pl.DataFrame, y: str) -> None:
         axes.set_xlabel("threshold")
         return
     for number, (threshold, own) in enumerate(parts_by(rows, "threshold")):
-        own = own.with_columns(pl.Series("place", [saes.index(sae) for sae in own["sae"]]))
-        draw_line(axes, own, "place", y, number, f"threshold {float(threshold):g}")
+        own = own.with_columns(pl.Series("sae_number", [saes.index(sae) for sae in own["sae"]]))
+        draw_line(axes, own, "sae_number", y, number, f"threshold {float(threshold):g}")
     axes.set_xticks(range(len(saes)), saes, rotation=90)
 
 

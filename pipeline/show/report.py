@@ -123,7 +123,7 @@ def _section(figure: FigureOf, rows: pl.DataFrame, picture: Picture | None) -> d
 def _ranked(lake: Lake) -> Iterator[dict[str, Any]]:
     """Per SAE, the best and the worst explanations, each with its window as pieces of text and their shades."""
     for sae in lake.config.sae_names:
-        rows = lake.query("report_best", sae=sae, n=_RANKED)
+        rows = lake.query("closing_best", sae=sae, n=_RANKED)
         vocabulary = load_vocabulary(lake) if rows.height else None
         yield {
             "sae": sae,

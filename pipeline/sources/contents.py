@@ -60,24 +60,24 @@ def fingerprint(files: Sequence[Path], known: Mapping[str, Any]) -> Entry:
 
 def stamps(files: Sequence[CorpusFile]) -> Entry:
     """The stamp of each file at a URL, and a digest over them, without reading the files."""
-    found = {file.place: {"stamp": file.stamp()} for file in files}
-    return {"digest": digest_of(f"{file.name} {found[file.place]['stamp']}" for file in files), "files": found}
+    found = {file.location: {"stamp": file.stamp()} for file in files}
+    return {"digest": digest_of(f"{file.name} {found[file.location]['stamp']}" for file in files), "files": found}
 
 
 def _recorded_files(entries: Sequence[Entry]) -> dict[str, Any]:
     """The last record of each file in a source's entries, by its path or URL."""
-    return {place: record for entry in entries for place, record in entry["files"].items()}
+    return {location: record for entry in entries for location, record in entry["files"].items()}
 
 
 def files_to_read(source: FileTexts, entries: Sequence[Entry], entry: Entry) -> list[CorpusFile]:
     """The files, or parts of them, that one of a source's entries records; named as the first entry's are."""
-    files = [file for file in source_files(source, [*entries[0]["files"]]) if _place(file) in entry["files"]]
+    files = [file for file in source_files(source, [*entries[0]["files"]]) if _location(file) in entry["files"]]
     return [
         file._replace(start=record.get("start", 0), end=record["size"])
-        if is_appended_to(source, file.place)
+        if is_appended_to(source, file.location)
         else file
         for file in files
-        for record in [entry["files"][_place(file)]]
+        for record in [entry["files"][_location(file)]]
     ]
 
 
@@ -91,16 +91,16 @@ def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
     files, known = source_files(source), _recorded_files(entries)
     longer, touched = [], []
     for file in files if not source.is_remote else ():
-        if (record := known.get(_place(file))) is None:
+        if (record := known.get(_location(file))) is None:
             continue
-        path = Path(file.place)
+        path = Path(file.location)
         stat = path.stat()
-        if stat.st_size > record["size"] and is_appended_to(source, file.place):
+        if stat.st_size > record["size"] and is_appended_to(source, file.location):
             longer.append(path)
         elif (stat.st_size, stat.st_mtime_ns) != (record["size"], record["mtime_ns"]):
             touched.append(path)
-    added = [file for file in files if _place(file) not in known]
-    return Look(added, longer, touched, sorted(known.keys() - {_place(file) for file in files}))
+    added = [file for file in files if _location(file) not in known]
+    return Look(added, longer, touched, sorted(known.keys() - {_location(file) for file in files}))
 
 
 def hold(
@@ -120,10 +120,10 @@ def hold(
     if seen.gone:
         raise ValueError(seen.gone[0])
     if source.is_remote:
-        recorded = [file for file in source_files(source) if file.place in known]
+        recorded = [file for file in source_files(source) if file.location in known]
         for file in recorded:
-            if file.stamp() != known[file.place]["stamp"]:
-                raise ValueError(file.place)
+            if file.stamp() != known[file.location]["stamp"]:
+                raise ValueError(file.location)
         return stamps(seen.added) if seen.added and reads_added and is_open(source) else None
     for path in seen.touched:
         record, stat = known[str(path.absolute())], path.stat()
@@ -135,15 +135,17 @@ def hold(
             check = _check_beginning if reads_added or reads_grown else _check_line_end
             check(path, known[str(path.absolute())])
         return None
-    added = [Path(file.place) for file in seen.added]
+    added = [Path(file.location) for file in seen.added]
     files = fingerprint(added, {})["files"] if added else {}
     for path in seen.longer:
         if (more := _lines_behind(path, known[str(path.absolute())])) is not None:
             files[str(path.absolute())] = more
     if not files:
         return None
-    names = relative_names([Path(place) for place in files], [Path(place) for place in entries[0]["files"]])
-    content = sorted(f"{names[Path(place)]} {record['sha256']}" for place, record in files.items())
+    names = relative_names(
+        [Path(location) for location in files], [Path(location) for location in entries[0]["files"]]
+    )
+    content = sorted(f"{names[Path(location)]} {record['sha256']}" for location, record in files.items())
     return {"digest": digest_of(content), "files": files}
 
 
@@ -157,8 +159,8 @@ def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | Non
     with path.open("rb") as file:
         file.seek(end)
         while some := file.read(min(_BYTES_AT_ONCE, size - file.tell())):
-            if (place := some.rfind(b"\n")) >= 0:  # the last line may still be written
-                end = file.tell() - len(some) + place + 1
+            if (newline := some.rfind(b"\n")) >= 0:  # the last line may still be written
+                end = file.tell() - len(some) + newline + 1
     if end == record["size"]:
         return None
     own = {"size": end, "mtime_ns": path.stat().st_mtime_ns, "sha256": _sha256(path, end)}
@@ -184,19 +186,22 @@ def _check_line_end(path: Path, record: Mapping[str, Any]) -> None:
 def _follow(source: FileTexts, entries: Sequence[Entry]) -> None:
     """Update the paths of a source's files in its entries, if all of them are in another folder now."""
     known, files = _recorded_files(entries), source_files(source)
-    if source.is_remote or any(_place(file) in known for file in files):
+    if source.is_remote or any(_location(file) in known for file in files):
         return
-    old, here = relative_names([Path(place) for place in known]), relative_names([Path(f.place) for f in files])
+    old, here = (
+        relative_names([Path(location) for location in known]),
+        relative_names([Path(f.location) for f in files]),
+    )
     now = {name: str(path.absolute()) for path, name in here.items()}
     if not set(old.values()) <= now.keys():
         return
     for entry in entries:
-        entry["files"] = {now[old[Path(place)]]: record for place, record in entry["files"].items()}
+        entry["files"] = {now[old[Path(location)]]: record for location, record in entry["files"].items()}
 
 
-def _place(file: CorpusFile) -> str:
+def _location(file: CorpusFile) -> str:
     """The key under which a file is recorded: its URL or absolute path."""
-    return file.place if file.filesystem is not None else str(Path(file.place).absolute())
+    return file.location if file.filesystem is not None else str(Path(file.location).absolute())
 
 
 def _sha256(path: Path, size: int) -> str:

@@ -142,7 +142,7 @@ def _content(lake: Lake, source: TextSource) -> Entry:
         case FileTexts(is_remote=True):
             return stamps(source_files(source))
         case FileTexts():
-            return fingerprint([Path(file.place) for file in source_files(source)], {})
+            return fingerprint([Path(file.location) for file in source_files(source)], {})
 
 
 def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], takes_new: bool) -> Entry | None:
@@ -257,7 +257,7 @@ def _splits_content(splits: Sequence[Split], known: Mapping[str, Any]) -> Entry:
 
 
 def _size_and_time(split: Split) -> dict[str, Any]:
-    """Those of a local split's file, by its place: while they stay, its rows are not read again."""
+    """Those of a local split's file, by its location: while they stay, its rows are not read again."""
     stat = Path(str(split.path)).stat()
     return {str(split.path): {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}}
 

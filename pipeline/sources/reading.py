@@ -72,7 +72,7 @@ def new_documents(config: Config) -> New:
             if seen.gone:
                 raise has_changed(config, source, seen.gone[0])
             if is_open(source):
-                sizes |= {file.place: 0 for file in seen.added}
+                sizes |= {file.location: 0 for file in seen.added}
                 sizes |= {str(path): path.stat().st_size for path in seen.longer}
         elif isinstance(source, HubTexts):
             unasked.append(name)

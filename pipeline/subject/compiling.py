@@ -15,7 +15,7 @@ from pipeline.errors import SubjectError
 from pipeline.subject.families import family_of
 
 
-class _Place(Protocol):
+class _Hookpoint(Protocol):
     @property
     def module(self) -> str: ...
 
@@ -49,7 +49,7 @@ def compiled_layers(model: Any) -> Mapping[str, _CompiledLayer]:
 
 @contextmanager
 def running_compiled(
-    layers: Mapping[str, _CompiledLayer], name: str, hookpoints: Collection[_Place]
+    layers: Mapping[str, _CompiledLayer], name: str, hookpoints: Collection[_Hookpoint]
 ) -> Iterator[None]:
     """Run compiled layers within the block, except those with a hookpoint inside.
 

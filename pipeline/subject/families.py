@@ -21,7 +21,7 @@ from typing import Any, Literal, NamedTuple
 
 from pipeline.sae.coder import Side
 
-Place = Literal[
+SiteName = Literal[
     "embed",
     "resid_pre",
     "attn_in",
@@ -49,7 +49,7 @@ class Site(NamedTuple):
     by_rms: bool = False
 
 
-Sites = Mapping[Place, Site]
+Sites = Mapping[SiteName, Site]
 
 
 class Family(NamedTuple):
@@ -76,7 +76,7 @@ def _rms(norm: str) -> Site:
     return Site(norm, "input", by_rms=True)
 
 
-def _sites(attention: str, projection: str, mlp: str, down: str) -> dict[Place, Site]:
+def _sites(attention: str, projection: str, mlp: str, down: str) -> dict[SiteName, Site]:
     """The hookpoints of a layer with parallel blocks that return what is added."""
     return {
         "resid_pre": _in(""),

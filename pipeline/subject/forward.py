@@ -22,7 +22,7 @@ from pipeline.subject.transfers import move
 
 
 class Hookpoint(NamedTuple):
-    """A place where the model is read.
+    """Where the model is read.
 
     Attributes:
         module: A module's path below the base model.
@@ -38,7 +38,7 @@ class Hookpoint(NamedTuple):
     rms_eps: float | None = None
 
     def of(self, value: Tensor) -> Tensor:
-        """The values read from the tensor at this place, [..., width], in its dtype."""
+        """The values read from the tensor at this hookpoint, [..., width], in its dtype."""
         if self.rms_eps is not None:
             x = value.float()
             value = (x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + self.rms_eps)).to(value.dtype)
@@ -150,11 +150,13 @@ def _handing_over(model: nn.Module, name: str, hookpoints: Collection[Hookpoint]
         module = model.get_submodule(hookpoint.module)
         if hookpoint.reads == "output":
             handle = module.register_forward_hook(
-                lambda _module, _inputs, output, place=hookpoint: hand_over(place, output)
+                lambda _module, _inputs, output, hookpoint=hookpoint: hand_over(hookpoint, output)
             )
         else:
             handle = module.register_forward_pre_hook(
-                lambda _module, inputs, named, place=hookpoint: hand_over(place, [*inputs, *named.values()][0]),
+                lambda _module, inputs, named, hookpoint=hookpoint: hand_over(
+                    hookpoint, [*inputs, *named.values()][0]
+                ),
                 with_kwargs=True,
             )
         handles.append(handle)

@@ -21,10 +21,10 @@ from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError, nearest
 from pipeline.models.load import load_subject_config
 from pipeline.sae.coder import Side
-from pipeline.subject.families import Family, Place, family_of
+from pipeline.subject.families import Family, SiteName, family_of
 from pipeline.subject.forward import Hookpoint, reading
 
-_LENS: dict[str, tuple[Place, ...]] = {
+_LENS: dict[str, tuple[SiteName, ...]] = {
     "hook_resid_pre": ("resid_pre",),
     "hook_resid_mid": ("resid_mid",),
     "hook_resid_post": ("resid_post",),
@@ -38,13 +38,13 @@ _LENS: dict[str, tuple[Place, ...]] = {
     "mlp.hook_out": ("mlp_raw", "mlp_out"),
     "hook_mlp_out": ("mlp_out",),
 }
-"""TransformerLens' names below `blocks.<layer>`; of several places, the first that the family has."""
+"""TransformerLens' names below `blocks.<layer>`; of several sites, the first that the family has."""
 
 
 class Address(NamedTuple):
-    """A hookpoint named without a module path: the first of `places` that the model has, in a layer."""
+    """A hookpoint named without a module path: the first of `sites` that the model has, in a layer."""
 
-    places: tuple[Place, ...]
+    sites: tuple[SiteName, ...]
     layer: int
 
 
@@ -53,11 +53,11 @@ def parse_address(name: str) -> Address | None:
     if name in {"embed", "hook_embed"}:
         return Address(("embed",), 0)
     if found := re.fullmatch(r"blocks\.(\d+)\.(.+)", name):
-        layer, place = found.groups()
-        return Address(_LENS[place], int(layer)) if place in _LENS else None
-    place, _, layer = name.rpartition(".")
-    is_known = place in get_args(Place) and place != "embed" and layer.isdecimal()
-    return Address((place,), int(layer)) if is_known else None  # type: ignore[arg-type]
+        layer, hook = found.groups()
+        return Address(_LENS[hook], int(layer)) if hook in _LENS else None
+    site, _, layer = name.rpartition(".")
+    is_known = site in get_args(SiteName) and site != "embed" and layer.isdecimal()
+    return Address((site,), int(layer)) if is_known else None  # type: ignore[arg-type]
 
 
 def resolve_hookpoint(
@@ -79,7 +79,7 @@ def resolve_hookpoint(
         return hookpoint._replace(centred=centred)
     layout = _layout(subject)
     address = parse_address(name)
-    if address and address.places == ("resid_mid",) and layout.family and "resid_mid" not in layout.family.sites:
+    if address and address.sites == ("resid_mid",) and layout.family and "resid_mid" not in layout.family.sites:
         raise SubjectError(
             f"hookpoint '{name}' does not exist in '{subject.model}': its attention and MLP run in parallel, so "
             "the residual has no state between them"
@@ -116,7 +116,7 @@ def written_hookpoint(
         return named
     address = parse_address(name)
     layer = address.layer if address else layer_of(found)  # the state before a layer belongs to the layer below
-    block = "attn_out" if address and address.places[0].startswith("attn") else "mlp_out"
+    block = "attn_out" if address and address.sites[0].startswith("attn") else "mlp_out"
     added = find_hookpoint(subject, f"{block}.{layer}")
     is_module = address is None and found.reads == "input"
     return Hookpoint(found.module) if is_module or added is None else added
@@ -145,14 +145,14 @@ def hookpoint_widths(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) 
     return {hookpoint: value.shape[-1] for hookpoint, value in read_shapes(subject, hookpoints).items()}
 
 
-def is_same_place(subject: SubjectConfig, one: Hookpoint, other: Hookpoint) -> bool:
+def is_same_tensor(subject: SubjectConfig, one: Hookpoint, other: Hookpoint) -> bool:
     """Whether two hookpoints read the same tensor, as a layer's input is the previous layer's output."""
     read = read_shapes(subject, {one, other})
     return read[one] is read[other]
 
 
 @cache
-def names_of_places(subject: SubjectConfig) -> dict[Hookpoint, str]:
+def names_of_hookpoints(subject: SubjectConfig) -> dict[Hookpoint, str]:
     """The short name of every hookpoint in the model's family; empty if the family is not known."""
     names: dict[Hookpoint, str] = {}
     for name in _layout(subject).addresses():
@@ -164,7 +164,7 @@ def names_of_places(subject: SubjectConfig) -> dict[Hookpoint, str]:
 
 
 def read_shapes(subject: SubjectConfig, hookpoints: Collection[Hookpoint]) -> dict[Hookpoint, torch.Tensor]:
-    """Hookpoints' tensors without values; those of the same place are one object."""
+    """Hookpoints' tensors without values; those of the same tensor are one object."""
     model = skeleton(subject)
     with torch.inference_mode(), reading(model, subject.model, hookpoints, copies=False) as read:
         # With a cache: transformers would look into the (absent) positions to find packed texts.
@@ -198,16 +198,16 @@ class _Layout(NamedTuple):
         """The hookpoint of an address; None if the model does not have it."""
         if self.family is None:
             return None
-        if address.places == ("embed",):
+        if address.sites == ("embed",):
             return Hookpoint(self.prefix + self.family.embedding)
-        place = next((place for place in address.places if place in self.family.sites), None)
-        if place is None:
+        name = next((name for name in address.sites if name in self.family.sites), None)
+        if name is None:
             return None
         layer = address.layer
-        if place == "resid_pre" and layer > 0:  # the pass ends earlier, and both names give one hookpoint
-            place, layer = "resid_post", layer - 1
+        if name == "resid_pre" and layer > 0:  # the pass ends earlier, and both names give one hookpoint
+            name, layer = "resid_post", layer - 1
         layer_path = f"{self.prefix}{self.family.layers}.{layer}"
-        site = self.family.sites[place]
+        site = self.family.sites[name]
         path = f"{layer_path}.{site.module}" if site.module else layer_path
         if path not in self.paths or f"{self.prefix}{self.family.layers}.{address.layer}" not in self.paths:
             return None
@@ -221,7 +221,7 @@ class _Layout(NamedTuple):
         start = f"{self.prefix}{self.family.layers}."
         n_layers = sum(path.startswith(start) and path.removeprefix(start).isdecimal() for path in self.paths)
         for layer in range(n_layers):
-            names = [f"{place}.{layer}" for place in self.family.sites]
+            names = [f"{name}.{layer}" for name in self.family.sites]
             names += [f"blocks.{layer}.{name}" for name in _LENS]
             yield from (name for name in names if (found := parse_address(name)) and self.site(found))
 

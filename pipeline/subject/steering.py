@@ -58,11 +58,13 @@ class Edit(NamedTuple):
 class SteeredSubject:
     """A causal language model (with its LM head) and the SAE whose features steer it."""
 
-    def __init__(self, model: Any, name: str, device: torch.device, coder: SparseCoder, place: Hookpoint) -> None:
+    def __init__(
+        self, model: Any, name: str, device: torch.device, coder: SparseCoder, hookpoint: Hookpoint
+    ) -> None:
         self._model = model
         self._name = name
         self._coder = coder
-        self._place = place
+        self._hookpoint = hookpoint
         self.device = device
 
     @torch.inference_mode()
@@ -119,13 +121,13 @@ class SteeredSubject:
     def _read(self, token_ids: Tensor) -> Tensor:
         """The activations at the hookpoint: [n_texts, length, width]."""
         base = self._model.base_model
-        with reading(base, self._name, [self._place]) as read:
+        with reading(base, self._name, [self._hookpoint]) as read:
             base(input_ids=token_ids.to(self.device), use_cache=False)
-        return read[self._place].view(*token_ids.shape, -1)
+        return read[self._hookpoint].view(*token_ids.shape, -1)
 
     def _activations(self, x: Tensor, feature: int) -> Tensor:
         """Float32 [n_texts, length] of x [n_texts, length, width]."""
-        encoding = self._coder.encode(self._place.of(x).flatten(0, 1))
+        encoding = self._coder.encode(self._hookpoint.of(x).flatten(0, 1))
         is_own = encoding.features == feature
         found = torch.zeros(x.shape[0] * x.shape[1], device=x.device)
         found[encoding.tokens[is_own]] = encoding.activations[is_own]
@@ -151,7 +153,7 @@ class SteeredSubject:
             added = strength[..., None] * self._coder.unit_of(x, edit.feature)
             return (x.float() + added).to(value.dtype).view(value.shape)
 
-        with editing(self._model.base_model, self._place, change):
+        with editing(self._model.base_model, self._hookpoint, change):
             yield
 
 
@@ -251,17 +253,17 @@ def _between(low: float, high: float, known: dict[float, float], target: float) 
     kl_low, kl_high = known[low], known[high]
     if low > 0 and kl_low > 0 and math.isfinite(kl_high):
         share = math.log(target / kl_low) / math.log(kl_high / kl_low)
-        place = low * math.exp(share * math.log(high / low))
+        strength = low * math.exp(share * math.log(high / low))
     elif math.isfinite(kl_high):
-        place = high * math.sqrt(target / kl_high)
+        strength = high * math.sqrt(target / kl_high)
     else:
-        place = (low + high) / 2
+        strength = (low + high) / 2
     margin = (high - low) / 20
-    return min(max(place, low + margin), high - margin)
+    return min(max(strength, low + margin), high - margin)
 
 
 def load_steered(
-    subject: SubjectConfig, device: str, coder: SparseCoder, name: str, place: Hookpoint
+    subject: SubjectConfig, device: str, coder: SparseCoder, name: str, hookpoint: Hookpoint
 ) -> SteeredSubject:
     """The subject model with its LM head, loaded once per process, steered by an SAE at its hookpoint.
 
@@ -269,16 +271,16 @@ def load_steered(
         subject, device: The model, and where it runs.
         coder: The SAE.
         name: The hookpoint's name in the config.
-        place: The resolved hookpoint.
+        hookpoint: The resolved hookpoint.
 
     Raises SubjectError if changing a feature makes no sense there.
     """
-    check_steering(subject, coder, name, place)
+    check_steering(subject, coder, name, hookpoint)
     found = pick_device(device)
-    return SteeredSubject(load_causal(subject, device), subject.model, found, coder.to(found), place)
+    return SteeredSubject(load_causal(subject, device), subject.model, found, coder.to(found), hookpoint)
 
 
-def check_steering(subject: SubjectConfig, coder: SparseCoder, name: str, place: Hookpoint) -> None:
+def check_steering(subject: SubjectConfig, coder: SparseCoder, name: str, hookpoint: Hookpoint) -> None:
     """Raise SubjectError, with the reason, if the model does not continue from what the SAE writes.
 
     The residual stream before or after a layer, and what an attention or MLP block adds to it, can be steered.
@@ -286,8 +288,10 @@ def check_steering(subject: SubjectConfig, coder: SparseCoder, name: str, place:
     cannot = f"features at hookpoint '{name}' of '{subject.model}' cannot be steered: "
     if coder.transcodes:
         raise SubjectError(f"{cannot}a transcoder reads one hookpoint and writes another")
-    path = path_to_logits(subject, place, coder.decoder.shape[1])
+    path = path_to_logits(subject, hookpoint, coder.decoder.shape[1])
     if path == "none":
         raise SubjectError(f"{cannot}it is neither the residual stream nor what a block adds to it")
-    if place.reads == "input" and not place.module.rpartition(".")[2].isdecimal():
-        raise SubjectError(f"{cannot}changes at the input of '{place.module}' do not reach the residual stream")
+    if hookpoint.reads == "input" and not hookpoint.module.rpartition(".")[2].isdecimal():
+        raise SubjectError(
+            f"{cannot}changes at the input of '{hookpoint.module}' do not reach the residual stream"
+        )

@@ -20,7 +20,7 @@ from pipeline.config import SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.models.load import find_files, load_subject_config, loading, locate
 from pipeline.subject.forward import Hookpoint, load_subject
-from pipeline.subject.hookpoints import names_of_places, skeleton
+from pipeline.subject.hookpoints import names_of_hookpoints, skeleton
 
 LogitPath = Literal["residual", "direct", "none"]
 
@@ -67,7 +67,7 @@ def load_unembedding(subject: SubjectConfig, device: str) -> Unembedding:
     return Unembedding(weight, *_measure(norm, weight.shape[1]))
 
 
-def path_to_logits(subject: SubjectConfig, place: Hookpoint, width: int) -> LogitPath:
+def path_to_logits(subject: SubjectConfig, hookpoint: Hookpoint, width: int) -> LogitPath:
     """How directions of this width at a hookpoint reach the logits.
 
     `residual`: the embedding or a whole layer, so a direction of the residual stream. `direct`: an attention or
@@ -78,13 +78,13 @@ def path_to_logits(subject: SubjectConfig, place: Hookpoint, width: int) -> Logi
     embedding = model.get_input_embeddings()
     if width != embedding.weight.shape[1]:
         return "none"
-    if (name := names_of_places(subject).get(place._replace(centred=False))) is not None:
+    if (name := names_of_hookpoints(subject).get(hookpoint._replace(centred=False))) is not None:
         if name.startswith(("embed", "resid")):
             return "residual"
         return "direct" if name.startswith(("attn_out", "mlp_out")) else "none"
-    if model.get_submodule(place.module) is embedding:
+    if model.get_submodule(hookpoint.module) is embedding:
         return "residual"
-    found = re.fullmatch(r"((?:\w+\.)*?\w+\.\d+)(?:\.(\w+))?(?:\.(\w+))?", place.module)
+    found = re.fullmatch(r"((?:\w+\.)*?\w+\.\d+)(?:\.(\w+))?(?:\.(\w+))?", hookpoint.module)
     if found is None:
         return "none"
     layer, block, writer = found.groups()
@@ -93,7 +93,7 @@ def path_to_logits(subject: SubjectConfig, place: Hookpoint, width: int) -> Logi
     is_normalised = hasattr(model.get_submodule(layer), "post_feedforward_layernorm")
     is_block = any(True for _ in model.get_submodule(f"{layer}.{block}").children())
     # Directions of a block's input are not directions of its output.
-    writes = (writer is None or writer in _WRITERS) and place.reads == "output"
+    writes = (writer is None or writer in _WRITERS) and hookpoint.reads == "output"
     return "direct" if is_block and writes and not is_normalised else "none"
 
 

@@ -1,5 +1,7 @@
 """Explanations, the requests sent to LLMs, and those that a run would send."""
 
+import hashlib
+
 import pyarrow as pa
 
 from pipeline.tables.schema import (
@@ -18,6 +20,12 @@ from pipeline.tables.schema import (
     number,
     text,
 )
+
+
+def explanation_id(sae: str, feature: int, explainer: str, draw: int = 0) -> str:
+    """The id of an explanation, 32 hex digits."""
+    return hashlib.sha256(f"{sae} {feature} {explainer} {draw}".encode()).hexdigest()[:32]
+
 
 _PURPOSE = text(
     "purpose",

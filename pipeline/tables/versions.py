@@ -180,14 +180,14 @@ def _own_steps(stage: Stage, part: str | None) -> tuple[str | Path, ...]:
 
 def plugin_versions(config: Config, kind: Literal["explainers", "scorers"]) -> dict[str, str]:
     """The version of each plug-in in the config: its files, SQL and settings, and the code that all share."""
-    names = config.explaining.explainers if kind == "explainers" else config.scoring.scorers
+    names: tuple[str, ...] = getattr(config.section_of(kind), kind)
     return {name: _digest(json.dumps(_plugin(config, kind, name), sort_keys=True)) for name in names}
 
 
 def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -> dict[str, Any]:
     """What the version of a plug-in covers."""
-    plugin, section = find_plugin(kind, name), config.explaining if kind == "explainers" else config.scoring
-    settings = getattr(section, plugin.name)
+    plugin = find_plugin(kind, name)
+    settings = getattr(config.section_of(kind), plugin.name)
     declared = Declared.by(settings)
     texts = [full_text(each) for each in own_queries(plugin)]
     content = {
@@ -253,7 +253,7 @@ def _inputs_of(config: Config, stage: Stage, part: str | None) -> tuple[str, ...
     plugins = find_plugins(stage.plugins)
     parts = {*parts_of(config, stage.table)} - {CONTROLS} if part in {None, CONTROLS} else {part}
     names = {find_plugin(stage.plugins, str(name)).name for name in parts}
-    section = config.explaining if stage.plugins == "explainers" else config.scoring
+    section = config.section_of(stage.plugins)
     names |= {base for name in names if (base := Declared.by(getattr(section, name)).of)}
     of_plugins = {table for name in names for table in stage.tables_of(plugins[name])}
     read = {*stage.reads, *tables_read(*stage.steps, given=stage.given), *of_plugins}

@@ -123,12 +123,12 @@ class Split:
         """The range that holds the firings of some rows: from the probes, if these are sorted by row."""
         if not (n := self.n_firings):
             return 0, 0
-        places = sorted({int(place) for place in np.linspace(0, n - 1, min(n, _MARKS))})
-        marks = [int(some[0, 0]) for some in self._read("locations", *((at, at + 1) for at in places))]
+        probes = sorted({int(probe) for probe in np.linspace(0, n - 1, min(n, _MARKS))})
+        marks = [int(some[0, 0]) for some in self._read("locations", *((probe, probe + 1) for probe in probes))]
         if marks != sorted(marks):
             return 0, n
         before, after = bisect_left(marks, first) - 1, bisect_left(marks, end)
-        return places[max(before, 0)], places[after] if after < len(places) else n
+        return probes[max(before, 0)], probes[after] if after < len(probes) else n
 
     @cached_property
     def _lengths(self) -> Array:

@@ -23,14 +23,14 @@ class CorpusFile(NamedTuple):
     """A file of a source.
 
     Attributes:
-        place: Its path or URL, as shown in messages.
+        location: Its path or URL, as shown in messages.
         name: Its path below the common folder of its source's files, so it does not depend on where that is.
         filesystem: Its fsspec filesystem; None for a local file.
         start: The byte at which reading a file of lines begins.
         end: The byte before which it ends; None for the file's end.
     """
 
-    place: str
+    location: str
     name: str
     filesystem: Any = None
     start: int = 0
@@ -39,8 +39,8 @@ class CorpusFile(NamedTuple):
     def open(self) -> io.BufferedReader:
         """Its bytes as they are. Raises OSError if it cannot be read."""
         if self.filesystem is None:
-            return Path(self.place).open("rb")
-        return io.BufferedReader(self.filesystem.open(self.place, "rb"))
+            return Path(self.location).open("rb")
+        return io.BufferedReader(self.filesystem.open(self.location, "rb"))
 
     def open_text(self) -> io.BufferedReader:
         """Its bytes, decompressed by its suffix; a .gz that a download has already decompressed is read as is.
@@ -48,7 +48,7 @@ class CorpusFile(NamedTuple):
         Raises OSError if it cannot be read, or is compressed without the suffix.
         """
         opened = self.open()
-        start, ending = opened.peek(4), Path(self.place).suffix.lower()
+        start, ending = opened.peek(4), Path(self.location).suffix.lower()
         found = next((each for each, first in _BEGINNINGS.items() if start.startswith(first)), None)
         if found and ending not in _COMPRESSIONS:
             opened.close()
@@ -59,7 +59,7 @@ class CorpusFile(NamedTuple):
 
     def stamp(self) -> str:
         """A stamp that changes with the content of a file at a URL: its size, and its ETag, checksum or time."""
-        return f"{self.filesystem.ukey(self.place)} {self.filesystem.size(self.place)}"
+        return f"{self.filesystem.ukey(self.location)} {self.filesystem.size(self.location)}"
 
 
 def source_files(source: FileTexts, among: Collection[str] = ()) -> list[CorpusFile]:
@@ -101,26 +101,26 @@ def _remote_files(source: FileTexts, among: Collection[str]) -> list[CorpusFile]
     try:
         filesystem, path = fsspec.url_to_fs(source.path)
         if any(each in path for each in "*?["):
-            places = [each for each in filesystem.glob(path) if filesystem.isfile(each)]
+            locations = [each for each in filesystem.glob(path) if filesystem.isfile(each)]
         elif is_folder := filesystem.isdir(path):
-            places = [each for each in filesystem.find(path) if _is_of(source, each)]
+            locations = [each for each in filesystem.find(path) if _is_of(source, each)]
         else:
-            places = [path] if filesystem.isfile(path) else []
+            locations = [path] if filesystem.isfile(path) else []
     except (ImportError, ValueError) as error:  # missing package for this kind of URL, or unknown kind
         raise CorpusError(f"corpus source '{source.path}' cannot be opened: {error}") from None
     except Exception as error:  # noqa: BLE001 (each filesystem raises its own kinds)
         words = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise CorpusError(f"corpus source '{source.path}' cannot be reached ({words})") from None
-    if not places:
+    if not locations:
         raise _nothing(source, is_folder)
-    first, *others = list(among) or places
+    first, *others = list(among) or locations
     root = os.path.commonpath([first, *others]) if others else first.rpartition("/")[0]
-    return [CorpusFile(each, posixpath.relpath(each, root or "."), filesystem) for each in sorted(places)]
+    return [CorpusFile(each, posixpath.relpath(each, root or "."), filesystem) for each in sorted(locations)]
 
 
-def is_appended_to(source: FileTexts, place: str) -> bool:
+def is_appended_to(source: FileTexts, location: str) -> bool:
     """Whether a file may grow, and can be read from where it ended: local, uncompressed lines."""
-    return source.kind == "jsonl" and not source.is_remote and Path(place).suffix.lower() not in _COMPRESSIONS
+    return source.kind == "jsonl" and not source.is_remote and Path(location).suffix.lower() not in _COMPRESSIONS
 
 
 def _nothing(source: FileTexts, is_folder: bool) -> CorpusError:
@@ -129,9 +129,9 @@ def _nothing(source: FileTexts, is_folder: bool) -> CorpusError:
     return CorpusError(f"corpus source: {wanted}; set corpus.sources to files that are there")
 
 
-def _is_of(source: FileTexts, place: str) -> bool:
+def _is_of(source: FileTexts, location: str) -> bool:
     """Whether a file's suffix fits its source's kind, ignoring a compression suffix."""
-    path = Path(place)
+    path = Path(location)
     if path.suffix.lower() in _COMPRESSIONS:
         path = path.with_suffix("")
     return path.suffix.lower() in _SUFFIXES[source.kind]

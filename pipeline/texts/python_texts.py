@@ -33,10 +33,10 @@ def _topics() -> Iterator[Text]:
 def _docstrings() -> Iterator[Text]:
     library = Path(sysconfig.get_paths()["stdlib"])
     for path in sorted(library.rglob("*.py")):
-        place = path.relative_to(library)
-        if _NO_PROSE.intersection(place.parts):
+        relative = path.relative_to(library)
+        if _NO_PROSE.intersection(relative.parts):
             continue
-        module = ".".join(place.with_suffix("").parts).removesuffix(".__init__")
+        module = ".".join(relative.with_suffix("").parts).removesuffix(".__init__")
         try:
             tree = ast.parse(path.read_bytes())
         except (SyntaxError, ValueError):  # some installations have templates that are not Python

@@ -90,7 +90,7 @@ def _text_files(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item
             with file.open_text() as opened:
                 text = _decode(opened.read())
         except UnicodeDecodeError as error:
-            yield CorpusError(f"corpus file '{file.place}' is not UTF-8 text: {error}")
+            yield CorpusError(f"corpus file '{file.location}' is not UTF-8 text: {error}")
         except OSError as error:
             yield _unreadable(file, error)
         else:
@@ -107,11 +107,13 @@ def _json_lines(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item
                     if file.end is not None and start >= file.end:
                         break
                     if number == 1 and (what := _no_lines(line)):
-                        yield CorpusError(f"corpus file '{file.place}' is {what}; JSON lines are objects in UTF-8")
+                        yield CorpusError(
+                            f"corpus file '{file.location}' is {what}; JSON lines are objects in UTF-8"
+                        )
                         break
                     if start >= file.start and line.strip():
-                        place = f"corpus file '{file.place}', line {number}"
-                        yield _line_text(source, line, f"{file.name}:{number}", place)
+                        location = f"corpus file '{file.location}', line {number}"
+                        yield _line_text(source, line, f"{file.name}:{number}", location)
         except OSError as error:
             yield _unreadable(file, error)
 
@@ -123,16 +125,16 @@ def _no_lines(first: bytes) -> str | None:
     return "a JSON array" if first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"[") else None
 
 
-def _line_text(source: FileTexts, line: bytes, unit: str, place: str) -> Item:
+def _line_text(source: FileTexts, line: bytes, unit: str, location: str) -> Item:
     try:
         row = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        return CorpusError(f"{place} is not UTF-8 text: {error}")
+        return CorpusError(f"{location} is not UTF-8 text: {error}")
     except (ValueError, RecursionError) as error:  # also a number of more digits than Python reads
-        return CorpusError(f"{place} is not JSON: {error}")
+        return CorpusError(f"{location} is not JSON: {error}")
     if not isinstance(row, dict):
-        return CorpusError(f"{place} is not a JSON object")
-    return _row_text(source, row, source.path, unit, place)
+        return CorpusError(f"{location} is not a JSON object")
+    return _row_text(source, row, source.path, unit, location)
 
 
 def _parquet_rows(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item]:
@@ -143,21 +145,23 @@ def _parquet_rows(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[It
                 for column in columns:
                     if column not in parquet.schema_arrow.names:
                         known = nearest(column, parquet.schema_arrow.names)
-                        raise CorpusError(f"corpus file '{file.place}' has no column '{column}'; nearest: {known}")
+                        raise CorpusError(
+                            f"corpus file '{file.location}' has no column '{column}'; nearest: {known}"
+                        )
                 number = 0
                 for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=columns):
                     for row in _rows_of(batch):
                         number += 1
-                        place = f"corpus file '{file.place}', row {number}"
+                        location = f"corpus file '{file.location}', row {number}"
                         if isinstance(row, UnicodeDecodeError):
-                            yield CorpusError(f"{place} is not UTF-8 text: {row}")
+                            yield CorpusError(f"{location} is not UTF-8 text: {row}")
                         else:
-                            yield _row_text(source, row, source.path, f"{file.name}:{number}", place)
+                            yield _row_text(source, row, source.path, f"{file.name}:{number}", location)
         except CorpusError as error:
             yield error
         except (pa.ArrowException, OSError) as error:
             words = " ".join(str(error).split())
-            yield CorpusError(f"corpus file '{file.place}' is not a readable Parquet file: {words}")
+            yield CorpusError(f"corpus file '{file.location}' is not a readable Parquet file: {words}")
 
 
 def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeError]:
@@ -173,7 +177,9 @@ def _rows_of(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | UnicodeDecodeEr
 
 
 def _unreadable(file: CorpusFile, error: OSError) -> CorpusError:
-    return CorpusError(f"corpus file '{file.place}' is damaged or cannot be read: {' '.join(str(error).split())}")
+    return CorpusError(
+        f"corpus file '{file.location}' is damaged or cannot be read: {' '.join(str(error).split())}"
+    )
 
 
 def _cached_rows(source: DelphiRows) -> Iterator[Text]:
@@ -223,14 +229,14 @@ def _open_dataset(source: HubTexts) -> Any:
         ) from None
 
 
-def _row_text(source: FileTexts | HubTexts, row: dict[str, Any], name: str, unit: str, place: str) -> Item:
+def _row_text(source: FileTexts | HubTexts, row: dict[str, Any], name: str, unit: str, location: str) -> Item:
     """A row's text, chat or tokens, and its unit; a CorpusError if a field is missing or has the wrong type."""
     field = source.read_field
     if field not in row:
-        return CorpusError(f"{place} has no '{field}'; nearest: {nearest(field, row)}")
+        return CorpusError(f"{location} has no '{field}'; nearest: {nearest(field, row)}")
     if source.unit_field:
         if row.get(source.unit_field) is None:
-            return CorpusError(f"{place} has no '{source.unit_field}', which corpus.sources names as the unit")
+            return CorpusError(f"{location} has no '{source.unit_field}', which corpus.sources names as the unit")
         unit = str(row[source.unit_field])
     try:
         if source.messages_field:
@@ -240,7 +246,7 @@ def _row_text(source: FileTexts | HubTexts, row: dict[str, Any], name: str, unit
             return Text(name, unit, "", token_ids=tuple(_token_id(each) for each in _list(row[field])))
         return Text(name, unit, _text(row[field]))
     except ValueError as error:
-        return CorpusError(f"{place}: '{field}' {error}")
+        return CorpusError(f"{location}: '{field}' {error}")
 
 
 def _text(value: Any) -> str:

@@ -75,8 +75,8 @@ class TensorFile:
     def _read(self, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
         if isinstance(self._path, UPath):
             starts, ends = zip(*ranges, strict=True)
-            places = [self._path.path] * len(ranges)
-            found: list[bytes] = self._path.fs.cat_ranges(places, [*starts], [*ends], on_error="raise")
+            paths = [self._path.path] * len(ranges)
+            found: list[bytes] = self._path.fs.cat_ranges(paths, [*starts], [*ends], on_error="raise")
             return found
         parts = []
         with self._path.open("rb") as file:

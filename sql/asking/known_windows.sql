@@ -11,7 +11,7 @@ union all
 select
     feature,
     token_ids,
-    marked_places(activations, peak, $explaining_marked_share),
+    marked_positions(activations, peak, $explaining_marked_share),
     false,
     true
 from examples

@@ -11,21 +11,21 @@ with recursive token_rows as (
         role,
         first_context_id,
         unnest(token_ids) as token_id,
-        generate_subscripts(token_ids, 1) - 1 as place
+        generate_subscripts(token_ids, 1) - 1 as doc_position
     from documents
 ),
 doubled as (
-    select 1 as n_tokens, first_context_id, role = 'train' as is_train, place, hash(token_id) as run_hash
+    select 1 as n_tokens, first_context_id, role = 'train' as is_train, doc_position, hash(token_id) as run_hash
     from token_rows
     union all
     select
         2 * n_tokens,
         first_context_id,
         is_train,
-        place,
+        doc_position,
         case when follows is not null then hash(run_hash, follows) end
     from (
-        select *, lead(run_hash, n_tokens) over (partition by first_context_id order by place) as follows
+        select *, lead(run_hash, n_tokens) over (partition by first_context_id order by doc_position) as follows
         from doubled
         where n_tokens < $sampling_copied_run_tokens
     )
@@ -40,7 +40,7 @@ train_runs as (
     select run_hash from runs where is_train and n_tokens = $sampling_copied_run_tokens
 ),
 copied_runs as (
-    select first_context_id, place
+    select first_context_id, doc_position
     from runs
     semi join train_runs using (run_hash)
     where not is_train and n_tokens = $sampling_copied_run_tokens
@@ -49,23 +49,25 @@ marked_tokens as (
     select
         token_rows.*,
         coalesce(
-            max(copied_runs.place) over (partition by token_rows.first_context_id order by token_rows.place)
-            > token_rows.place - $sampling_copied_run_tokens,
+            max(copied_runs.doc_position)
+                over (partition by token_rows.first_context_id order by token_rows.doc_position)
+            > token_rows.doc_position - $sampling_copied_run_tokens,
             false
         ) as is_copied
     from token_rows
     left join copied_runs
-        on copied_runs.first_context_id = token_rows.first_context_id and copied_runs.place = token_rows.place
+        on copied_runs.first_context_id = token_rows.first_context_id
+        and copied_runs.doc_position = token_rows.doc_position
 ),
 placed_tokens as (
     select
         doc_id,
         role,
-        place,
+        doc_position,
         first_context_id,
         is_copied,
-        first_context_id + place // ($corpus_context_length - $corpus_prepend_bos::int) as context_id,
-        place % ($corpus_context_length - $corpus_prepend_bos::int) + $corpus_prepend_bos::int as position,
+        first_context_id + doc_position // ($corpus_context_length - $corpus_prepend_bos::int) as context_id,
+        doc_position % ($corpus_context_length - $corpus_prepend_bos::int) + $corpus_prepend_bos::int as position,
         md5_number_lower($seed || ' slots ' || context_id) % $sampling_slot_tokens as shift
     from marked_tokens
 ),
@@ -77,7 +79,7 @@ cut as (
         any_value(doc_id) as doc_id,
         any_value(role) as role,
         any_value(first_context_id) as first_context_id,
-        min(place) as place,
+        min(doc_position) as doc_position,
         bool_or(is_copied) as is_touched
     from placed_tokens
     where position >= 1
@@ -86,7 +88,10 @@ cut as (
 ),
 short_ends as (
     -- A slot of n tokens is identified by its first and its last p tokens, p the largest power of two up to n.
-    select *, unnest([place, place + n_tokens - n_hashed]) as end_place, unnest(['first', 'last']) as end_name
+    select
+        *,
+        unnest([doc_position, doc_position + n_tokens - n_hashed]) as end_position,
+        unnest(['first', 'last']) as end_name
     from (select *, 1 << (length(bin(n_tokens)) - 1) as n_hashed from cut)
     where role = 'test' and n_tokens < $sampling_copied_run_tokens
 ),
@@ -101,13 +106,13 @@ short_slots as (
     from short_ends
     join runs
         on runs.first_context_id = short_ends.first_context_id
-        and runs.place = short_ends.end_place
+        and runs.doc_position = short_ends.end_position
         and runs.n_tokens = short_ends.n_hashed
     group by short_ends.context_id, short_ends.start, short_ends.n_tokens, short_ends.n_hashed
 ),
 begun as materialized (
     -- Materialized, so that this join comes first.
-    select sought.*, runs.first_context_id, runs.place + sought.n_tokens - sought.n_hashed as last_place
+    select sought.*, runs.first_context_id, runs.doc_position + sought.n_tokens - sought.n_hashed as last_position
     from (select distinct n_tokens, n_hashed, first_hash, last_hash from short_slots) as sought
     join runs on runs.n_tokens = sought.n_hashed and runs.run_hash = sought.first_hash
     where runs.is_train
@@ -117,7 +122,7 @@ standing as (
     from begun
     join runs
         on runs.first_context_id = begun.first_context_id
-        and runs.place = begun.last_place
+        and runs.doc_position = begun.last_position
         and runs.n_tokens = begun.n_hashed
         and runs.run_hash = begun.last_hash
 ),

@@ -6,11 +6,11 @@ with widths as (
 ),
 placed_tokens as (
     select
-        first_context_id + place // width as context_id,
-        place % width + n_before as position,
+        first_context_id + doc_position // width as context_id,
+        doc_position % width + n_before as position,
         token_id
     from (
-        select first_context_id, unnest(token_ids) as token_id, unnest(range(n_tokens)) as place
+        select first_context_id, unnest(token_ids) as token_id, unnest(range(n_tokens)) as doc_position
         from documents
         where role = 'train'
     )
@@ -28,7 +28,7 @@ slot_tokens as (
         slots.start,
         unnest(context_tokens.token_ids[slots.start - n_before + 1 : slots.start - n_before + slots.n_tokens])
             as token_id,
-        unnest(range(slots.n_tokens)) as place
+        unnest(range(slots.n_tokens)) as slot_position
     from slots
     join context_tokens using (context_id)
     cross join widths
@@ -38,7 +38,7 @@ slot_texts as (
     select
         slot_tokens.context_id,
         slot_tokens.start,
-        string_agg(token_pieces.piece, '' order by slot_tokens.place) as slot_text
+        string_agg(token_pieces.piece, '' order by slot_tokens.slot_position) as slot_text
     from slot_tokens
     join token_pieces using (token_id)
     group by slot_tokens.context_id, slot_tokens.start

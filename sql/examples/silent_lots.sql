@@ -12,15 +12,15 @@ with drawn as (
         n_slots,
         n_so_far - n_slots as n_before,
         hash($seed::bigint, $sae::varchar, feature::int, role, lot::int, generation::int, 'silent') % n_so_far
-            as place
+            as slot_number
     from (select distinct feature from slot_peaks)
     cross join slot_generations
     cross join range($sampling_silent_candidates) as candidates (lot)
 ),
 lots as (
-    select side, lot, any_value(role) as role, arg_max((n_before + place)::int, generation) as number
+    select side, lot, any_value(role) as role, arg_max((n_before + slot_number)::int, generation) as number
     from drawn
-    where place < n_slots
+    where slot_number < n_slots
     group by side, lot
 )
 select side, lot, slot

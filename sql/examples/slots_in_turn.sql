@@ -1,5 +1,5 @@
 -- One row per slot that may be drawn for a feature of the batch, with its stratum (a decile of activating slots,
--- or a kind of silent ones) and its place in the stratum: one slot of each document first, then a second of each.
+-- or a kind of silent ones) and its turn in the stratum: one slot of each document first, then a second of each.
 with candidates as (
     select
         batch_index.feature,
@@ -20,19 +20,19 @@ with candidates as (
     where batch_index.draw is not null
 ),
 spread as (
-    select *, row_number() over (partition by feature, role, kind, doc_id order by draw) as place_in_document
+    select *, row_number() over (partition by feature, role, kind, doc_id order by draw) as turn_in_document
     from candidates
 )
 select
     *,
-    row_number() over (partition by feature, role, kind, decile order by place_in_document, draw)
-        as place_in_stratum,
+    row_number() over (partition by feature, role, kind, decile order by turn_in_document, draw)
+        as turn_in_stratum,
     count(*) over (partition by feature, role, kind, doc_id) as n_document_slots,
     -- The last slot of a round (one slot per document) has the round's number as its reach.
     if(
-        lead(draw) over (partition by feature, role, kind, decile, place_in_document order by draw) is null,
-        place_in_document,
-        place_in_document - 1
+        lead(draw) over (partition by feature, role, kind, decile, turn_in_document order by draw) is null,
+        turn_in_document,
+        turn_in_document - 1
         + (row_number() over (partition by feature, role, kind, decile order by draw) - 0.5)
         / count(*) over (partition by feature, role, kind, decile)
     ) as reach

@@ -1,4 +1,4 @@
--- One row per slot that is used for a feature of the batch, with its stratum's size and its place in the draw.
+-- One row per slot that is used for a feature of the batch, with its stratum's size and its order in the draw.
 -- Train: what explainers may be shown. Activating slots that the sampling of some explainer takes; and, where an
 -- explainer is shown such, close silent ones, a stratum in turn.
 -- Test: what scorers ask about. The first slots of the draw, and the strongest ones; each is taken by properties
@@ -9,32 +9,32 @@
 with ordered as (
     select
         *,
-        row_number() over (partition by feature order by draw) as place_by_draw,
-        row_number() over (partition by feature, rank <= $sampling_top order by draw) as place_in_top
+        row_number() over (partition by feature order by draw) as turn_by_draw,
+        row_number() over (partition by feature, rank <= $sampling_top order by draw) as turn_in_top
     from slots_in_turn
     where role = 'train' and kind = 'activating'
 ),
 placed as (
-    -- The place of each train slot in each sampling.
+    -- The order of each train slot in each sampling.
     select
-        * exclude (place_by_draw, place_in_top),
+        * exclude (turn_by_draw, turn_in_top),
         {
-            'deciles': row_number() over (partition by feature order by place_in_stratum, draw),
+            'deciles': row_number() over (partition by feature order by turn_in_stratum, draw),
             'top': row_number() over (partition by feature order by rank, draw),
             'top_sample': row_number() over (
-                partition by feature order by if(rank <= $sampling_top, place_in_top, 1000000 + rank), draw
+                partition by feature order by if(rank <= $sampling_top, turn_in_top, 1000000 + rank), draw
             ),
-            'random': row_number() over (partition by feature order by place_by_draw, draw),
+            'random': row_number() over (partition by feature order by turn_by_draw, draw),
             -- Alternately one of the top and one of all.
             'mixture': row_number() over (
                 partition by feature
-                order by least(if(rank <= $sampling_top, 2 * place_in_top, 1000000), 2 * place_by_draw + 1), draw
+                order by least(if(rank <= $sampling_top, 2 * turn_in_top, 1000000), 2 * turn_by_draw + 1), draw
             )
         } as places
     from ordered
 ),
 train as (
-    select *, row_number() over (partition by feature order by places[$explaining_sampling]) as place
+    select *, row_number() over (partition by feature order by places[$explaining_sampling]) as draw_order
     from placed
     where
         places['deciles'] <= $explaining_n_sampled['deciles']
@@ -44,10 +44,10 @@ train as (
         or places['mixture'] <= $explaining_n_sampled['mixture']
 ),
 silent_train as (
-    select *, row_number() over (partition by feature order by place_in_stratum, draw) as place
+    select *, row_number() over (partition by feature order by turn_in_stratum, draw) as draw_order
     from slots_in_turn
     where role = 'train' and kind in ('same_token', 'neighbour')
-    qualify place <= $explaining_n_silent
+    qualify draw_order <= $explaining_n_silent
 ),
 shown as (
     select *, false as is_judge from train
@@ -58,16 +58,16 @@ judging as (
     select
         *,
         true as is_judge,
-        row_number() over (partition by feature, kind = 'activating' order by place_in_stratum, draw) as place
+        row_number() over (partition by feature, kind = 'activating' order by turn_in_stratum, draw) as draw_order
     from slots_in_turn
     anti join shown using (feature, context_id, start)
     where role = 'train'
-    qualify place <= $explaining_n_judging
+    qualify draw_order <= $explaining_n_judging
 ),
 taken as (
-    select * exclude (draw, n_document_slots, reach), place as draw from shown
+    select * exclude (draw, n_document_slots, reach), draw_order as draw from shown
     union all by name
-    select * exclude (draw, n_document_slots, reach), place as draw from judging
+    select * exclude (draw, n_document_slots, reach), draw_order as draw from judging
     union all by name
     select *
     from test_slots

@@ -1,11 +1,11 @@
--- One row per test slot that may be an example of a feature of the batch, with its place in the draw: activating
+-- One row per test slot that may be an example of a feature of the batch, with its order in the draw: activating
 -- slots a decile in turn, silent ones a stratum in turn, different documents first (where $scoring_silent is
--- random, silent ones by hash alone). Slots that the index keeps only for their strength have no place.
+-- random, silent ones by hash alone). Slots that the index keeps only for their strength have no order.
 select
-    * exclude (place_in_document, place_in_stratum) replace (
+    * exclude (turn_in_document, turn_in_stratum) replace (
         row_number() over (
             partition by feature, kind = 'activating'
-            order by if(kind = 'activating' or $scoring_silent = 'strata', place_in_stratum, 0), draw
+            order by if(kind = 'activating' or $scoring_silent = 'strata', turn_in_stratum, 0), draw
         ) as draw,
         if(kind = 'activating' or $scoring_silent = 'strata', reach, null) as reach
     ),

@@ -14,6 +14,6 @@ left join feature_index
 left join explanation_index
     on explanation_index.sae = $sae
     and explanation_index.feature = feature_cofirings.other
-    and explanation_index.place = 1
+    and explanation_index.rank = 1
 where feature_cofirings.sae = $sae and feature_cofirings.feature = $feature and feature_cofirings.rank <= 10
 order by feature_cofirings.rank

@@ -37,7 +37,7 @@ left join judged using (explanation_id)
 where explanation_index.sae = $sae and explanation_index.feature = $feature
 order by
     is_control,
-    explanation_index.place nulls last,
+    explanation_index.rank nulls last,
     explanation_index.status <> 'ok',
     explanation_index.explainer,
     explanation_index.draw

@@ -6,7 +6,7 @@ with worded as (
     from explanation_index
     left join score_index
         on score_index.explanation_id = explanation_index.explanation_id and score_index.is_main
-    where explanation_index.place = 1
+    where explanation_index.rank = 1
 )
 select
     feature_stats.sae,

@@ -15,7 +15,7 @@ with named as (
     join explanations using (explanation_id)
     where predictions.sae = $sae
 ),
-told as (
+current_requests as (
     select request_id, string_agg(explainer, ', ' order by explainer) as explainers
     from named
     where request_id is not null
@@ -24,16 +24,16 @@ told as (
 own as (
     select
         llm_requests.*,
-        told.explainers,
-        told.request_id is not null as is_current,
+        current_requests.explainers,
+        current_requests.request_id is not null as is_current,
         count(*) over () as n_requests,
-        count(told.request_id) over () as n_current,
+        count(current_requests.request_id) over () as n_current,
         sum(cost_usd) over () as total_usd,
         sum(if(is_current, cost_usd, null)) over () as current_usd,
         sum(prompt_tokens) over () as total_prompt_tokens,
         sum(completion_tokens) over () as total_completion_tokens
     from llm_requests
-    left join told using (request_id)
+    left join current_requests using (request_id)
     where llm_requests.sae = $sae and llm_requests.feature = $feature
 )
 select

@@ -6,7 +6,7 @@
 with named as (
     select sae, feature, explanation_id, null::float as similarity
     from explanation_index
-    where not $is_by_meaning::boolean and explainer = $explainer and own_place = 1
+    where not $is_by_meaning::boolean and explainer = $explainer and own_rank = 1
     union all
     select sae, feature, arg_max(explanation_id, similarity), max(similarity)
     from explanation_index
@@ -94,9 +94,9 @@ page as (
                 end nulls last,
                 sae,
                 feature
-        ) as place
+        ) as row_of_page
     from found
-    qualify place > $first_row and place <= $first_row + $page_rows
+    qualify row_of_page > $first_row and row_of_page <= $first_row + $page_rows
 )
 select
     page.sae,
@@ -128,4 +128,4 @@ left join score_index
     and score_index.feature = page.feature
     and score_index.explanation_id = page.explanation_id
     and if($scorer::varchar is null, score_index.is_main, score_index.scorer = $scorer)
-order by page.place
+order by page.row_of_page

@@ -39,7 +39,7 @@ shaded as (
     select
         cut.context_id,
         cut.start,
-        map_from_entries(list((fired.position - cut.start, fired.activation))) as by_place
+        map_from_entries(list((fired.position - cut.start, fired.activation))) as by_position
     from cut
     join fired
         on fired.context_id = cut.context_id
@@ -55,7 +55,8 @@ select
     cut.decile,
     cut.peak,
     cut.token_ids,
-    list_transform(range(len(cut.token_ids)), lambda place: coalesce(shaded.by_place[place], 0)) as activations,
+    list_transform(range(len(cut.token_ids)), lambda position: coalesce(shaded.by_position[position], 0))
+        as activations,
     cut.n_of_kind,
     cut.n_alike
 from cut

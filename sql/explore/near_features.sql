@@ -11,6 +11,6 @@ left join feature_index
 left join explanation_index
     on explanation_index.sae = $sae
     and explanation_index.feature = feature_neighbours.neighbour
-    and explanation_index.place = 1
+    and explanation_index.rank = 1
 where feature_neighbours.sae = $sae and feature_neighbours.feature = $feature
 order by feature_neighbours.rank

@@ -10,5 +10,5 @@ from feature_index
 left join explanation_index
     on explanation_index.sae = $sae
     and explanation_index.feature = feature_index.feature
-    and explanation_index.place = 1
+    and explanation_index.rank = 1
 where feature_index.sae = $sae and list_contains($features::int[], feature_index.feature)

@@ -4,8 +4,8 @@
 with grouped as (
     select
         feature,
-        if(place <= 20, 0, 11 - decile) as number,
-        if(place <= 20, 'Strongest', format('Decile {}', decile)) as quantile_name,
+        if(rank <= 20, 0, 11 - decile) as number,
+        if(rank <= 20, 'Strongest', format('Decile {}', decile)) as quantile_name,
         list(
             {
                 'tokens_acts_list': activations,
@@ -13,7 +13,7 @@ with grouped as (
                 'is_repeated_datapoint': false,
                 'tokens': texts
             }
-            order by place
+            order by rank
         ) as examples
     from exported_windows
     where kind = 'activating'

@@ -56,7 +56,7 @@ windows as (
         *,
         if(kind = 'activating', row_number() over (
             partition by feature order by kind = 'activating' desc, peak desc, example_id
-        ), null) as place
+        ), null) as rank
     from (
         select * from own
         union all by name
@@ -89,7 +89,7 @@ select
     windows.kind,
     windows.decile,
     windows.peak,
-    windows.place,
+    windows.rank,
     spelled.texts,
     -- A float32 0.1 cast to a float64 is 0.10000000149; by way of its decimals it is 0.1.
     list_transform(windows.activations, lambda activation: activation::varchar::double) as activations,

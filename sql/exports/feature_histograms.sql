@@ -25,7 +25,7 @@ bars as (
 select
     bars.feature,
     list(coalesce(counted.n_firings, 0) order by bars.bar) as heights,
-    list((bars.bar + 0.5) / 40 * bars.max_activation order by bars.bar) as bar_places
+    list((bars.bar + 0.5) / 40 * bars.max_activation order by bars.bar) as bar_middles
 from bars
 left join counted using (feature, bar)
 group by bars.feature

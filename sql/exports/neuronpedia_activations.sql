@@ -20,4 +20,4 @@ select
     })
 from neuronpedia_windows
 join exported_saes on exported_saes.sae = $sae
-order by neuronpedia_windows.feature, neuronpedia_windows.place
+order by neuronpedia_windows.feature, neuronpedia_windows.rank

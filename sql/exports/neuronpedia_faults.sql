@@ -1,7 +1,7 @@
--- One row per place at which a written file breaks a rule of Neuronpedia's: the place, and what is wrong there.
+-- One row per rule of Neuronpedia's that a written file breaks: where, and what is wrong there.
 -- The tables written_* are the files as written.
 select
-    format('feature {} of {}', index, layer) as place,
+    format('feature {} of {}', index, layer) as location,
     'a model or source that is not of letters, digits, - and _ (a model also of .)' as fault
 from written_features
 where not (

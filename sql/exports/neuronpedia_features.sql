@@ -10,7 +10,7 @@ select
         'maxActApprox': coalesce(feature_stats.max_activation, 0),
         'frac_nonzero': feature_stats.density,
         'freq_hist_data_bar_heights': coalesce(feature_histograms.heights, []::bigint[]),
-        'freq_hist_data_bar_values': coalesce(feature_histograms.bar_places, []::double[]),
+        'freq_hist_data_bar_values': coalesce(feature_histograms.bar_middles, []::double[]),
         'logits_hist_data_bar_heights': []::double[],
         'logits_hist_data_bar_values': []::double[],
         'pos_str': coalesce(

@@ -13,7 +13,7 @@ with windows as (
                 'quantileMax': if(is_top, null, high),
                 'quantileFraction': if(is_top, null, 0.1::double)
             }
-            order by place
+            order by rank
         ) as activations
     from neuronpedia_windows
     group by feature

@@ -5,7 +5,7 @@ with placed as (
     select
         exported_windows.feature,
         exported_windows.example_id,
-        exported_windows.place,
+        exported_windows.rank,
         exported_windows.texts,
         exported_windows.activations,
         exported_windows.strongest,
@@ -20,13 +20,13 @@ with placed as (
 select
     feature,
     example_id,
-    place,
+    rank,
     texts,
     activations,
     strongest,
     peak,
     max_activation,
-    place <= 20 as is_top,
+    rank <= 20 as is_top,
     if(tenth = 0, 0, deciles[tenth]) as low,
     if(tenth = 9, max_activation, deciles[tenth + 1]) as high
 from placed

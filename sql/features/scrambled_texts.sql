@@ -2,12 +2,12 @@
 -- first.
 -- A text depends only on (seed, token, repeat). So it serves every candidate of every SAE that has the token, SAEs
 -- are compared on the same texts, and there are at most `repeats` texts per token of the vocabulary.
-with lots as (
+with positions as (
     select
         token_id,
         unnest(range($scrambling_repeats)) as repeat,
         1 + (hash($seed::bigint, token_id::int, repeat::int, 'place') % $scrambling_n_fillers::ubigint)::int
-            as place
+            as position
     from (select distinct token_id from unigram_tokens)
 ),
 weights as (
@@ -20,7 +20,7 @@ weights as (
     where not is_special
 ),
 intervals as (
-    select token_id as filler, total - weight as first_lot
+    select token_id as filler, total - weight as lowest
     from weights
     where weight > 0
 ),
@@ -30,19 +30,19 @@ draws as (
         repeat,
         number,
         hash($seed::bigint, token_id::int, repeat::int, number::int, 'filler')
-        % (select max(total) from weights) as lot
-    from lots, range($scrambling_n_fillers) as numbers (number)
+        % (select max(total) from weights) as drawn
+    from positions, range($scrambling_n_fillers) as numbers (number)
 ),
 filled as (
     select token_id, repeat, list(filler order by number) as fillers
     from draws
-    asof join intervals on draws.lot >= intervals.first_lot
+    asof join intervals on draws.drawn >= intervals.lowest
     group by token_id, repeat
 )
 select
     row_number() over (order by token_id, repeat) - 1 as context_id,
     token_id,
-    len($bos_token_id::int[]) + place as place,
-    $bos_token_id::int[] || fillers[:place] || [token_id] || fillers[place + 1:] as token_ids
-from lots
+    len($bos_token_id::int[]) + position as place,
+    $bos_token_id::int[] || fillers[:position] || [token_id] || fillers[position + 1:] as token_ids
+from positions
 join filled using (token_id, repeat)

@@ -2,7 +2,7 @@
 -- route's quota; without quotas, every wanted feature. wanted_features holds all features, those of a list, or
 -- those that meet a condition.
 -- place ranks a batch's features by another draw. Controls, the pilot and, where the config limits them, LLM
--- requests take the first places. Routes alternate in proportion to their size, so the first places are a small
+-- requests take the first ranks. Routes alternate in proportion to their size, so the first ranks are a small
 -- copy of the batch: the r-th feature by draw of a route's n is at (r - 1/2) / n.
 -- The draw is a hash of a hash, because DuckDB's hash of several values ends in an xor with the last one: two
 -- draws that differed only in their purpose would be related.
@@ -19,7 +19,7 @@ drawn as (
         row_number() over (
             partition by sae, feature // $selection_batch_size, route
             order by hash($seed::bigint, sae, feature::int, 'selected'), feature
-        ) as place_in_route
+        ) as rank_in_route
     from feature_routes
     join wanted_features using (sae, feature)
 ),
@@ -31,7 +31,7 @@ shared as (
         / count(*) over (partition by sae, batch, route) as share_before
     from drawn
     left join quotas using (route)
-    where $quota_routes is null or place_in_route <= quota
+    where $quota_routes is null or rank_in_route <= quota
 )
 select
     sae,

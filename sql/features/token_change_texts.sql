@@ -5,12 +5,12 @@ with drawn as (
         contexts.token_ids[: $explaining_output_centric_n_text_tokens] as token_ids,
         row_number() over (
             order by hash($seed::bigint, contexts.context_id, 'token changes'), contexts.context_id
-        ) as place
+        ) as number
     from contexts
     join documents using (doc_id)
     where documents.role = 'train' and len(contexts.token_ids) >= $explaining_output_centric_n_text_tokens
 )
 select context_id, token_ids
 from drawn
-where place <= $explaining_output_centric_n_texts
-order by place
+where number <= $explaining_output_centric_n_texts
+order by number

@@ -38,7 +38,7 @@ select
     (row_number() over (partition by explanation_id order by example_id) - 1) // $questions_per_prompt as prompt,
     md5(concat_ws(' ', explanation_id, 'control', example_id)) as question_id,
     example_id,
-    if($has_marks, marked_places(activations, peak, $explaining_marked_share), null) as marked,
+    if($has_marks, marked_positions(activations, peak, $explaining_marked_share), null) as marked,
     false as label,
     token_ids
 from put

@@ -28,7 +28,7 @@ with hashed as (
         )::bit as is_top,
         hash($seed::bigint, $sae, examples.feature::int, examples.example_id, 'fuzzing') as hash,
         row_number() over (partition by examples.feature, examples.doc_id order by hash, examples.example_id)
-            as place_in_document
+            as turn_in_document
     from examples
     join feature_stats using (feature)
     where
@@ -38,14 +38,14 @@ with hashed as (
 windows as (
     select
         *,
-        row_number() over (partition by feature order by place_in_document, hash, example_id) as number,
+        row_number() over (partition by feature order by turn_in_document, hash, example_id) as number,
         count(*) over (partition by feature) as n_windows
     from hashed
 ),
 rights as (
     select
         *,
-        marked_places(activations, peak, $explaining_marked_share) as marked,
+        marked_positions(activations, peak, $explaining_marked_share) as marked,
         array_to_string(
             list_transform(range($sampling_slot_tokens), lambda p: list_contains(marked, p)::int), ''
         )::bit as is_marked
@@ -93,7 +93,7 @@ joined as (
             row_number() over (
                 partition by rights.feature, found.tries[found.try]['doc_id'] order by rights.draw
             )
-        ) as place_in_document
+        ) as turn_in_document
     from rights
     left join found using (feature, example_id)
 )
@@ -101,7 +101,7 @@ select
     $sae as sae,
     feature,
     example_id,
-    row_number() over (partition by feature order by place_in_document nulls last, draw)::int as draw,
+    row_number() over (partition by feature order by turn_in_document nulls last, draw)::int as draw,
     marked,
     partner_id,
     try

@@ -23,7 +23,7 @@ with unasked as (
     select
         questions.*,
         row_number() over (
-            partition by questions.explanation_id, questions.scorer, questions.label order by questions.place
+            partition by questions.explanation_id, questions.scorer, questions.label order by questions.number
         ) as turn,
         count(*) over by_explanation as n_left,
         count(*) filter (questions.label) over by_explanation as n_left_positive

@@ -5,7 +5,7 @@ select
     coalesce(
         try_cast(regexp_extract(stratum, '^decile ([0-9]+)$', 1) as int),
         -list_position(['same_token', 'neighbour', 'random'], stratum)
-    ) as place
+    ) as stratum_order
 from stratum_means
 where regexp_matches(stratum, '^(decile [0-9]+|same_token|neighbour|random)$')
-order by sae, scorer, is_control, explainer, place
+order by sae, scorer, is_control, explainer, stratum_order

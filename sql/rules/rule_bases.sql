@@ -22,7 +22,7 @@ gains as (
         2 * (n_hits - $rules_discount) - widths.share * firsts.f1 * n_tokens as gain,
         row_number() over (
             partition by rule_candidates.feature, widths.width order by gain desc, token_id
-        ) as place
+        ) as rank
     from rule_candidates
     join firsts using (feature)
     cross join (values ('near', 1e0), ('wide', 0.25)) as widths (width, share)
@@ -31,12 +31,12 @@ gains as (
 sets as (
     select
         feature,
-        list(token_id order by place) filter (width = 'near') as near_token_ids,
-        list(token_id order by place) filter (width = 'wide') as wide_token_ids,
+        list(token_id order by rank) filter (width = 'near') as near_token_ids,
+        list(token_id order by rank) filter (width = 'wide') as wide_token_ids,
         2 * sum(n_hits) filter (width = 'near')
         / (sum(n_tokens) filter (width = 'near') + any_value(n_targets)) as near_f1
     from gains
-    where place <= $rules_chosen_max_tokens
+    where rank <= $rules_chosen_max_tokens
     group by feature
 )
 select

@@ -12,26 +12,26 @@ with quoted as (
     from tokens
 ),
 named as (
-    select rule_id, 'token' as side, unnest(token_ids) as token_id, generate_subscripts(token_ids, 1) as place
+    select rule_id, 'token' as clause, unnest(token_ids) as token_id, generate_subscripts(token_ids, 1) as number
     from mined_rules
     union all by name
     select
         rule_id,
-        'before' as side,
+        'before' as clause,
         unnest(previous_token_ids) as token_id,
-        generate_subscripts(previous_token_ids, 1) as place
+        generate_subscripts(previous_token_ids, 1) as number
     from mined_rules
 ),
 listed as (
-    select rule_id, side, list(quoted order by place) as words
+    select rule_id, clause, list(quoted order by number) as words
     from named
     join quoted using (token_id)
-    group by rule_id, side
+    group by rule_id, clause
 ),
 sets as (
     select
         rule_id,
-        side,
+        clause,
         array_to_string(words[:-2], ', ') || if(len(words) > 1, ' or ', '') || words[-1] as words
     from listed
 )
@@ -49,5 +49,5 @@ select
         'the position is below ' || position_below
     ) as rule
 from mined_rules
-left join sets as token_sets on token_sets.rule_id = mined_rules.rule_id and token_sets.side = 'token'
-left join sets as before_sets on before_sets.rule_id = mined_rules.rule_id and before_sets.side = 'before'
+left join sets as token_sets on token_sets.rule_id = mined_rules.rule_id and token_sets.clause = 'token'
+left join sets as before_sets on before_sets.rule_id = mined_rules.rule_id and before_sets.clause = 'before'

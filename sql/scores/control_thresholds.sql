@@ -14,7 +14,7 @@ with answered as (
     from control_answers
     group by scorer
 ),
-told as (
+counted as (
     select
         pilot_scorers.scorer,
         pilot_scorers.is_yes_no,
@@ -48,7 +48,7 @@ reasoned as (
             )
             when found <= 0.5 then 'under one in ten of its answers about controls is a yes'
         end as threshold_reason
-    from told
+    from counted
 )
 select
     scorer,

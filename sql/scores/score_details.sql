@@ -50,7 +50,7 @@ metrics as (
         ], recursive := true)
     from figures
 ),
-told as (
+overall as (
     select
         explanation_id,
         scorer,
@@ -147,7 +147,7 @@ graded as (
     from graded_scores
 ),
 all_details as (
-    select * from told
+    select * from overall
     union all by name
     select * from strata
     union all by name

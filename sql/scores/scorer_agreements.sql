@@ -4,7 +4,7 @@
 -- Pearson r has Fisher's interval, of variance 1 / (n - 3); Spearman is Pearson of ranks, ties at their mean, with
 -- variance (1 + r^2 / 2) / (n - 3) (Bonett and Wright 2000). n is the number of features, since explanations of
 -- one feature are not independent; null under 4.
-with told as (
+with judged as (
     select
         sae,
         feature,
@@ -18,7 +18,7 @@ with told as (
 ),
 own as (
     select *
-    from told
+    from judged
     where is_of_features or list_contains($explaining_explainers::varchar[], explainer)
 ),
 paired as (

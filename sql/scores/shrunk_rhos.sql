@@ -13,7 +13,7 @@ with failures as (
 explaining_failures as (
     select count(*) as n_failed from explanations where status in ('http_error', 'budget')
 ),
-told as (
+measured as (
     select
         pilot_scorers.scorer,
         pilot_scorers.model,
@@ -54,7 +54,7 @@ reasoned as (
             when rho_found is null or standard_error is null then 'all answers are alike'
         end as why_config,
         difference * (1 - power(standard_error / difference, 2)) as shrunk
-    from told
+    from measured
 )
 select
     $sae as sae,

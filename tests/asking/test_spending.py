@@ -7,7 +7,7 @@ import pytest
 from tiny import open_lake, rows_of
 
 from pipeline.asking.batches import BatchAsker, ToAsk
-from pipeline.asking.roles import Role, role_of
+from pipeline.asking.roles import ModelRole, role_of
 from pipeline.asking.spending import budget_sentence, check_prices, open_budget, prices_of_paid, spent_budget
 from pipeline.config import Config
 from pipeline.llm import Answer, Ledger, Message, Request
@@ -51,7 +51,7 @@ def test_of_two_models_of_one_name_the_one_in_this_process_costs_nothing(
         def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
             yield [Answer(request.request_id, "ok", "Yes", attempts=1, **USED) for request in requests]
 
-    monkeypatch.setattr(Role, "open_client", lambda *_: Fake())
+    monkeypatch.setattr(ModelRole, "open_client", lambda *_: Fake())
     scoring = {"provider": "local", "model": "dear", "scorers": ["detection", "detection@paid"]}
     config = make_experiment(scoring={**scoring, "models": {"paid": server("dear")}}, budget=budget)
     lake = open_lake(config)

@@ -34,6 +34,7 @@ from pipeline.firings.store import write_activations
 from pipeline.lake import Lake
 from pipeline.make_table import make_table, read_rows
 from pipeline.rules.score import RULE_SCHEMA
+from pipeline.tables import TABLES
 from pipeline.tables.compiled import COMPILED, counts_firings
 from pipeline.tables.sql import steps_of
 from pipeline.tables.stages import STAGES
@@ -63,7 +64,7 @@ def lake(tmp_path_factory):
 @pytest.fixture(scope="module")
 def both(lake):
     """By the name of a SQL file: its rows over all features, and those of the arrays, bucket after bucket."""
-    with lake.connect(SAE) as connection:
+    with lake.connect(SAE, tables=TABLES.keys() - {"feature_tokens"}) as connection:
         before = ("candidate_slots", "slot_generations", "corpus_tokens", "firings", "feature_cuts")
         for name in (*before, "feature_tokens", *FILES):
             lake.create_temporary(connection, name, **ALL)

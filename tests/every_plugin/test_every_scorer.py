@@ -22,6 +22,7 @@ from pipeline.plugins import find_plugins
 from pipeline.scorers.write import load_scorer, predictions_table, write_predictions
 from pipeline.scorers.yes_no import YesNo
 from pipeline.tables.stages import STAGES
+from pipeline.tables.versions import inputs_of
 
 SAE = "hand-set"
 SCORERS = {name: load_scorer(name) for name in sorted(find_plugins("scorers"))}
@@ -109,7 +110,7 @@ def test_where_answers_of_many_have_no_probability_each_question_has_a_prompt(la
         asked.extend(each.request.is_choice for each in to_ask)
         return {each.request.request_id: Answer(each.request.request_id, "ok", each.stand_in) for each in to_ask}
 
-    with lake.connect(SAE, 0) as connection:
+    with lake.connect(SAE, 0, tables=inputs_of(lake.config, "predictions")) as connection:
         predictions_table(Batch(lake, connection, SAE, 0), {"scorer": ask}, [name])
     assert asked[0] is False and all(asked[1:]) and len(asked) > 100
 

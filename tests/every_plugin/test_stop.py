@@ -13,13 +13,13 @@ import pytest
 from tiny import STOP, rows_of
 from transformers import AutoTokenizer
 
-from pipeline.explainers.write import explanation_id
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
 from pipeline.scorers.write import load_scorer, write_predictions
 from pipeline.scorers.yes_no import YesNo
 from pipeline.tables import TABLES
+from pipeline.tables.explanations import explanation_id
 
 SAE = "hand-set"
 STOP_PLACE = 8

@@ -30,16 +30,16 @@ def config_of(*names, **explaining):
 
 
 def request(name, feature=FEATURE, **explaining):
-    explaining = config_of(name, **explaining).explaining.of(name)
+    explaining = config_of(name, **explaining).explaining.seen_by(name)
     return load_explainer(name).request(explaining, "layers.1", feature, VOCABULARY)
 
 
 def test_own_settings_go_before_those_of_the_section():
     own = {"sampling": "top", "marked_share": 0.6}
     explaining = config_of("default", "token_pairs", n_examples=10, default=own).explaining
-    seen = explaining.of("default")
+    seen = explaining.seen_by("default")
     assert (seen.sampling, seen.n_examples, seen.marked_share) == ("top", 10, 0.6)
-    assert explaining.of("token_pairs") == explaining
+    assert explaining.seen_by("token_pairs") == explaining
     strict = request("default", default=own).messages[-1].content.splitlines()[2]
     assert strict == "Example 2:  don't stop<< stop>> {text} > >"
 
@@ -74,7 +74,7 @@ def test_a_note_is_the_prompts_own_words_only_where_it_stands_in_it():
 
 
 def test_windows_of_one_prompt_are_on_one_scale():
-    explaining = config_of("with_activations").explaining.of("with_activations")
+    explaining = config_of("with_activations").explaining.seen_by("with_activations")
     weak = [Shown("x", [0, 1], [0.0, 2.0])]
     [alone], [among] = (example_lines(explaining, weak, VOCABULARY, largest) for largest in (None, 8.0))
     assert "(10)>>" in alone and "(2)>>" in among

@@ -34,8 +34,8 @@ from pipeline.errors import LakeError, SaeError, SubjectError
 from pipeline.features import logits
 from pipeline.firings.write import write_activation_shards
 from pipeline.fit import write
+from pipeline.fit.hookpoints_tried import Hookpoints, nearby_hookpoints
 from pipeline.fit.measure import Figures, is_massive, measure, with_weights
-from pipeline.fit.places import Place, places_around
 from pipeline.fit.verdict import check_fit, fit_sentence, is_misfit, judge
 from pipeline.lake import Lake
 from pipeline.sae import load_sparse_coder
@@ -206,7 +206,7 @@ class States(NamedTuple):
 
 
 def trial_at(module: str) -> write._Trial:
-    return write._Trial(Place(module, Hookpoint(module), Hookpoint(module)), prepend_bos=False)
+    return write._Trial(Hookpoints(module, Hookpoint(module), Hookpoint(module)), prepend_bos=False)
 
 
 def lossy(n_tokens: int, noise: float, is_hard: Tensor) -> Tensor:
@@ -227,8 +227,8 @@ def test_a_place_is_held_against_the_configs_own_on_the_same_tokens(tmp_path: Pa
     n = len(both)
     coder = load_sparse_coder(write_sparsify(tmp_path / "sae", both, torch.zeros(n), both, torch.zeros(WIDTH), n))
     own, other = trial_at("own"), trial_at("other")
-    states = {own.place.reads: lossy(2048, 0.6, is_hard), other.place.reads: lossy(2048, 0.9, is_hard)}
-    assert not is_massive(states[own.place.reads]).any()
+    states = {own.at.reads: lossy(2048, 0.6, is_hard), other.at.reads: lossy(2048, 0.9, is_hard)}
+    assert not is_massive(states[own.at.reads]).any()
     is_screened = (number % 4 == 0) | is_hard if drawn == "all of them" else (number % 4 == 0) & ~is_hard
     tried = write._try(States(states, is_screened), coder, [own, other])  # type: ignore[arg-type]
     right, worse = (measure(coder, state, state).fvu for state in states.values())
@@ -246,7 +246,7 @@ def test_the_tokens_are_the_same_at_every_place(tmp_path: Path) -> None:
     massive, infinite = x.clone(), x.clone()
     massive[7] *= 1000
     infinite[9] = torch.inf
-    states = {own.place.reads: x, other.place.reads: massive, broken.place.reads: infinite}
+    states = {own.at.reads: x, other.at.reads: massive, broken.at.reads: infinite}
     sample = States(states, torch.arange(400) % 4 == 0)
     tried = write._try(sample, coder, [own, other, broken])  # type: ignore[arg-type]
     assert tried.keys() == {own, other}
@@ -259,7 +259,7 @@ def test_the_tokens_are_the_same_at_every_place(tmp_path: Path) -> None:
 # What is caught -------------------------------------------------------------------------------------------
 
 
-def test_an_sae_at_its_own_place_fits(make_sae: Any, make_experiment: Experiment) -> None:
+def test_an_sae_at_its_own_hookpoint_fits(make_sae: Any, make_experiment: Experiment) -> None:
     lake = fitted(make_experiment(saes=[make_sae("resid_post.1", hookpoint="layers.1")]))
     rows = lake.query("sae_fits", sae="made")
     own = rows.row(0, named=True)
@@ -395,8 +395,8 @@ def test_a_transcoder_that_writes_to_another_layer_is_tried_with_its_target_as_m
 ) -> None:
     coder = load_sparse_coder(write_random_sae(tmp_path / "sae", transcode=True))
     subject = make_experiment().subject
-    own = Place(reads, resolve_hookpoint(subject, reads), resolve_hookpoint(subject, writes))
-    tried = {place.name: place.target for place in places_around(subject, coder, own)}
+    own = Hookpoints(reads, resolve_hookpoint(subject, reads), resolve_hookpoint(subject, writes))
+    tried = {each.name: each.target for each in nearby_hookpoints(subject, coder, own)}
     assert {name: tried[name] for name in targets} == {
         name: resolve_hookpoint(subject, target) for name, target in targets.items()
     }

@@ -14,8 +14,8 @@ from torch.nn.functional import log_softmax
 
 from pipeline.config import Config, SubjectConfig
 from pipeline.corpus.documents import write_documents
+from pipeline.fit.hookpoints_tried import Hookpoints
 from pipeline.fit.loss import measure_loss, unmeasurable
-from pipeline.fit.places import Place
 from pipeline.fit.verdict import fit_sentence
 from pipeline.fit.write import write_sae_fit
 from pipeline.models.causal import load_causal
@@ -80,7 +80,7 @@ def test_the_losses_are_those_of_the_layers_run_by_hand(
     coder = load_sparse_coder(write_random_sae(tmp_path / "sae", n_features=64, k=4))
     model = load_causal(subject, "cpu")
     hookpoint = Hookpoint("layers.1", centred=is_centred)
-    found = measure_loss(model, coder, Place("layers.1", hookpoint, hookpoint), CONTEXTS, n_kept)
+    found = measure_loss(model, coder, Hookpoints("layers.1", hookpoint, hookpoint), CONTEXTS, n_kept)
 
     def spliced(name: str, x: Tensor, _given: Tensor | None) -> Tensor:
         mean = x.mean(dim=1, keepdim=True) if is_centred else 0.0
@@ -104,7 +104,7 @@ def test_the_losses_are_those_of_the_layers_run_by_hand(
 def test_a_transcoder_stands_for_what_its_module_returns(subject: SubjectConfig, tmp_path: Path) -> None:
     coder = load_sparse_coder(write_random_sae(tmp_path / "sae", transcode=True))
     model = load_causal(subject, "cpu")
-    place = Place("layers.1.mlp", Hookpoint("layers.1.mlp", "input"), Hookpoint("layers.1.mlp"))
+    place = Hookpoints("layers.1.mlp", Hookpoint("layers.1.mlp", "input"), Hookpoint("layers.1.mlp"))
     found = measure_loss(model, coder, place, CONTEXTS, 1)
 
     def spliced(name: str, y: Tensor, given: Tensor | None) -> Tensor:
@@ -126,7 +126,7 @@ def test_the_whole_sae_recovers_all_and_one_that_says_zero_nothing(subject: Subj
         ), input_bias=no_bias, decoder_bias=no_bias,
     )  # fmt: skip
     model = load_causal(subject, "cpu")
-    place = Place("layers.0", Hookpoint("layers.0"), Hookpoint("layers.0"))
+    place = Hookpoints("layers.0", Hookpoint("layers.0"), Hookpoint("layers.0"))
     whole = measure_loss(model, perfect, place, CONTEXTS, 1)
     nothing = measure_loss(model, replace(perfect, decoder=0 * both), place, CONTEXTS, 1)
     assert whole.loss_spliced == pytest.approx(whole.loss, rel=1e-5)
@@ -135,7 +135,7 @@ def test_the_whole_sae_recovers_all_and_one_that_says_zero_nothing(subject: Subj
 
 def test_texts_of_a_token_tell_nothing_and_say_so(subject: SubjectConfig, tmp_path: Path) -> None:
     coder = load_sparse_coder(write_random_sae(tmp_path / "sae"))
-    place = Place("layers.0", Hookpoint("layers.0"), Hookpoint("layers.0"))
+    place = Hookpoints("layers.0", Hookpoint("layers.0"), Hookpoint("layers.0"))
     found = measure_loss(load_causal(subject, "cpu"), coder, place, [[5], [6, 7]], 1)
     assert found.loss_recovered is None and found.loss is None and found.n_loss_tokens == 0
     assert found.loss_reason == "the corpus has too few tokens"
@@ -145,11 +145,11 @@ def test_what_the_residual_goes_past_is_not_replaced(subject: SubjectConfig) -> 
     model = load_subject(subject, "cpu").model
     past = Hookpoint("layers.1.post_attention_layernorm", "input")
     for name in ("resid_mid.1", "layers.1.post_attention_layernorm.input"):
-        reason = unmeasurable(model, Place(name, past, past))
+        reason = unmeasurable(model, Hookpoints(name, past, past))
         assert reason is not None and "bypasses 'layers.1.post_attention_layernorm'" in reason
     inputs = (Hookpoint(module, "input") for module in ("layers.1", "layers.1.self_attn.o_proj"))
     for place in (Hookpoint("layers.1"), *inputs):
-        assert unmeasurable(model, Place(place.module, place, place)) is None
+        assert unmeasurable(model, Hookpoints(place.module, place, place)) is None
 
 
 def test_the_subject_is_in_memory_once(subject: SubjectConfig) -> None:
@@ -157,7 +157,7 @@ def test_the_subject_is_in_memory_once(subject: SubjectConfig) -> None:
     assert load_causal(subject, "cpu").base_model is read
 
 
-def test_the_table_has_it_for_the_configs_own_place(make_experiment: Callable[..., Config]) -> None:
+def test_the_table_has_it_for_the_configs_own_hookpoint(make_experiment: Callable[..., Config]) -> None:
     lake = open_lake(make_experiment())
     write_saes(lake)
     write_documents(lake)

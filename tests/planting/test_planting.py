@@ -18,7 +18,7 @@ from pipeline.models.token_bytes import token_bytes
 from pipeline.planting.experiment import _read_by_own_subject, _scoring, carry_pilot, planted_worths
 from pipeline.planting.model import CONTEXT_LENGTH, _is_drawn, noise_tokens, write_model, write_sae
 from pipeline.planting.plants import FAULTS, KINDS, Corpus, Plant, draw_plants
-from pipeline.planting.report import overview, thresholds_told
+from pipeline.planting.report import overview, threshold_sentence
 from pipeline.plugins import find_plugins
 from pipeline.sae import load_sparse_coder
 from pipeline.shipped import find
@@ -249,13 +249,13 @@ def test_scorers_are_judged_by_the_thresholds_of_the_experiments_pilot(make_expe
     planted.write_parts("scorer_rhos", before, sae="hand-set")
     carry_pilot(config, planted, "hand-set")
     assert planted_thresholds(planted) == {"detection": 0.5, "fuzzing": 0.5}, "there was no pilot"
-    assert "of 0.50 where the experiment's pilot set no other" in thresholds_told(planted, "hand-set")
+    assert "of 0.50 where the experiment's pilot set no other" in threshold_sentence(planted, "hand-set")
     told = {"detection": rows("hand-set", "detection", threshold=0.8, n_control_answers=120, form="40")}
     told["fuzzing"] = rows("hand-set", "fuzzing", threshold=0.5, n_control_answers=20, threshold_reason="too few")
     recorded_lake(config).write_parts("scorer_rhos", told, sae="hand-set")
     carry_pilot(config, planted, "hand-set")
     assert planted_thresholds(planted) == {"detection": 0.8, "fuzzing": 0.5}
-    assert "0.80 (detection), 0.50 where" in thresholds_told(planted, "hand-set")
+    assert "0.80 (detection), 0.50 where" in threshold_sentence(planted, "hand-set")
 
 
 def planted_thresholds(lake: Lake) -> dict[str, float]:

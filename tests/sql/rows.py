@@ -182,7 +182,7 @@ class Database:
             **{"most_score": None, "least_density": None, "most_density": None, "is_explained": False},
             **{"sort": "explained", "page_rows": 50, "first_row": 0},
             **{"strongest": 12, "of_a_decile": 3, "of_a_way": 3},
-            **{"explanation_sha256": None},
+            **{"explanation_sha256": None, "statement": "select 1"},
             **{"explanation_id": None, "request_id": None, "rater": None, "features": [], "is_by_meaning": False},
         }
         self.values = given | {"corpus_context_length": context_length} | values

@@ -265,8 +265,8 @@ def test_report_summary_is_of_one_sae_in_order():
         ],
     )
     database.fill("explanations", [{"explanation_id": "not chosen", "is_chosen": False}])
-    database.make_before("report_summary")
-    first, *rows = database.rows("report_summary")
+    database.make_before("closing_summary")
+    first, *rows = database.rows("closing_summary")
     assert first["scorer"] == "zeal", "whoever judged most features comes first"
     assert [(row["explainer"], row["same_token_auroc"]) for row in rows] == [("default", 0.6), ("empty", None)]
 

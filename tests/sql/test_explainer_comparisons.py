@@ -213,7 +213,7 @@ def test_of_many_pairs_those_are_printed_that_differ():
             if i != j
         ],
     )
-    rows = database.rows("report_comparisons", sae=SAE, n=3, explaining_explainers=names)
+    rows = database.rows("closing_comparisons", sae=SAE, n=3, explaining_explainers=names)
     assert [(row["explainer_a"], row["explainer_b"]) for row in rows] == [
         ("explainer_1", "explainer_0"),
         ("explainer_5", "explainer_3"),

@@ -189,7 +189,7 @@ def test_of_several_draws_the_chosen_one_is_shown():
     )
     own.make_before("explanation_index", explaining_explainers=["default"])
     rows = own.rows("explanation_index", explaining_explainers=["default"])
-    places = {row["draw"]: (row["is_shown"], row["place"], row["own_place"]) for row in rows}
+    places = {row["draw"]: (row["is_shown"], row["rank"], row["own_rank"]) for row in rows}
     assert places == {0: (False, None, None), 1: (True, 1, 1), 2: (False, None, None)}
 
 

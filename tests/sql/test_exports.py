@@ -57,7 +57,7 @@ def test_every_firing_is_in_one_bar_and_the_strongest_in_the_last():
     database.fill("activations", firings)
     [row] = database.rows("feature_histograms")
     assert (row["feature"], row["heights"]) == (0, [1, 1, *[0] * 37, 2])
-    assert (row["bar_places"][0], row["bar_places"][-1]) == pytest.approx((0.05, 3.95))
+    assert (row["bar_middles"][0], row["bar_middles"][-1]) == pytest.approx((0.05, 3.95))
 
 
 def window(number, peak, kind="activating", activations=None):
@@ -79,7 +79,7 @@ def test_windows_have_texts_decimals_and_places_by_strength():
     database.fill("tokens", [{"token_id": 0, "text": "a\0"}, {"token_id": 1, "text": " b"}])
     database.fill("examples", [window(0, 0.1), window(1, 2.0, activations=[2.0, 1.0]), window(2, 0.0, "random")])
     rows = {row["example_id"][-1]: row for row in database.rows("exported_windows")}
-    assert [rows[number]["place"] for number in "012"] == [2, 1, None]
+    assert [rows[number]["rank"] for number in "012"] == [2, 1, None]
     assert rows["0"]["texts"] == ["a ", " b"]
     assert (rows["0"]["activations"], rows["0"]["strongest"], rows["1"]["strongest"]) == ([0.0, 0.1], 1, 0)
 
@@ -114,7 +114,7 @@ def test_the_strongest_windows_of_the_index_are_exported_beside_the_examples():
     database.fill("examples", [weak])
     rows = database.rows("exported_windows")
     assert {row["feature"] for row in rows} == {0}, "a feature without examples has no windows"
-    ranked = sorted(rows, key=lambda row: row["place"])
+    ranked = sorted(rows, key=lambda row: row["rank"])
     assert [row["peak"] for row in ranked] == [*(1.0 + context for context in range(29, 9, -1)), 1.0]
     assert ranked[0]["texts"] == [f" {token_id}" for token_id in range(1, 8)]
     assert (ranked[0]["activations"], ranked[0]["strongest"]) == ([0.0, 0.0, 30.0, 0.0, 2.0, 0.0, 0.0], 2)

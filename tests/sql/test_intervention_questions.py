@@ -25,7 +25,7 @@ def asked(scorer: str, explained: dict[tuple[int, str], str]) -> dict[str, list[
         for feature in range(12) for prompt in range(N_TRIALS)
     ])  # fmt: skip
     database.make("scored_explanations", asks_model=True, scoring_all_draws=False, scoring_max_features=None)
-    database.make("lenders")
+    database.make("borrowed_explanations")
     names = {"pool": POOL, "n_trials": N_TRIALS, "set_size": 1}
     values = {f"scoring_intervention_{name}": value for name, value in names.items()}
     found: dict[str, list[dict]] = {}

@@ -145,9 +145,9 @@ def test_a_coverage_is_cut_and_not_rounded(of_macro):
     assert of_macro("coverage_reason(799, 201, 0.8)") == "coverage 0.79 is under 0.80"
 
 
-def test_places_above_the_share_of_the_peak_are_marked(of_macro):
+def test_positions_above_the_share_of_the_peak_are_marked(of_macro):
     activations, share = [0.0, 1.0, 4.0, 2.0, 2.1], 0.5
-    found = of_macro("marked_places($activations::float[], 4, $share)", activations=activations, share=share)
+    found = of_macro("marked_positions($activations::float[], 4, $share)", activations=activations, share=share)
     assert found == [place for place, each in enumerate(activations) if each > share * 4] == [2, 4]
 
 

@@ -35,7 +35,7 @@ def strata(*rows):
 def test_a_decile_has_the_mean_over_features_with_students_interval():
     values = [0.4, 0.5, 0.6]
     [row] = strata(*(detail(feature, value) for feature, value in enumerate(values)))
-    assert (row["n_features"], row["place"], row["is_control"]) == (3, 1, False)
+    assert (row["n_features"], row["stratum_order"], row["is_control"]) == (3, 1, False)
     low, high = stats.t.interval(0.95, 2, loc=0.5, scale=stats.sem(values))
     assert (row["mean"], row["ci_low"], row["ci_high"]) == pytest.approx((0.5, low, high))
 
@@ -48,7 +48,7 @@ def test_two_features_have_no_interval_and_two_draws_are_one_feature():
 
 def test_kinds_of_silent_windows_stand_left_of_the_deciles():
     rows = strata(*(detail(0, 0.5, stratum) for stratum in ("same_token", "neighbour", "random", "decile 10")))
-    assert {row["stratum"]: row["place"] for row in rows} == {
+    assert {row["stratum"]: row["stratum_order"] for row in rows} == {
         "random": -3, "neighbour": -2, "same_token": -1, "decile 10": 10,
     }  # fmt: skip
 

@@ -53,15 +53,15 @@ def test_a_feature_is_told_by_the_chosen_draw_and_else_by_its_rule():
             for draw in range(3)
         ],
     )
-    database.make_before("told_features", explaining_explainers=["best_of_k"])
-    rows = database.rows("told_features")
+    database.make_before("features_in_words", explaining_explainers=["best_of_k"])
+    rows = database.rows("features_in_words")
     words = {row["feature"]: row["words"] for row in rows}
     assert words == {0: "draw 1", 1: "the token is 'a'", 2: "(not explained)"}
 
 
 def test_funnel_counts_features_and_selected_ones_by_route():
     database = routed_database(["llm", "llm", "rule", "dead"], selected=[1])
-    found = {row.pop("route"): row for row in database.rows("report_funnel")}
+    found = {row.pop("route"): row for row in database.rows("closing_funnel")}
     assert found == {
         "llm": {"n_features": 2, "share": 0.5, "n_selected": 1},
         "rule": {"n_features": 1, "share": 0.25, "n_selected": 0},
@@ -71,7 +71,7 @@ def test_funnel_counts_features_and_selected_ones_by_route():
 
 def test_report_lists_selected_features_of_a_route_before_others_and_no_dead_ones():
     database = routed_database(["llm"] * 7 + ["dead"], selected=[5, 6])
-    rows = database.rows("report_features")
+    rows = database.rows("closing_features")
     assert [(row["route"], row["feature"], row["reason"]) for row in rows] == [
         ("llm", 0, "reason 0"),
         ("llm", 1, "reason 1"),
@@ -84,8 +84,8 @@ def test_report_lists_selected_features_of_a_route_before_others_and_no_dead_one
 
 def test_reports_of_another_sae_are_empty():
     database = routed_database(["llm"])
-    assert database.rows("report_features", sae="other") == []
-    assert database.rows("report_funnel", sae="other") == []
+    assert database.rows("closing_features", sae="other") == []
+    assert database.rows("closing_funnel", sae="other") == []
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ def test_failures_are_counted_by_reason_and_what_was_answered_is_none():
             for each, error in {**{f"r{i}": "HTTP 500" for i in range(5)}, **reasons}.items()
         ],
     )
-    assert [tuple(row.values()) for row in database.rows("report_failures")] == [
+    assert [tuple(row.values()) for row in database.rows("closing_failures")] == [
         ("detection", "HTTP 500: batch 17", 2),
         ("detection", "no answer", 1),
         ("explain", "HTTP 400: too long", 1),
@@ -220,7 +220,7 @@ def ranked_database(scores):
             for name, explainer, scorer, value, half in scores
         ],
     )
-    database.make_before("report_best")
+    database.make_before("closing_best")
     return database
 
 
@@ -228,12 +228,12 @@ def test_the_best_explanation_is_no_lucky_one():
     told = [(f"e{i}", "default", "detection", 0.5 + 0.05 * i, 0.02) for i in range(6)]
     lucky = ("e9", "rule", "detection", 0.9, 0.5)
     controls = [(f"e{i}", name, "detection", 0.99, 0.01) for i, name in ((7, "empty"), (8, "a_control_to_come"))]
-    rows = ranked_database([*told, lucky, *controls]).rows("report_best", n=2)
+    rows = ranked_database([*told, lucky, *controls]).rows("closing_best", n=2)
     assert [row["explanation"] for row in rows if row["is_best"]] == ["e5", "e4"]
     assert [row["explanation"] for row in rows if not row["is_best"]] == ["e0", "e1"]
     [shrunken] = [row["shrunken"] for row in rows if row["explanation"] == "e5"]
     assert 0.7 < shrunken < 0.75
-    rows = ranked_database([*told, lucky]).rows("report_best", n=9)
+    rows = ranked_database([*told, lucky]).rows("closing_best", n=9)
     assert len(rows) == 7 and all(row["is_best"] for row in rows)
     values = [row["value"] for row in rows]
     mean = sum(values) / 7
@@ -245,10 +245,10 @@ def test_a_score_without_an_interval_leads_no_ranking(half):
     # With an interval of 0.5 no true values are told apart, and all are shrunken alike.
     told = [(f"e{i}", "default", "detection", 0.5 + 0.05 * i, half) for i in range(6)]
     lucky = [(f"e{i}", "default", "detection", value, None) for i, value in ((7, 0.99), (8, 0.01))]
-    rows = ranked_database([*told, *lucky]).rows("report_best", n=2)
+    rows = ranked_database([*told, *lucky]).rows("closing_best", n=2)
     assert [row["explanation"] for row in rows if row["is_best"]] == ["e5", "e4"]
     assert [row["explanation"] for row in rows if not row["is_best"]] == ["e0", "e1"]
-    rows = ranked_database([*told, *lucky]).rows("report_best", n=9)
+    rows = ranked_database([*told, *lucky]).rows("closing_best", n=9)
     mean = sum(row["value"] for row in rows) / 8
     assert [row["shrunken"] for row in rows if row["low"] is None] == pytest.approx([mean, mean])
 
@@ -258,8 +258,8 @@ def test_a_draw_that_was_not_chosen_is_in_no_ranking():
     database = ranked_database(told)
     rows = database.read("explanations")
     database.fill("explanations", [{**row, "is_chosen": row["explanation_id"] != "e5"} for row in rows])
-    database.make_before("report_best")
-    assert [row["explanation"] for row in database.rows("report_best", n=1)] == ["e4", "e0"]
+    database.make_before("closing_best")
+    assert [row["explanation"] for row in database.rows("closing_best", n=1)] == ["e4", "e0"]
     database.make_before("report_distributions")
     told = database.rows("report_distributions", explaining_explainers=["default"])
     assert sorted(row["feature"] for row in told) == [0, 1, 2, 3, 4]
@@ -285,7 +285,7 @@ def test_a_ranking_is_by_the_scorer_of_most_explanations_with_the_rules_exact_sc
             for peak in (1.0, 3.0, 2.0)
         ],
     )
-    rows = database.rows("report_best", n=1)
+    rows = database.rows("closing_best", n=1)
     assert [(row["explanation"], row["scorer"], row["rule_f1"]) for row in rows] == [
         ("e1", "embedding", 0.9),
         ("e2", "embedding", 0.9),

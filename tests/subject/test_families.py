@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from pipeline.config import SaeConfig, SubjectConfig
 from pipeline.errors import SubjectError
-from pipeline.fit.places import own_place, places_around, places_everywhere
+from pipeline.fit.hookpoints_tried import hookpoints_of_all_layers, nearby_hookpoints, own_hookpoints
 from pipeline.sae.coder import RELU, SparseCoder
 from pipeline.subject.families import family_of
 from pipeline.subject.forward import Hookpoint, Subject, load_subject
-from pipeline.subject.hookpoints import hookpoint_widths, is_same_place, resolve_hookpoint, written_hookpoint
+from pipeline.subject.hookpoints import hookpoint_widths, is_same_tensor, resolve_hookpoint, written_hookpoint
 
 TOKEN_IDS = torch.randint(2, 50, (3, 9), generator=torch.Generator().manual_seed(0))
 WIDTH, LAYER = 16, 1
@@ -385,13 +385,13 @@ def test_where_a_transcoder_is_tried_its_target_is_of_the_layer_that_it_reads(
     config, eye = tiny("gpt_neox").config, torch.eye(WIDTH)
     coder = SparseCoder(None, eye, torch.zeros(WIDTH), eye, RELU, transcodes=True)
     sae = SaeConfig(name="t", source="t", hookpoint="blocks.1.hook_mlp_in", n_features=WIDTH)
-    own = own_place(config, sae, coder)
+    own = own_hookpoints(config, sae, coder)
     assert own.target == resolve_hookpoint(config, "mlp_out.1")
-    around = {place.name: place.target for place in places_around(config, coder, own)}
+    around = {each.name: each.target for each in nearby_hookpoints(config, coder, own)}
     # The state between two layers is what the MLP of the later one reads, as at its own place.
     for name, target in {"resid_post.1": "mlp_out.2", "mlp_in.1": "mlp_out.1", "mlp_out.1": "mlp_out.1"}.items():
         assert around[name] == resolve_hookpoint(config, target), name
-    everywhere = {place.name: place.target for place in places_everywhere(config, coder, own)}
+    everywhere = {each.name: each.target for each in hookpoints_of_all_layers(config, coder, own)}
     assert everywhere["resid_post.1"] == resolve_hookpoint(config, "mlp_out.2")
 
 
@@ -497,7 +497,7 @@ def test_places_are_compared_by_what_is_there_and_not_by_their_names(
     tiny: Callable[[str], Tiny], one: str, other: str, is_same: bool
 ) -> None:
     config = tiny("llama").config
-    assert is_same_place(config, resolve_hookpoint(config, one), resolve_hookpoint(config, other)) == is_same
+    assert is_same_tensor(config, resolve_hookpoint(config, one), resolve_hookpoint(config, other)) == is_same
 
 
 def test_a_centred_hookpoint_is_read_less_its_tokens_means(tiny: Callable[[str], Tiny]) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 from pipeline.asking.judging import Draft, judge_drafts
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Tools
 from pipeline.config import Config, settings_of
 from pipeline.explainers.base import Explanation, Feature
@@ -21,7 +21,7 @@ class BestOfK:
     """Covers the same features as the explainer it builds on."""
 
     name = "best_of_k"
-    role: RoleName | None = "explainer"
+    role: RoleKind | None = "explainer"
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """All draws of each feature, one of them chosen."""

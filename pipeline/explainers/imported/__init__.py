@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import visible
 from pipeline.config import Config, SaeConfig, settings_of
@@ -42,7 +42,7 @@ class Imported:
     """Covers the features in the file."""
 
     name = "imported"
-    role: RoleName | None = None
+    role: RoleKind | None = None
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """The file's explanations of these features."""
@@ -81,24 +81,24 @@ def _read_content(path: Path, content: str | None, saes: tuple[SaeConfig, ...]) 
         known = [sae.name for sae in meant if feature is not None and 0 <= feature < sae.n_features]
         text = visible(" ".join((entry.words or "").split()))
         if entry.fault:
-            odd_rows.append(f"{entry.place} ({entry.fault})")
+            odd_rows.append(f"{entry.location} ({entry.fault})")
         elif not entry.names:
-            odd_rows.append(f"{entry.place} (names no SAE)")
+            odd_rows.append(f"{entry.location} (names no SAE)")
         elif not meant:
-            odd_rows.append(f"{entry.place} (no SAE is called {' or '.join(entry.names)})")
+            odd_rows.append(f"{entry.location} (no SAE is called {' or '.join(entry.names)})")
         elif entry.feature in (None, ""):
-            odd_rows.append(f"{entry.place} (names no feature)")
+            odd_rows.append(f"{entry.location} (names no feature)")
         elif not known or feature is None:
-            odd_rows.append(f"{entry.place} (no feature {entry.feature})")
+            odd_rows.append(f"{entry.location} (no feature {entry.feature})")
         elif not text:
-            odd_rows.append(f"{entry.place} (no words)")
+            odd_rows.append(f"{entry.location} (no words)")
         elif len(text) > _LONGEST:
-            odd_rows.append(f"{entry.place} ({len(text):,} characters, over {_LONGEST:,})")
+            odd_rows.append(f"{entry.location} ({len(text):,} characters, over {_LONGEST:,})")
         else:
             new = [name for name in known if (name, feature) not in words]
             words.update({(name, feature): text for name in new})
             if not new:
-                odd_rows.append(f"{entry.place} (feature {feature} again)")
+                odd_rows.append(f"{entry.location} (feature {feature} again)")
     return _Import(words, odd_rows)
 
 

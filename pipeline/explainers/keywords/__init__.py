@@ -7,7 +7,7 @@ Log-odds with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, "
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Tools
 from pipeline.explainers.base import Explanation, Feature
 
@@ -18,7 +18,7 @@ class Keywords:
     """Covers every feature that fires in train documents."""
 
     name = "keywords"
-    role: RoleName | None = None
+    role: RoleKind | None = None
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """One sentence per feature."""

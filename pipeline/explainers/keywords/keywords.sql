@@ -27,12 +27,12 @@ slot_tokens as (
     select
         slot,
         unnest(contexts.token_ids[own.start + 1 : own.start + own.n_tokens]) as token_id,
-        unnest(range(own.n_tokens)) as place
+        unnest(range(own.n_tokens)) as position
     from (select distinct slot, context_id, start, n_tokens from windows) as own
     join contexts using (context_id)
 ),
 slot_texts as (
-    select slot, string_agg(piece, '' order by place) as slot_text
+    select slot, string_agg(piece, '' order by position) as slot_text
     from slot_tokens
     join token_pieces using (token_id)
     group by slot
@@ -89,14 +89,14 @@ judged as (
     from counted
 ),
 tokens_that_stand_out as (
-    select *, row_number() over (partition by feature order by z desc, keyword) as place
+    select *, row_number() over (partition by feature order by z desc, keyword) as rank
     from judged
     where kind = 'token' and z > 0
-    qualify place <= $explaining_keywords_n_tokens
+    qualify rank <= $explaining_keywords_n_tokens
 ),
 words_that_stand_out as (
     -- A word that begins with one of the tokens adds nothing.
-    select *, row_number() over (partition by feature order by z desc, keyword) as place
+    select *, row_number() over (partition by feature order by z desc, keyword) as rank
     from judged
     where
         kind = 'word'
@@ -106,7 +106,7 @@ words_that_stand_out as (
             where tokens_that_stand_out.feature = judged.feature
                 and starts_with(judged.keyword, tokens_that_stand_out.keyword)
         )
-    qualify place <= $explaining_keywords_n_words
+    qualify rank <= $explaining_keywords_n_words
 ),
 keywords as (
     select * from tokens_that_stand_out
@@ -116,8 +116,8 @@ keywords as (
 listed as (
     select
         feature,
-        string_agg(to_json(keyword)::varchar, ', ' order by place) filter (kind = 'token') as token_list,
-        string_agg(to_json(keyword)::varchar, ', ' order by place) filter (kind = 'word') as word_list
+        string_agg(to_json(keyword)::varchar, ', ' order by rank) filter (kind = 'token') as token_list,
+        string_agg(to_json(keyword)::varchar, ', ' order by rank) filter (kind = 'word') as word_list
     from keywords
     group by feature
 )

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.judging import Draft, Verdict, judge_drafts
 from pipeline.asking.prompts import load_prompt
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import one_line
 from pipeline.config import Config, settings_of
@@ -64,7 +64,7 @@ class Refinement:
     """Covers the same features as the explainer it builds on."""
 
     name = "refinement"
-    role: RoleName | None = "explainer"
+    role: RoleKind | None = "explainer"
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """The explanations of all rounds of each feature, one of them chosen."""
@@ -106,7 +106,7 @@ class Refinement:
             search.drafts.append(Explanation(feature, words, status, example_ids, answer.request_id, draw))
 
     def _to_ask(self, search: _Search, base: Prompted, tools: Tools) -> ToAsk:
-        explaining = tools.config.explaining.of(base.name)
+        explaining = tools.config.explaining.seen_by(base.name)
         vocabulary, feature = tools.vocabulary, search.feature
         missed, mistaken = search.misses
         first = base.request(explaining, tools.batch.sae, feature, vocabulary)
@@ -146,7 +146,7 @@ def _windows(search: _Search) -> list[Shown]:
 
 def _read(search: _Search, answer: Answer, base: Prompted, tools: Tools) -> ReadExplanation:
     windows = (tools.vocabulary.text(window.token_ids) for window in _windows(search))
-    prompts = (_SYSTEM, _USER, *base.notes_on_marks(tools.config.explaining.of(base.name)))
+    prompts = (_SYSTEM, _USER, *base.notes_on_marks(tools.config.explaining.seen_by(base.name)))
     return read_explanation(answer, [text for prompt in prompts for text in prompt.own_texts], windows)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Tools
 from pipeline.explainers.base import Explanation, Feature
 
@@ -11,7 +11,7 @@ class Rule:
     """Covers every feature that has a chosen rule."""
 
     name = "rule"
-    role: RoleName | None = None
+    role: RoleKind | None = None
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """The rules in words."""

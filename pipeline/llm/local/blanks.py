@@ -13,8 +13,8 @@ from transformers import DynamicCache
 
 from pipeline.errors import ConfigError
 from pipeline.llm.local.model import LocalModel
-from pipeline.llm.places import blank_places, expected_value
 from pipeline.llm.requests import Request
+from pipeline.llm.value_positions import blank_positions, expected_value
 
 
 class Filled(NamedTuple):
@@ -24,15 +24,15 @@ class Filled(NamedTuple):
     least_mass: float
 
 
-def blank_places_of(model: LocalModel, request: Request, prompt: Sequence[int]) -> list[int]:
+def blank_positions_of(model: LocalModel, request: Request, prompt: Sequence[int]) -> list[int]:
     """The positions of a prompt's tokens at which a request's values are read; empty if a blank is missing.
 
     Raises ConfigError if the tokenizer merges a blank with the white space before it.
     """
-    places = blank_places(model.pieces(prompt), request.blank or "", request.n_blanks) or []
-    if any(place.lead for place in places):
+    positions = blank_positions(model.pieces(prompt), request.blank or "", request.n_blanks) or []
+    if any(position.lead for position in positions):
         raise _joins(request)
-    return [place.token for place in places]
+    return [position.token for position in positions]
 
 
 def read_blanks(
@@ -41,7 +41,7 @@ def read_blanks(
     n_shared: int,
     request: Request,
     prompt: Sequence[int],
-    places: Sequence[int],
+    positions: Sequence[int],
 ) -> Filled:
     """The values of a prompt's blanks; the prefix holds its first `n_shared` tokens."""
     choices = request.choices or ()
@@ -49,19 +49,19 @@ def read_blanks(
         spelled = _spelled(model, choices, (request.blank or "").removesuffix((request.blank or "").lstrip()))
     except ValueError:
         raise _joins(request) from None
-    read, cache_ = model.read_behind(prefix, prompt[n_shared:], [place - 1 - n_shared for place in places])
+    read, cache_ = model.read_behind(prefix, prompt[n_shared:], [each - 1 - n_shared for each in positions])
     firsts = {choice: read[:, ids[0]].exp() for choice, ids in spelled.items()}
     masses = dict(firsts)
     for first in {ids[0] for ids in spelled.values() if len(ids) > 1}:
-        behind = model.read_branches(cache_, first, places).exp()
-        cache_.crop(-len(places))
+        behind = model.read_branches(cache_, first, positions).exp()
+        cache_.crop(-len(positions))
         for choice, ids in spelled.items():
             if ids[0] == first and len(ids) > 1:
                 masses[choice] = firsts[choice] * behind[:, ids[1]]
                 for other, own in spelled.items():
                     if own == [first]:
                         masses[other] = masses[other] - masses[choice]
-    rows = [{choice: float(mass[row]) for choice, mass in masses.items()} for row in range(len(places))]
+    rows = [{choice: float(mass[row]) for choice, mass in masses.items()} for row in range(len(positions))]
     return Filled([expected_value(row) or 0.0 for row in rows], min(sum(row.values()) for row in rows))
 
 
@@ -71,11 +71,11 @@ def _spelled(model: LocalModel, choices: tuple[str, ...], before: str) -> dict[s
     spelled = {}
     for choice in choices:
         ids = model.tokens(f"a{before}{choice}\nb")
-        places = blank_places(model.pieces(ids), f"{before}{choice}", 1) or []
+        positions = blank_positions(model.pieces(ids), f"{before}{choice}", 1) or []
         own: list[int] = []
-        while places and len("".join(model.pieces(own))) < len(choice):
-            own.append(ids[places[0].token + len(own)])
-        if not places or places[0].lead or "".join(model.pieces(own)) != choice or len(own) > 2:
+        while positions and len("".join(model.pieces(own))) < len(choice):
+            own.append(ids[positions[0].token + len(own)])
+        if not positions or positions[0].lead or "".join(model.pieces(own)) != choice or len(own) > 2:
             raise ValueError(f"'{choice}' is not one or two tokens of its own")
         spelled[choice] = own
     return spelled

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline.config import LocalConfig
-from pipeline.llm.local.blanks import blank_places_of, read_blanks
+from pipeline.llm.local.blanks import blank_positions_of, read_blanks
 from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.local.model import LocalModel, load_local_model
 from pipeline.llm.local.prefixes import Group, group_by_prefix
@@ -98,17 +98,17 @@ class LocalClient:
         prompts = _prompts(model, requests)
         fitting = []
         by_id = {request.request_id: request for request in requests}
-        for place, request in enumerate(requests):
-            n_needed = len(prompts[place]) + request.most_written
+        for index, request in enumerate(requests):
+            n_needed = len(prompts[index]) + request.most_written
             if model.max_length is None or n_needed <= model.max_length:
-                fitting.append(place)
+                fitting.append(index)
             else:
-                yield [self._too_long(request, len(prompts[place]), n_needed, model.max_length)]
+                yield [self._too_long(request, len(prompts[index]), n_needed, model.max_length)]
         for answer, is_blank in ((self._answer_group, False), (self._fill_group, True)):
-            some = [place for place in fitting if (requests[place].blank is not None) == is_blank]
-            for group in group_by_prefix([prompts[place] for place in some], self._pass_cost):
-                places = Group(tuple(some[place] for place in group.places), group.n_shared)
-                for answers in answer(model, requests, prompts, places):
+            some = [index for index in fitting if (requests[index].blank is not None) == is_blank]
+            for group in group_by_prefix([prompts[index] for index in some], self._pass_cost):
+                own = Group(tuple(some[index] for index in group.indices), group.n_shared)
+                for answers in answer(model, requests, prompts, own):
                     yield answers
                     for each in answers:
                         request = by_id[each.request_id]
@@ -119,14 +119,14 @@ class LocalClient:
         tokenizer = load_tokenizer(self.subject)
         prompts = [encode_chats(tokenizer, [each.messages], thinks=each.thinks)[0] for each in requests]
         new_tokens = read_tokens = passes = 0
-        for places, n_shared in group_by_prefix(prompts, self._pass_cost):
-            new_tokens += n_shared + sum(len(prompts[place]) - n_shared for place in places)
+        for indices, n_shared in group_by_prefix(prompts, self._pass_cost):
+            new_tokens += n_shared + sum(len(prompts[index]) - n_shared for index in indices)
             read_tokens += n_shared
             passes += n_shared > 0
-            for batch in _batches(places, requests, prompts, self._batch_tokens):
-                longest = max(len(prompts[place]) - n_shared for place in batch)
+            for batch in _batches(indices, requests, prompts, self._batch_tokens):
+                longest = max(len(prompts[index]) - n_shared for index in batch)
                 read_tokens += len(batch) * longest
-                passes += 1 + max(requests[place].most_written for place in batch)
+                passes += 1 + max(requests[index].most_written for index in batch)
         return Work(new_tokens, read_tokens, passes)
 
     def measure(self, requests: Sequence[Request]) -> Speed:
@@ -163,10 +163,10 @@ class LocalClient:
         self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group
     ) -> Iterator[list[Answer]]:
         requested_at, start = _now(), time.monotonic()
-        prefix = model.read_prefix(prompts[group.places[0]][: group.n_shared])
-        for places in _batches(group.places, requests, prompts, self._batch_tokens):
-            batch = model.start(prefix, [prompts[place][group.n_shared :] for place in places])
-            rows = [Row(requests[place], len(prompts[place]), group.n_shared) for place in places]
+        prefix = model.read_prefix(prompts[group.indices[0]][: group.n_shared])
+        for indices in _batches(group.indices, requests, prompts, self._batch_tokens):
+            batch = model.start(prefix, [prompts[index][group.n_shared :] for index in indices])
+            rows = [Row(requests[index], len(prompts[index]), group.n_shared) for index in indices]
             choose(model, batch, rows)
             fill_keys(model, batch, rows)
             write(model, batch, rows)
@@ -180,14 +180,14 @@ class LocalClient:
     ) -> Iterator[list[Answer]]:
         """Answer requests with blanks; their common prefix, up to the first blank of any, is read once."""
         requested_at, start = _now(), time.monotonic()
-        blanks = {place: blank_places_of(model, requests[place], prompts[place]) for place in group.places}
-        firsts = [blanks[place][0] - 1 for place in group.places if blanks[place]]
+        blanks = {index: blank_positions_of(model, requests[index], prompts[index]) for index in group.indices}
+        firsts = [blanks[index][0] - 1 for index in group.indices if blanks[index]]
         n_shared = min([group.n_shared, *firsts])
-        prefix = model.read_prefix(prompts[group.places[0]][:n_shared])
-        for place in group.places:
-            row = Row(requests[place], len(prompts[place]), n_shared, status="ok")
-            if blanks[place]:
-                filled = read_blanks(model, prefix, n_shared, requests[place], prompts[place], blanks[place])
+        prefix = model.read_prefix(prompts[group.indices[0]][:n_shared])
+        for index in group.indices:
+            row = Row(requests[index], len(prompts[index]), n_shared, status="ok")
+            if blanks[index]:
+                filled = read_blanks(model, prefix, n_shared, requests[index], prompts[index], blanks[index])
                 row.values, row.choice_mass = filled.values, filled.least_mass
             yield [self._answered(row, requested_at, round((time.monotonic() - start) * 1000))]
             requested_at, start = _now(), time.monotonic()
@@ -238,17 +238,17 @@ def _prompts(model: LocalModel, requests: Sequence[Request]) -> list[list[int]]:
 
 
 def _batches(
-    places: Sequence[int], requests: Sequence[Request], prompts: Sequence[Sequence[int]], most_tokens: int
+    indices: Sequence[int], requests: Sequence[Request], prompts: Sequence[Sequence[int]], most_tokens: int
 ) -> Iterator[list[int]]:
     """Cut a group into batches of at most so many tokens, with padding and written tokens, or of one prompt."""
     batch: list[int] = []
     longest = 0
-    for place in places:
-        length = len(prompts[place]) + requests[place].most_written
+    for index in indices:
+        length = len(prompts[index]) + requests[index].most_written
         if batch and max(longest, length) * (len(batch) + 1) > most_tokens:
             yield batch
             batch, longest = [], 0
-        batch.append(place)
+        batch.append(index)
         longest = max(longest, length)
     yield batch
 

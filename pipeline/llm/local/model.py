@@ -176,8 +176,8 @@ class LocalModel:
             if prefix:
                 cache.batch_repeat_interleave(len(rows))
             said = self._said([suffixes[row] for row in rows], 1, cache)
-            for row, told in zip(rows, said, strict=True):
-                means[row] = -float(told[: len(suffixes[row]) - 1].mean())
+            for row, logprobs in zip(rows, said, strict=True):
+                means[row] = -float(logprobs[: len(suffixes[row]) - 1].mean())
         return means
 
     @torch.inference_mode()
@@ -192,21 +192,21 @@ class LocalModel:
         for rows in self._cut(before, len(own)):
             first = min(len(before[row]) for row in rows)
             said = self._said([[*before[row], *own] for row in rows], first)
-            for row, told in zip(rows, said, strict=True):
+            for row, logprobs in zip(rows, said, strict=True):
                 start = len(before[row]) - first
-                sums[row] = float(told[start : start + len(own)].double().sum())
+                sums[row] = float(logprobs[start : start + len(own)].double().sum())
         return sums
 
     def _cut(self, texts: Sequence[Sequence[int]], n_more: int = 0) -> Iterator[list[int]]:
         """The indices of texts, shorter ones first, in groups whose logits (with n_more tokens per text) fit."""
-        order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
         vocab_size = self._model.config.get_text_config().vocab_size
         rows: list[int] = []
-        for place in order:
-            if rows and (len(rows) + 1) * (len(texts[place]) + n_more) * vocab_size > _READ_LOGITS:
+        for index in order:
+            if rows and (len(rows) + 1) * (len(texts[index]) + n_more) * vocab_size > _READ_LOGITS:
                 yield rows
                 rows = []
-            rows.append(place)
+            rows.append(index)
         if rows:
             yield rows
 

@@ -10,7 +10,7 @@ _WINDOW = 256
 class Group(NamedTuple):
     """The indices of prompts in the list, and the number of tokens that all of them begin with."""
 
-    places: tuple[int, ...]
+    indices: tuple[int, ...]
     n_shared: int
 
 
@@ -24,7 +24,7 @@ def group_by_prefix(prompts: Sequence[Sequence[int]], pass_cost: int) -> list[Gr
     The last token of a prompt never counts as shared, so that logits are computed for each prompt. A single prompt
     shares nothing. Within a group, shorter prompts come first.
     """
-    order = sorted(range(len(prompts)), key=lambda place: tuple(prompts[place]))
+    order = sorted(range(len(prompts)), key=lambda index: tuple(prompts[index]))
     groups: list[Group] = []
     for start in range(0, len(order), _WINDOW):
         groups += _cut(order[start : start + _WINDOW], prompts, pass_cost)
@@ -34,7 +34,7 @@ def group_by_prefix(prompts: Sequence[Sequence[int]], pass_cost: int) -> list[Gr
 def _cut(order: Sequence[int], prompts: Sequence[Sequence[int]], pass_cost: int) -> list[Group]:
     """The cheapest cut of sorted prompts into runs, by dynamic programming over the start of the last run."""
     n = len(order)
-    lengths = [len(prompts[place]) for place in order]
+    lengths = [len(prompts[index]) for index in order]
     # Tokens shared with the left neighbour; a run shares the minimum of these within it.
     shared = [0] + [n_shared_tokens(prompts[order[k - 1]], prompts[order[k]]) for k in range(1, n)]
     cost = [0.0] + [float("inf")] * n
@@ -54,15 +54,15 @@ def _cut(order: Sequence[int], prompts: Sequence[Sequence[int]], pass_cost: int)
     groups = []
     end = n
     while end > 0:
-        places = sorted(order[begin[end] : end], key=lambda place: (len(prompts[place]), tuple(prompts[place])))
-        groups.append(Group(tuple(places), run_shares[end]))
+        indices = sorted(order[begin[end] : end], key=lambda index: (len(prompts[index]), tuple(prompts[index])))
+        groups.append(Group(tuple(indices), run_shares[end]))
         end = begin[end]
     return groups[::-1]
 
 
 def n_shared_tokens(one: Sequence[int], other: Sequence[int]) -> int:
     """Length of the common prefix of two prompts, in tokens."""
-    for place, (left, right) in enumerate(zip(one, other, strict=False)):
+    for index, (left, right) in enumerate(zip(one, other, strict=False)):
         if left != right:
-            return place
+            return index
     return min(len(one), len(other))

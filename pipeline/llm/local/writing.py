@@ -39,12 +39,12 @@ def choose(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
     If the choices have a total probability under LEAST_MASS, there are none, and the text is the most probable
     token.
     """
-    places = [place for place, row in enumerate(rows) if row.request.wanted == "choice"]
-    logits = batch.logits if len(places) == len(rows) else batch.logits[places]
+    indices = [index for index, row in enumerate(rows) if row.request.wanted == "choice"]
+    logits = batch.logits if len(indices) == len(rows) else batch.logits[indices]
     likeliest_tokens = logits.argmax(dim=-1).tolist()
-    all_masses = _masses(model, [rows[place].request for place in places], logits)
-    for place, masses, token in zip(places, all_masses, likeliest_tokens, strict=True):
-        row = rows[place]
+    all_masses = _masses(model, [rows[index].request for index in indices], logits)
+    for index, masses, token in zip(indices, all_masses, likeliest_tokens, strict=True):
+        row = rows[index]
         row.choice_mass = sum(masses.values())
         row.probabilities = choice_probabilities(masses)
         likeliest = max(masses, key=masses.__getitem__)
@@ -60,48 +60,48 @@ def _masses(model: LocalModel, requests: Sequence[Request], logits: Tensor) -> l
     probabilities = logits.softmax(dim=-1)
     masses: list[dict[str, float]] = [{} for _ in requests]
     for choices in dict.fromkeys(request.choices or () for request in requests):
-        places = [place for place, request in enumerate(requests) if (request.choices or ()) == choices]
+        indices = [index for index, request in enumerate(requests) if (request.choices or ()) == choices]
         try:
             token_ids = model.choice_token_ids(choices)
         except ValueError as error:
-            raise ConfigError(f"model '{requests[places[0]].model}': {error}") from None
-        own = probabilities[places]
+            raise ConfigError(f"model '{requests[indices[0]].model}': {error}") from None
+        own = probabilities[indices]
         read = torch.stack([own[:, list(ids)].sum(dim=-1) for ids in token_ids], dim=-1).tolist()
-        for place, sums in zip(places, read, strict=True):
-            masses[place] = dict(zip(choices, sums, strict=True))
+        for index, sums in zip(indices, read, strict=True):
+            masses[index] = dict(zip(choices, sums, strict=True))
     return masses
 
 
 def fill_keys(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
     """Answer the rows with keys with a JSON object in which only the values are the model's: the likelier
     choice."""
-    places = [place for place, row in enumerate(rows) if row.request.wanted == "keys"]
-    if not places:
+    indices = [index for index, row in enumerate(rows) if row.request.wanted == "keys"]
+    if not indices:
         return
-    batch, open_rows = batch.part(places, len(rows)), [rows[place] for place in places]
+    batch, open_rows = batch.part(indices, len(rows)), [rows[index] for index in indices]
     masses: list[dict[str, dict[str, float]]] = [{} for _ in open_rows]
     written = [_up_to_value(model, f'{{"{row.request.keys[0]}":', row.request) for row in open_rows]
     for number in range(max(len(row.request.keys) for row in open_rows)):
-        going = [place for place, row in enumerate(open_rows) if number < len(row.request.keys)]
+        going = [index for index, row in enumerate(open_rows) if number < len(row.request.keys)]
         if len(going) < len(open_rows):
             batch.keep(going)
-            open_rows, masses = [open_rows[place] for place in going], [masses[place] for place in going]
-            written = [written[place] for place in going]
+            open_rows, masses = [open_rows[index] for index in going], [masses[index] for index in going]
+            written = [written[index] for index in going]
         batch.extend(written)
         found_masses = _masses(model, [row.request for row in open_rows], batch.logits)
-        for place, (row, found) in enumerate(zip(open_rows, found_masses, strict=True)):
-            row.written += written[place]
+        for index, (row, found) in enumerate(zip(open_rows, found_masses, strict=True)):
+            row.written += written[index]
             keys = row.request.keys
-            masses[place][keys[number]] = found
+            masses[index][keys[number]] = found
             key = f'"{keys[number]}":'
             value = model.tokens(f"{key} {max(found, key=found.__getitem__)}")
-            written[place] = value[len(_up_to_value(model, key, row.request)) :]
+            written[index] = value[len(_up_to_value(model, key, row.request)) :]
             if number + 1 < len(keys):
-                written[place] += _up_to_value(model, f', "{keys[number + 1]}":', row.request)
+                written[index] += _up_to_value(model, f', "{keys[number + 1]}":', row.request)
             else:
-                row.written += written[place] + model.tokens("}")
+                row.written += written[index] + model.tokens("}")
                 row.text, row.status = model.decode(row.written), "ok"
-                row.probabilities, row.choice_mass = key_probabilities(masses[place], row.request.choices or ())
+                row.probabilities, row.choice_mass = key_probabilities(masses[index], row.request.choices or ())
 
 
 def _up_to_value(model: LocalModel, before: str, request: Request) -> list[int]:
@@ -112,16 +112,16 @@ def _up_to_value(model: LocalModel, before: str, request: Request) -> list[int]:
 
 def write(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
     """Write the other rows token by token; a row leaves the batch when it ends its turn or reaches its limit."""
-    places = [place for place, row in enumerate(rows) if row.request.wanted == "text"]
-    if not places:
+    indices = [index for index, row in enumerate(rows) if row.request.wanted == "text"]
+    if not indices:
         return
-    batch = batch.part(places, len(rows))
-    open_rows = [rows[place] for place in places]
+    batch = batch.part(indices, len(rows))
+    open_rows = [rows[index] for index in indices]
     generators = {row.request.request_id: _generator(row.request) for row in open_rows}
     while True:
         tokens = _draw(batch.logits, open_rows, generators)
         going = []
-        for place, (row, token) in enumerate(zip(open_rows, tokens, strict=True)):
+        for index, (row, token) in enumerate(zip(open_rows, tokens, strict=True)):
             if token in model.end_ids:
                 row.status = "ok"
             else:
@@ -129,15 +129,15 @@ def write(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
                 if _stopped(model, row):
                     row.status = "ok"
                 elif len(row.written) < row.request.most_tokens:
-                    going.append(place)
+                    going.append(index)
         if not going:
             break
         if len(going) < len(open_rows):
             batch.keep(going)
-            open_rows = [open_rows[place] for place in going]
+            open_rows = [open_rows[index] for index in going]
         batch.append([row.written[-1] for row in open_rows])
-    for place in places:
-        rows[place].text = _before_stop(model.decode(rows[place].written), rows[place].request.sent_stop)
+    for index in indices:
+        rows[index].text = _before_stop(model.decode(rows[index].written), rows[index].request.sent_stop)
 
 
 def _stopped(model: LocalModel, row: Row) -> bool:
@@ -157,11 +157,11 @@ def _before_stop(text: str, stops: Sequence[str]) -> str:
 def _draw(logits: Tensor, rows: Sequence[Row], generators: Mapping[str, torch.Generator]) -> list[int]:
     """The next token of each row: the most probable at temperature 0, else sampled with the row's generator."""
     tokens: list[int] = logits.argmax(dim=-1).tolist()
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if row.request.temperature > 0:
-            probabilities = (logits[place].cpu() / row.request.temperature).softmax(dim=0)
+            probabilities = (logits[index].cpu() / row.request.temperature).softmax(dim=0)
             drawn = torch.multinomial(probabilities, 1, generator=generators[row.request.request_id])
-            tokens[place] = int(drawn)
+            tokens[index] = int(drawn)
     return tokens
 
 

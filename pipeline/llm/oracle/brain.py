@@ -128,7 +128,7 @@ class Oracle:
             return f"[EXPLANATION]: {self.explanation(shown_texts(prompt), is_wrong)}"
         judged = self.judge(asked.explanation, asked.texts)
         left_out = {
-            place for place in range(len(judged)) if chance(prompt, str(place + 1), "failure") < self.omission_rate
+            index for index in range(len(judged)) if chance(prompt, str(index + 1), "failure") < self.omission_rate
         }
         return asked.answer(judged, left_out)
 
@@ -145,9 +145,9 @@ class Oracle:
         rates, text = self.rates(feature), "\n".join(asked.tokens)
         about = asked.explanation if feature is None else str(feature)
         said = []
-        for place, value in enumerate(known):
+        for index, value in enumerate(known):
             rate = rates.false_negative if value else rates.false_positive
-            errs = chance(about, text, str(place), "error") < rate
+            errs = chance(about, text, str(index), "error") < rate
             said.append((0 if value else 5) if errs else value)
         return said
 

@@ -44,7 +44,7 @@ class Asked(NamedTuple):
         """The answer with this verdict on each text; `left_out` are the indices of texts that it omits."""
         if self.is_one:
             return "Yes" if said[0] else "No"
-        return json.dumps({str(place + 1): each for place, each in enumerate(said) if place not in left_out})
+        return json.dumps({str(index + 1): each for index, each in enumerate(said) if index not in left_out})
 
 
 class Simulated(NamedTuple):

@@ -59,12 +59,12 @@ class EmbeddingsClient:
         n = len(request.messages)
         if len(listed) != n:
             return Failure(f"the server gave {len(listed)} embeddings for {n} texts", passes=False)
-        places = [each.get("index", place) for place, each in enumerate(listed)]
-        by_place = dict(zip(map(str, places), listed, strict=True))
-        if by_place.keys() != set(map(str, range(n))):
-            return Failure(f"the server numbers its embeddings {places}, not from 0 to {n - 1}", passes=False)
+        indices = [each.get("index", index) for index, each in enumerate(listed)]
+        by_index = dict(zip(map(str, indices), listed, strict=True))
+        if by_index.keys() != set(map(str, range(n))):
+            return Failure(f"the server numbers its embeddings {indices}, not from 0 to {n - 1}", passes=False)
         try:
-            vectors = [packed(by_place[str(place)].get("embedding")) for place in range(n)]
+            vectors = [packed(by_index[str(index)].get("embedding")) for index in range(n)]
         except (TypeError, ValueError, OverflowError):
             return Failure("the server gave an embedding that is not a vector of numbers", passes=False)
         return Answer(request.request_id, "ok", "\n".join(vectors), resolved_model=resolved_model(content))

@@ -10,12 +10,18 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pipeline.llm.choices import choice_masses, choice_probabilities, key_probabilities
-from pipeline.llm.places import blank_places, expected_value, number_masses, value_places, word_masses
 from pipeline.llm.requests import Answer, Request, Status
 from pipeline.llm.server.events import joined_events
 from pipeline.llm.server.pacing import retry_after_seconds
 from pipeline.llm.server.refusals import refuses_anything
 from pipeline.llm.texts import final_text, has_thoughts
+from pipeline.llm.value_positions import (
+    blank_positions,
+    expected_value,
+    number_masses,
+    value_positions,
+    word_masses,
+)
 
 _RETRIED = frozenset({408, 409, 425, 429})
 _OVERLOADED = frozenset({429, 503, 529})
@@ -158,8 +164,8 @@ def resolved_model(content: Any) -> str | None:
 def shows_thinking(content: Any) -> bool:
     """Whether a completion's model reasoned, by its token counts or by reasoning in or next to its text."""
     message = _dict(_choice(content).get("message"))
-    told = (_text(message.get(name)) for name in ("reasoning_content", "reasoning"))
-    has_thought = any(told) or any(part.get("type") == "thinking" for part in _parts(message))
+    thoughts = (_text(message.get(name)) for name in ("reasoning_content", "reasoning"))
+    has_thought = any(thoughts) or any(part.get("type") == "thinking" for part in _parts(message))
     return bool(usage_of(content).reasoning_tokens) or has_thought or has_thoughts(_written_text(message) or "")
 
 
@@ -194,22 +200,24 @@ def key_masses(request: Request, content: Any) -> dict[str, dict[str, float]]:
     """The probability of each choice at the token of each key's value, without keys that have none."""
     written = _written(content)
     pieces = [_text(_dict(entry).get("token")) or "" for entry in written]
-    places = value_places(pieces)
+    positions = value_positions(pieces)
     found = {}
     for key in request.keys:
-        if key in places and (listed := _alternatives(written[places[key].token])):
-            found[key] = word_masses(listed, request.choices or (), places[key].lead)
+        if key in positions and (listed := _alternatives(written[positions[key].token])):
+            found[key] = word_masses(listed, request.choices or (), positions[key].lead)
     return found
 
 
 def blank_masses(request: Request, content: Any) -> list[dict[str, float]] | None:
     """The probability of each choice at each of a request's blanks; None if the server gave none."""
-    told = _dict(content).get("prompt_logprobs")
-    read = [_prompt_token(entry) for entry in told] if isinstance(told, list) else []
-    places = blank_places([each[0][0] if each else "" for each in read], request.blank or "", request.n_blanks)
-    if not places:
+    prompt_tokens = _dict(content).get("prompt_logprobs")
+    read = [_prompt_token(entry) for entry in prompt_tokens] if isinstance(prompt_tokens, list) else []
+    positions = blank_positions(
+        [each[0][0] if each else "" for each in read], request.blank or "", request.n_blanks
+    )
+    if not positions:
         return None
-    return [number_masses(read[place.token], request.choices or (), place.lead) for place in places]
+    return [number_masses(read[position.token], request.choices or (), position.lead) for position in positions]
 
 
 def read_status(request: Request, response: Response, content: Any) -> Answer | Failure:
@@ -334,8 +342,8 @@ def _alternatives(entry: Any) -> list[tuple[str, float]]:
 def _prompt_token(entry: Any) -> list[tuple[str, float]]:
     """The alternatives to a token of the prompt, itself first, in vLLM's format."""
     listed = [_dict(each) for each in _dict(entry).values()]
-    told = [(_text(each.get("decoded_token")) or "", _logprob(each.get("logprob"))) for each in listed]
-    return [(token, logprob) for token, logprob in told if logprob is not None]
+    listed_pairs = [(_text(each.get("decoded_token")) or "", _logprob(each.get("logprob"))) for each in listed]
+    return [(token, logprob) for token, logprob in listed_pairs if logprob is not None]
 
 
 def _logprob(value: Any) -> float | None:

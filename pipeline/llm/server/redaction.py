@@ -31,9 +31,9 @@ class Redaction:
         self._forms = _forms(key) if key and len(key) >= _GRAM else []
         self._whole = [] if key and _DUMMY.fullmatch(key) else self._forms
         self._grams = {
-            form[place : place + _GRAM]: None
+            form[start : start + _GRAM]: None
             for form in self._forms
-            for place in [*range(0, len(form) - _GRAM, _STRIDE), len(form) - _GRAM]
+            for start in [*range(0, len(form) - _GRAM, _STRIDE), len(form) - _GRAM]
         }
 
     def __call__(self, text: str) -> str:
@@ -62,11 +62,11 @@ class Redaction:
             text = text.replace(form, "***")
         return text
 
-    def _around(self, text: str, place: int, gram: str) -> tuple[int, int]:
+    def _around(self, text: str, start: int, gram: str) -> tuple[int, int]:
         """The longest stretch of text around a gram that occurs in one of the forms."""
-        start, end = place, place + len(gram)
+        end = start + len(gram)
         for form in self._forms:
-            low, high = place, place + len(gram)
+            low, high = start, start + len(gram)
             while low > 0 and text[low - 1 : high] in form:
                 low -= 1
             while high < len(text) and text[low : high + 1] in form:

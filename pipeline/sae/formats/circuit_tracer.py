@@ -30,13 +30,13 @@ def load(files: SaeFiles) -> SparseCoder:
     if config and not {"feature_input_hook", "feature_output_hook"} <= config.keys():
         files.fail("config.yaml lacks feature_input_hook or feature_output_hook; it may be truncated")
     below = f"blocks.{layer[1]}." if layer else ""
-    place = f"{below}{config.get('feature_input_hook', 'mlp.hook_in')}" if layer else None
+    hookpoint = f"{below}{config.get('feature_input_hook', 'mlp.hook_in')}" if layer else None
     target = f"{below}{config.get('feature_output_hook', 'hook_mlp_out')}" if layer else None
     if "log_thresholds" in tensors.names():
         tensors.fail("it has log_thresholds, which circuit-tracer itself does not read")
     name, activation = _activation(files, tensors, n_features)
     return SparseCoder(
-        hookpoint=place,
+        hookpoint=hookpoint,
         encoder=encoder,
         encoder_bias=tensors.take("b_enc", n_features),
         decoder=decoder,

@@ -71,7 +71,7 @@ def load(files: SaeFiles) -> SparseCoder:
     elif name not in {*_RELU, "GatedAutoEncoder"}:
         activation = JumpReLU.above(tensors.take_threshold("threshold", n_features))
     return SparseCoder(
-        hookpoint=_place(files, trainer),
+        hookpoint=_hookpoint(files, trainer),
         encoder=encoder,
         encoder_bias=bias,
         decoder=decoder,
@@ -121,7 +121,7 @@ def _top_k(tensors: Tensors, declared: Any, n_features: int) -> TopK:
     return TopK(k)
 
 
-def _place(files: SaeFiles, trainer: dict[str, Any]) -> str | None:
+def _hookpoint(files: SaeFiles, trainer: dict[str, Any]) -> str | None:
     """The hookpoint in config or path; `resid_post_layer_3` and `mlp_out_layer3` get TransformerLens' names."""
     name = str(trainer.get("submodule_name") or "")
     found = re.fullmatch(_PLACE, name) if name else files.find_in_path(rf"/{_PLACE}/")

@@ -16,7 +16,7 @@ from pipeline.sae.training import SAELENS_LOADER, Fact, Training
 
 FILES = ("params.npz",)
 
-_PLACES = {
+_HOOKPOINTS = {
     "res": "hook_resid_post",
     "att": "attn.hook_z",
     "mlp": "hook_mlp_out",
@@ -32,13 +32,13 @@ def load(files: SaeFiles) -> SparseCoder:
     arrays = files.tensors("params.npz")
     encoder = arrays.take("W_enc", None, None, others=("w_enc",)).T.contiguous()
     n_features, d_in = encoder.shape
-    told = outside(files)
-    transcodes, is_embedding = told["transcodes"], told["is_embedding"]
+    traits = outside(files)
+    transcodes, is_embedding = traits["transcodes"], traits["is_embedding"]
     decoder = arrays.take("W_dec", n_features, None if transcodes else d_in, others=("w_dec",))
     l0 = files.find_in_path(r"average_l0_(\d+)")
     scale = d_in**0.5 if is_embedding else 1.0
     return SparseCoder(
-        hookpoint=_place(files),
+        hookpoint=_hookpoint(files),
         encoder=encoder / scale,
         encoder_bias=arrays.take("b_enc", n_features),
         decoder=decoder * scale,
@@ -53,8 +53,8 @@ def load(files: SaeFiles) -> SparseCoder:
 
 def outside(files: SaeFiles) -> Mapping[str, bool]:
     """Whether the path says that it is a transcoder, and whether it says that it reads the embedding."""
-    place = _place(files) or ""
-    return {"transcodes": place.endswith(_PLACES["transcoders"]), "is_embedding": place == _EMBEDDING}
+    hookpoint = _hookpoint(files) or ""
+    return {"transcodes": hookpoint.endswith(_HOOKPOINTS["transcoders"]), "is_embedding": hookpoint == _EMBEDDING}
 
 
 def trained_on(files: SaeFiles) -> Training:
@@ -67,10 +67,10 @@ def trained_on(files: SaeFiles) -> Training:
     return Training(model, Fact(1024, SAELENS_LOADER), Fact(True, SAELENS_LOADER))
 
 
-def _place(files: SaeFiles) -> str | None:
+def _hookpoint(files: SaeFiles) -> str | None:
     """The hookpoint by TransformerLens' name, if the path gives it."""
     if files.find_in_path(r"/embedding/width_[^/]+/[^/]+/[^/]+$"):
         return _EMBEDDING
-    kind = files.find_in_path(rf"gemma-scope-\w+-(?:pt|it)-({'|'.join(_PLACES)})")
+    kind = files.find_in_path(rf"gemma-scope-\w+-(?:pt|it)-({'|'.join(_HOOKPOINTS)})")
     layer = files.find_in_path(r"layer_(\d+)")
-    return f"blocks.{layer[1]}.{_PLACES[kind[1]]}" if kind and layer else None
+    return f"blocks.{layer[1]}.{_HOOKPOINTS[kind[1]]}" if kind and layer else None

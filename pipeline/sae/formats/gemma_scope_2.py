@@ -15,7 +15,7 @@ from pipeline.sae.training import SAELENS_LOADER, Fact, Training, training_in
 FILES = ("params.safetensors",)
 OPTIONAL_FILES = ("config.json",)
 
-_PLACES = {
+_HOOKPOINTS = {
     "resid_post": "output",
     "attn_out": "self_attn.o_proj.input",
     "mlp_out": "post_feedforward_layernorm.output",
@@ -34,7 +34,7 @@ def load(files: SaeFiles) -> SparseCoder:
         files.fail(f"config.json has architecture '{architecture}', not 'jump_relu'")
     encoder = tensors.take("w_enc", None, None)  # [d_in, n]
     d_in, n_features = encoder.shape
-    place = text_in(config, "hf_hook_point_in") or _place(files)
+    hookpoint = text_in(config, "hf_hook_point_in") or _hookpoint(files)
     transcodes = outside(files)["transcodes"]
     decoder = tensors.take("w_dec", n_features, None if transcodes else d_in)
     d_out = decoder.shape[1]
@@ -42,7 +42,7 @@ def load(files: SaeFiles) -> SparseCoder:
     skip = tensors.take_if_there("affine_skip_connection", d_in, d_out, must_be=is_affine)
     l0 = config.get("l0")
     return SparseCoder(
-        hookpoint=place,
+        hookpoint=hookpoint,
         encoder=encoder.T.contiguous(),
         encoder_bias=tensors.take("b_enc", n_features),
         decoder=decoder,
@@ -59,9 +59,9 @@ def load(files: SaeFiles) -> SparseCoder:
 def outside(files: SaeFiles) -> Mapping[str, bool]:
     """Whether config.json or the path says that it is a transcoder."""
     config = files.config("config.json")
-    place, target = text_in(config, "hf_hook_point_in") or _place(files), config.get("hf_hook_point_out")
+    hookpoint, target = text_in(config, "hf_hook_point_in") or _hookpoint(files), config.get("hf_hook_point_out")
     is_named_so = files.find_in_path(r"/transcoder(_all)?/[^/]+/[^/]+$") is not None
-    return {"transcodes": target not in (None, place) or is_named_so}
+    return {"transcodes": target not in (None, hookpoint) or is_named_so}
 
 
 def trained_on(files: SaeFiles) -> Training:
@@ -73,9 +73,9 @@ def trained_on(files: SaeFiles) -> Training:
     return Training(model, Fact(1024, SAELENS_LOADER), Fact(True, SAELENS_LOADER))
 
 
-def _place(files: SaeFiles) -> str | None:
+def _hookpoint(files: SaeFiles) -> str | None:
     """The hookpoint in the path, written as in config.json."""
-    found = files.find_in_path(rf"({'|'.join(_PLACES)})(_all)?/layer_(\d+)_")
+    found = files.find_in_path(rf"({'|'.join(_HOOKPOINTS)})(_all)?/layer_(\d+)_")
     if found is None:
         return None
-    return f"model.layers.{found[3]}.{_PLACES[found[1]]}"
+    return f"model.layers.{found[3]}.{_HOOKPOINTS[found[1]]}"

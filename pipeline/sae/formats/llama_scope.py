@@ -38,8 +38,8 @@ def load(files: SaeFiles) -> SparseCoder:
     for key, size in (("d_model", d_in), ("d_sae", n_features)):
         if config.get(key, size) != size:
             tensors.fail(f"its {key} is {size}, but its hyperparams.json says {config[key]}")
-    place = text_in(config, "hook_point_in")
-    transcodes = config.get("hook_point_out", place) != place
+    hookpoint = text_in(config, "hook_point_in")
+    transcodes = config.get("hook_point_out", hookpoint) != hookpoint
     decoder = tensors.take("decoder.weight", None if transcodes else d_in, n_features).T.contiguous()
     bias, d_out = tensors.take("encoder.bias", n_features), decoder.shape[1]
     threshold, norms = _number(files, config, "jump_relu_threshold"), "dataset_average_activation_norm"
@@ -53,7 +53,7 @@ def load(files: SaeFiles) -> SparseCoder:
         threshold_scale, folded = scale_out, f"{folded}; the norms of the decoder"
     l0 = config.get("top_k")
     return SparseCoder(
-        hookpoint=place,
+        hookpoint=hookpoint,
         encoder=encoder,
         encoder_bias=bias,
         decoder=decoder / scale_out,

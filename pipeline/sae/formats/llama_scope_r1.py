@@ -30,7 +30,7 @@ def load(files: SaeFiles) -> SparseCoder:
     n_features, d_in = encoder.shape
     if config.get("d_model", d_in) != d_in:
         tensors.fail(f"its width is {d_in}, but its config.json says d_model {config['d_model']}")
-    place = text_in(config, "hook_point_in")
+    hookpoint = text_in(config, "hook_point_in")
     factor = _factor(files, tensors, d_in)
     scale = factor or 1.0
     encoder, bias = encoder * scale, tensors.take("encoder.bias", n_features)
@@ -40,7 +40,7 @@ def load(files: SaeFiles) -> SparseCoder:
         encoder, bias, decoder = fold_norms(encoder, bias, decoder)
         folded.append("the norms of the decoder")
     return SparseCoder(
-        hookpoint=place,
+        hookpoint=hookpoint,
         encoder=encoder,
         encoder_bias=bias,
         decoder=decoder / scale,

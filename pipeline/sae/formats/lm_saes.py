@@ -34,8 +34,8 @@ def load(files: SaeFiles) -> SparseCoder:
     if (kind := config.get("sae_type", "sae")) != "sae":
         files.fail(f"config.json has sae_type '{kind}', not 'sae'")
     check_function(files, config, "config.json")
-    place, target = text_in(config, "hook_point_in"), text_in(config, "hook_point_out")
-    transcodes = target not in (None, place)
+    hookpoint, target = text_in(config, "hook_point_in"), text_in(config, "hook_point_out")
+    transcodes = target not in (None, hookpoint)
     encoder = tensors.take("W_E", None, None).T.contiguous()
     n_features, d_in = encoder.shape
     decoder = tensors.take("W_D", n_features, None if transcodes else d_in)
@@ -50,14 +50,14 @@ def load(files: SaeFiles) -> SparseCoder:
         encoder, bias, decoder = fold_norms(encoder, bias, decoder)
         folded.append("the norms of the decoder")
     if how == "dataset-wise":
-        scale = _scale(tensors, place, d_in)
+        scale = _scale(tensors, hookpoint, d_in)
         scale_out = _scale(tensors, target, d_out) if transcodes else scale
         encoder, decoder = encoder * scale, decoder / scale_out
         decoder_bias = None if decoder_bias is None else decoder_bias / scale_out
         folded.append(f"the factor of its inputs' norm, {scale:.6g}")
         folded += [f"and of its outputs', {scale_out:.6g}"] if transcodes else []
     return SparseCoder(
-        hookpoint=place,
+        hookpoint=hookpoint,
         encoder=encoder,
         encoder_bias=bias,
         decoder=decoder,
@@ -72,9 +72,9 @@ def load(files: SaeFiles) -> SparseCoder:
     )
 
 
-def _scale(tensors: Tensors, place: str | None, width: int) -> float:
+def _scale(tensors: Tensors, hookpoint: str | None, width: int) -> float:
     """The factor by which activations at a hookpoint are multiplied."""
-    name = f"dataset_average_activation_norm.{place}"
+    name = f"dataset_average_activation_norm.{hookpoint}"
     norm = tensors.take(name).item()
     if norm <= 0:
         tensors.fail(f"{name} is {norm:g}, not a number above 0")

@@ -13,7 +13,7 @@ from pipeline.sae.training import Fact, Training
 
 FILES = ("*.pt",)
 
-_PLACES = {
+_HOOKPOINTS = {
     "mlp_post_act": "mlp.hook_post",
     "resid_delta_attn": "hook_attn_out",
     "resid_delta_mlp": "hook_mlp_out",
@@ -35,9 +35,9 @@ def load(files: SaeFiles) -> SparseCoder:
     n_features, d_in = encoder.shape
     activation = _activation(content, n_features)
     bias = content.take("pre_bias", d_in)
-    place = files.find_in_path(rf"/({'|'.join(_PLACES)})(?:_v\w+)?/(?:autoencoders/)?(\d+)\.pt$")
+    found = files.find_in_path(rf"/({'|'.join(_HOOKPOINTS)})(?:_v\w+)?/(?:autoencoders/)?(\d+)\.pt$")
     return SparseCoder(
-        hookpoint=f"blocks.{place[2]}.{_PLACES[place[1]]}" if place else None,
+        hookpoint=f"blocks.{found[2]}.{_HOOKPOINTS[found[1]]}" if found else None,
         encoder=encoder,
         encoder_bias=content.take("latent_bias", n_features),
         decoder=content.take("decoder.weight", d_in, n_features).T.contiguous(),

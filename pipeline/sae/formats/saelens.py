@@ -85,9 +85,9 @@ def load(files: SaeFiles) -> SparseCoder:
     weights = _read_weights(config, tensors)
     transcodes = architecture in _TRANSCODERS
     subtracts = config.get("apply_b_dec_to_input", True) and not transcodes
-    place = text_in(config, "hook_name")
+    hookpoint = text_in(config, "hook_name")
     return SparseCoder(
-        hookpoint=place,
+        hookpoint=hookpoint,
         encoder=weights.encoder,
         encoder_bias=weights.bias,
         decoder=weights.decoder,

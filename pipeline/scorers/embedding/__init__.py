@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.asking.batches import ToAsk
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Batch, Tools
 from pipeline.config import Config, settings_of
 from pipeline.errors import ConfigError
@@ -42,7 +42,7 @@ class Embedding:
     """Ranks windows by their similarity to the explanation."""
 
     name = "embedding"
-    role: RoleName | None = None
+    role: RoleKind | None = None
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """Every test window of each explanation's feature."""

@@ -15,7 +15,7 @@ import polars as pl
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.prompts import load_prompt
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
 from pipeline.config import Config, ScoringConfig, settings_of
@@ -52,7 +52,7 @@ class Generation:
     """Has texts written from an explanation, and checks where the feature fires in them."""
 
     name = "generation"
-    role: RoleName | None = "scorer"
+    role: RoleKind | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """A row for each text to be written."""

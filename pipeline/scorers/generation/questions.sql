@@ -12,22 +12,22 @@ known as (
     group by feature
 ),
 wanted as (
-    select labels.label, places.place
+    select labels.label, numbers.number
     from (select unnest([true, false]) as label) as labels
-    cross join (select unnest(range(1, $scoring_generation_n_texts + 1)) as place) as places
+    cross join (select unnest(range(1, $scoring_generation_n_texts + 1)) as number) as numbers
 )
 select
     scored_explanations.explanation_id,
     scored_explanations.feature,
-    md5(concat_ws(' ', scored_explanations.explanation_id, 'generation', wanted.label, wanted.place))
+    md5(concat_ws(' ', scored_explanations.explanation_id, 'generation', wanted.label, wanted.number))
         as question_id,
     null::varchar as example_id,
     null::int[] as marked,
     wanted.label,
-    wanted.place as draw,
+    wanted.number as draw,
     scored_explanations.explanation,
     known.deciles
 from scored_explanations
 cross join wanted
 left join known using (feature)
-order by scored_explanations.feature, scored_explanations.explanation_id, wanted.label desc, wanted.place
+order by scored_explanations.feature, scored_explanations.explanation_id, wanted.label desc, wanted.number

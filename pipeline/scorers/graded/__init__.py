@@ -14,7 +14,7 @@ import polars as pl
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.prompts import load_prompt
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import numbered, one_line
 from pipeline.config import settings_of
@@ -32,7 +32,7 @@ class Graded:
     """Grades windows, several per prompt."""
 
     name = "graded"
-    role: RoleName | None = "scorer"
+    role: RoleKind | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """The test windows of each explanation's feature that other scorers also ask about."""

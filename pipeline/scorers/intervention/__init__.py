@@ -15,7 +15,7 @@ import duckdb
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.prompts import load_prompt
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
 from pipeline.config import Config, ScoringConfig
@@ -37,11 +37,11 @@ class Intervention:
     """Asks which of three sets of continuations fits an explanation."""
 
     name = "intervention"
-    role: RoleName | None = "scorer"
+    role: RoleKind | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """`n_trials` questions for each target and mode."""
-        batch.create("lenders")
+        batch.create("borrowed_explanations")
         return batch.select(_FOLDER / "questions.sql")
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:

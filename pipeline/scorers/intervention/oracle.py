@@ -31,7 +31,7 @@ def answer(prompt: str, oracle: Oracle) -> str | None:
         fits = _by_words(explanation, sets)
     else:
         known = oracle.truth.written.get(feature, frozenset())
-        fits = [place for place, texts in enumerate(sets) if known and known.issuperset(texts)]
+        fits = [number for number, texts in enumerate(sets) if known and known.issuperset(texts)]
     numbers = [*range(len(sets))]
     about = (explanation, *(text for texts in sets for text in texts))
     chosen = fits[0] if fits else _drawn(numbers, *about)
@@ -60,7 +60,7 @@ def _by_words(explanation: str, sets: Sequence[Sequence[str]]) -> list[int]:
     """The set that holds most of the words that an explanation quotes, if one does."""
     named = read_words(explanation).words
     n_held = [sum(word in named for text in texts for word in _WORD.findall(text)) for texts in sets]
-    most = [place for place, n in enumerate(n_held) if n and n == max(n_held)]
+    most = [number for number, n in enumerate(n_held) if n and n == max(n_held)]
     return most if len(most) == 1 else []
 
 

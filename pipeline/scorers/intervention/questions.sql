@@ -4,7 +4,7 @@
 -- batch. Each continuation is shown beside the unchanged model's. sets: in the order in which they are shown; own:
 -- the number of the right one. Both are null where a set is missing.
 -- cluster: a trial shows the same texts and the same features at every target, so its answers are not independent.
--- For a control, the feature whose explanation it borrows comes last among the others (`lenders`).
+-- For a control, the feature whose explanation it borrows comes last among the others (`borrowed_explanations`).
 with written as (
     select
         feature,
@@ -38,13 +38,15 @@ others as (
         and written.trial = trials.trial
         and written.feature <> trials.feature
     join batch_features on batch_features.feature = written.feature
-    left join lenders on lenders.explanation_id = trials.explanation_id and lenders.other = written.feature
+    left join borrowed_explanations
+        on borrowed_explanations.explanation_id = trials.explanation_id
+        and borrowed_explanations.other = written.feature
     where batch_features.place <= $scoring_intervention_pool
     qualify
         row_number() over (
             partition by trials.explanation_id, trials.mode, trials.target_kl, trials.trial
             order by
-                lenders.other is not null,
+                borrowed_explanations.other is not null,
                 hash(
                     $seed::bigint, $sae, trials.feature::int, trials.mode, trials.trial::int, written.feature::int
                 ),
@@ -73,7 +75,7 @@ placed as (
                     members.trial::int, members.member::int, 'place'
                 ),
                 members.member
-        ) as place
+        ) as number
     from members
     join written
         on written.feature = members.member
@@ -87,8 +89,8 @@ sets as (
         mode,
         target_kl,
         trial,
-        list(texts order by place) as sets,
-        any_value(place) filter (member = feature) as own
+        list(texts order by number) as sets,
+        any_value(number) filter (member = feature) as own
     from placed
     group by explanation_id, mode, target_kl, trial
     having count(*) = 3 and own is not null

@@ -12,7 +12,7 @@ from pathlib import Path
 import duckdb
 
 from pipeline.asking.prompts import load_prompt
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
 from pipeline.config import Config, SubjectConfig, settings_of
@@ -30,11 +30,11 @@ class InterventionSurprisal:
     """Ranks continuations by how much more likely they make the explanation."""
 
     name = "intervention_surprisal"
-    role: RoleName | None = None
+    role: RoleKind | None = None
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """The feature's own continuations, and as many of another feature."""
-        batch.create("lenders")
+        batch.create("borrowed_explanations")
         return batch.select(_FOLDER / "questions.sql")
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:

@@ -1,7 +1,7 @@
 -- One row per question: a continuation written with the explanation's feature changed, or with another feature,
 -- chosen by hash among the first of the batch; each beside the unchanged model's. cluster: all targets continue
 -- the same text.
--- For a control, the feature whose explanation it borrows comes last among the others (`lenders`).
+-- For a control, the feature whose explanation it borrows comes last among the others (`borrowed_explanations`).
 with written as (
     select feature, mode, target_kl, prompt_id, continuation, unsteered
     from steered_texts
@@ -29,13 +29,15 @@ others as (
         and written.prompt_id = own.prompt_id
         and written.feature <> own.feature
     join batch_features on batch_features.feature = written.feature
-    left join lenders on lenders.explanation_id = own.explanation_id and lenders.other = written.feature
+    left join borrowed_explanations
+        on borrowed_explanations.explanation_id = own.explanation_id
+        and borrowed_explanations.other = written.feature
     where batch_features.place <= $scoring_intervention_pool
     qualify
         row_number() over (
             partition by own.explanation_id, own.mode, own.target_kl, own.prompt_id
             order by
-                lenders.other is not null,
+                borrowed_explanations.other is not null,
                 hash($seed::bigint, $sae, own.feature::int, own.prompt_id::int, written.feature::int),
                 written.feature
         ) = 1

@@ -13,7 +13,7 @@ import duckdb
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.prompts import load_prompt
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import Vocabulary, numbered
 from pipeline.config import Config, ScoringConfig
@@ -30,7 +30,7 @@ class Intruder:
     """Asks which window does not belong."""
 
     name = "intruder"
-    role: RoleName | None = "scorer"
+    role: RoleKind | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """`n_questions` questions about each feature that has an empty explanation, or fewer."""

@@ -13,79 +13,81 @@ with windows as (
         decile,
         draw,
         token_ids,
-        if(is_active, marked_places(activations, peak, $explaining_marked_share), null) as marked
+        if(is_active, marked_positions(activations, peak, $explaining_marked_share), null) as marked
     from examples
     where role = 'test' and draw <= if(kind = 'activating', $scoring_intruder_n_windows, 2 * $scoring_n_questions)
 ),
 placed as (
-    select *, row_number() over (partition by feature, decile order by draw) - 1 as place
+    select *, row_number() over (partition by feature, decile order by draw) - 1 as number
     from windows
     where is_active
 ),
 grouped as (
     select
         *,
-        place // $scoring_intruder_n_choices as lot,
-        place % $scoring_intruder_n_choices = $scoring_intruder_n_choices - 1 as is_lender
+        number // $scoring_intruder_n_choices as group_number,
+        number % $scoring_intruder_n_choices = $scoring_intruder_n_choices - 1 as is_replaced
     from placed
-    qualify count(*) over (partition by feature, decile, lot) = $scoring_intruder_n_choices
+    qualify count(*) over (partition by feature, decile, group_number) = $scoring_intruder_n_choices
 ),
-lenders as (
-    select *, row_number() over (partition by feature order by lot, decile) as draw_of_question
+replaced as (
+    select *, row_number() over (partition by feature order by group_number, decile) as draw_of_question
     from grouped
-    where is_lender
+    where is_replaced
     qualify draw_of_question <= $scoring_intruder_n_questions
 ),
 intruders as (
     select
-        lenders.feature,
-        lenders.decile,
-        lenders.lot,
-        lenders.draw_of_question,
+        replaced.feature,
+        replaced.decile,
+        replaced.group_number,
+        replaced.draw_of_question,
         windows.example_id,
         windows.token_ids,
-        coalesce(windows.marked, lenders.marked) as marked
-    from lenders
+        coalesce(windows.marked, replaced.marked) as marked
+    from replaced
     join windows
-        on windows.feature = lenders.feature
+        on windows.feature = replaced.feature
         and if(
             $scoring_intruder_intruder = 'silent',
-            not windows.is_active and len(windows.token_ids) > lenders.marked[-1],
-            windows.is_active and windows.decile <> lenders.decile
+            not windows.is_active and len(windows.token_ids) > replaced.marked[-1],
+            windows.is_active and windows.decile <> replaced.decile
         )
     qualify row_number() over (
-            partition by lenders.feature, lenders.decile, lenders.lot
+            partition by replaced.feature, replaced.decile, replaced.group_number
             order by
-                abs(len(windows.token_ids) - len(lenders.token_ids)),
-                abs(len(coalesce(windows.marked, lenders.marked)) - len(lenders.marked)),
+                abs(len(windows.token_ids) - len(replaced.token_ids)),
+                abs(len(coalesce(windows.marked, replaced.marked)) - len(replaced.marked)),
                 hash(
-                    $seed::bigint, $sae, lenders.feature::int, lenders.example_id, windows.example_id, 'intruder'
+                    $seed::bigint, $sae, replaced.feature::int, replaced.example_id, windows.example_id, 'intruder'
                 ),
                 windows.example_id
         ) = 1
 ),
 shown as (
-    select feature, decile, lot, example_id, token_ids, marked from intruders
+    select feature, decile, group_number, example_id, token_ids, marked from intruders
     union all
-    select feature, decile, lot, example_id, token_ids, marked from grouped where not is_lender
+    select feature, decile, group_number, example_id, token_ids, marked from grouped where not is_replaced
 ),
 listed as (
     -- A hash of a hash: see selected_features.
     select
         feature,
         decile,
-        lot,
+        group_number,
         list(
             {'example_id': example_id, 'token_ids': token_ids, 'marked': marked}
-            order by hash(hash($seed::bigint, $sae, feature::int, decile::int, lot::int, example_id, 'order'))
+            order by hash(
+                hash($seed::bigint, $sae, feature::int, decile::int, group_number::int, example_id, 'order')
+            )
         ) as windows
     from shown
-    group by feature, decile, lot
+    group by feature, decile, group_number
 )
 select
     scored_explanations.explanation_id,
     scored_explanations.feature,
-    md5(concat_ws(' ', scored_explanations.explanation_id, 'intruder', decile, lot, intruders.example_id))
+    md5(concat_ws(' ', scored_explanations.explanation_id, 'intruder', decile, group_number, intruders.example_id))
         as question_id,
     intruders.example_id,
     intruders.marked,
@@ -97,6 +99,6 @@ select
         as intruder_number
 from scored_explanations
 join intruders using (feature)
-join listed using (feature, decile, lot)
+join listed using (feature, decile, group_number)
 where scored_explanations.explainer = 'empty'
 order by scored_explanations.feature, scored_explanations.explanation_id, draw

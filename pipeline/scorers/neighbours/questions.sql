@@ -8,7 +8,7 @@ with silent as (
         examples.example_id,
         row_number() over (
             partition by examples.feature, examples.neighbour order by hash($seed::bigint, examples.example_id)
-        ) as place,
+        ) as turn,
         examples.neighbour_rank,
         [
             'rank ' || examples.neighbour_rank,
@@ -25,7 +25,7 @@ with silent as (
 windows as (
     select feature, example_id, false as label, strata, row_number() over by_feature as draw
     from silent
-    window by_feature as (partition by feature order by place, neighbour_rank)
+    window by_feature as (partition by feature order by turn, neighbour_rank)
     union all by name
     select feature, example_id, true as label, draw
     from examples

@@ -51,13 +51,13 @@ silent as (
     qualify row_number() over (partition by feature, context_id, start order by neighbour_rank) = 1
 ),
 in_turn as (
-    select *, row_number() over (partition by feature, neighbour order by rank, context_id, start) as place
+    select *, row_number() over (partition by feature, neighbour order by rank, context_id, start) as turn
     from silent
 ),
 first as (
     select feature, context_id, start, n_tokens, neighbour, neighbour_rank, cosine
     from in_turn
-    qualify row_number() over (partition by feature order by place, neighbour_rank) <= $scoring_n_questions
+    qualify row_number() over (partition by feature order by turn, neighbour_rank) <= $scoring_n_questions
 )
 select * from taken_slots where false
 union all by name

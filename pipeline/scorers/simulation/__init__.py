@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 
 from pipeline.asking.batches import ToAsk
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Batch, Tools
 from pipeline.config import Config, settings_of
 from pipeline.errors import ConfigError
@@ -37,7 +37,7 @@ class Simulation:
     """Predicts the activation of every token."""
 
     name = "simulation"
-    role: RoleName | None = "scorer"
+    role: RoleKind | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """The strongest test windows of each explanation's feature, some drawn by hash, and some silent ones."""

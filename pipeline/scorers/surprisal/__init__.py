@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 
 from pipeline.asking.prompts import load_prompt
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.windows import one_line
 from pipeline.config import Config, SubjectConfig, settings_of
@@ -33,7 +33,7 @@ class Surprisal:
     """Ranks windows by how much the explanation lowers the loss on them."""
 
     name = "surprisal"
-    role: RoleName | None = None
+    role: RoleKind | None = None
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """The test windows of each explanation's feature that other scorers also ask about."""

@@ -12,7 +12,7 @@ import duckdb
 import polars as pl
 
 from pipeline.asking.batches import ToAsk
-from pipeline.asking.roles import RoleName
+from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Batch, Tools
 from pipeline.llm import Answer
 from pipeline.llm.requests import FAILED
@@ -40,7 +40,7 @@ class YesNo:
     """
 
     name: str
-    role: RoleName | None = "scorer"
+    role: RoleKind | None = "scorer"
 
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """The rows of its SQL."""

@@ -72,8 +72,8 @@ def score_request(
     is_one: bool,
 ) -> Request:
     """The request that asks questions about one explanation, in order, with the scorer's instructions."""
-    lender = Declared.by(find_plugin("scorers", scorer).settings).prompts_of
-    folder = find_plugin("scorers", lender or scorer).path
+    prompts_of = Declared.by(find_plugin("scorers", scorer).settings).prompts_of
+    folder = find_plugin("scorers", prompts_of or scorer).path
     texts = [vocabulary.render(question.token_ids, question.marked or ()) for question in questions]
     n, words = len(texts), one_line(explanation)  # rules and keywords quote corpus tokens
     if is_one:

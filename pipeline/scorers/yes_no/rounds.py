@@ -15,10 +15,9 @@ import pyarrow as pa
 from pipeline.asking.tools import Batch
 from pipeline.scorers.base import Prediction, prediction_rows
 from pipeline.tables import TABLES
-from pipeline.tables.sql import steps_of
 
 _GIVEN = ("predictions", "questions", "scored_explanations")
-"""Relations that exist in the connection before a round is judged."""
+"""Relations that the connection has before the steps of `next_questions` run."""
 
 
 class Rounds:
@@ -46,17 +45,11 @@ class Rounds:
 
     def due(self) -> pl.DataFrame:
         """The next questions, given the answers so far."""
-        self._judge()
-        rows: pl.DataFrame = self._batch.select("next_questions", questions_per_prompt=self._per_prompt).pl()
+        self._batch.put("predictions", self._answered)
+        rows: pl.DataFrame = self._batch.make("next_questions", _GIVEN, questions_per_prompt=self._per_prompt).pl()
         return rows
 
     def record(self, predictions: Sequence[Prediction]) -> None:
         """Add the answers of a round."""
         rows = prediction_rows(self._batch.sae, self._scorer, predictions)
         self._answered = pa.concat_tables([self._answered, rows])
-
-    def _judge(self) -> None:
-        """Judge the answers so far; a temporary table hides the view of an earlier run's predictions."""
-        self._batch.put("predictions", self._answered)
-        for step in steps_of("next_questions", given=_GIVEN)[:-1]:
-            self._batch.create(str(step))

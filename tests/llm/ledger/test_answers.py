@@ -7,7 +7,7 @@ import subprocess
 import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import duckdb
@@ -56,22 +56,31 @@ def test_an_answer_comes_back_as_it_was(tmp_path):
     assert (tmp_path / "predictions" / "sae" / "0-9.jsonl").read_bytes().count(b"\n") == 1
 
 
+RECORDED = {"purpose": "fuzzing", "sae": "other", "feature": 4, "repeats": "an earlier one"}
+ASKED = {
+    "model": "another",
+    "messages": (Message("system", "question 0"),),
+    "max_tokens": 6,
+    "temperature": 0.5,
+    "choices": ("Yes", "No"),
+    "stop": ("\n",),
+    "draw": 1,
+    "schema": {"type": "object"},
+    "reasoning_tokens": 9,
+    "reasoning_effort": "low",
+    "keys": ("1", "2"),
+    "blank": "unknown",
+}
+
+
 def test_a_request_is_known_by_what_is_asked_and_not_by_what_for():
-    same = question(purpose="fuzzing", sae="other", feature=4, temperature=0)
-    assert same.request_id == question().request_id
-    others = [
-        question(model="another"),
-        question(max_tokens=6),
-        question(temperature=0.5),
-        question(choices=("Yes", "No")),
-        question(draw=1),
-        question(messages=(Message("system", "question 0"),)),
-        question(schema={"type": "object"}),
-        question(schema={"type": "array"}),
-    ]
-    assert len({question().request_id, *(other.request_id for other in others)}) == 9
+    assert {*RECORDED, *ASKED} == {field.name for field in fields(Request)}, "every field is one or the other"
+    assert question(temperature=0, **RECORDED).request_id == question().request_id
+    others = [question(**{name: value}) for name, value in ASKED.items()] + [question(schema={"type": "array"})]
+    assert len({question().request_id, *(other.request_id for other in others)}) == len(others) + 1
     # Fixed for good: a ledger outlives the code.
     assert question().request_id == "71666a758ff84449b92998afef2b0030"
+    assert question(**ASKED).request_id == "0fd65e8df8d0677a6426923c1a978277"
 
 
 def test_the_schema_is_in_the_record_and_the_order_of_its_keys_is_not_in_the_id(tmp_path):

@@ -306,32 +306,32 @@ def test_the_model_is_loaded_once_and_not_before_it_is_asked(folder, tmp_path):
 def test_every_prompt_is_in_one_group_and_begins_as_it_says():
     prompts = [[1] * 50 + [feature] * 100 + [9, number] for number in range(20) for feature in (2, 3, 4)]
     groups = group_by_prefix(prompts, PASS_COST)
-    assert sorted(place for group in groups for place in group.places) == list(range(60))
-    assert [(len(group.places), group.n_shared) for group in groups] == [(20, 151)] * 3
+    assert sorted(index for group in groups for index in group.indices) == list(range(60))
+    assert [(len(group.indices), group.n_shared) for group in groups] == [(20, 151)] * 3
     for group in groups:
-        assert len({tuple(prompts[place][: group.n_shared]) for place in group.places}) == 1
+        assert len({tuple(prompts[index][: group.n_shared]) for index in group.indices}) == 1
 
 
 def test_few_prompts_with_little_in_common_beside_a_long_prefix_stay_together():
     prompts = [[1] * 200 + [feature, 7, 8] for feature in range(2, 12)]
     [group] = group_by_prefix(prompts, PASS_COST)
-    assert (len(group.places), group.n_shared) == (10, 200)
+    assert (len(group.indices), group.n_shared) == (10, 200)
 
 
 def test_the_last_token_is_never_shared_and_shorter_prompts_come_first():
     same = [[1] * 100, [1] * 101, [1] * 100]
     [group] = group_by_prefix(same, PASS_COST)
     assert group.n_shared == 99
-    assert [len(same[place]) for place in group.places] == [100, 100, 101]
+    assert [len(same[index]) for index in group.indices] == [100, 100, 101]
     assert [group.n_shared for group in group_by_prefix([[1, 2, 3]], PASS_COST)] == [0]
     assert group_by_prefix([], PASS_COST) == []
-    assert sum(len(group.places) for group in group_by_prefix([[1] * 40] * 600, PASS_COST)) == 600
+    assert sum(len(group.indices) for group in group_by_prefix([[1] * 40] * 600, PASS_COST)) == 600
 
 
 def test_where_a_pass_costs_much_prompts_that_share_little_are_read_together():
     prompts = [[1] * 50 + [feature] * 100 + [9, number] for number in range(20) for feature in (2, 3, 4)]
     [group] = group_by_prefix(prompts, 10_000)
-    assert (len(group.places), group.n_shared) == (60, 50)
+    assert (len(group.indices), group.n_shared) == (60, 50)
 
 
 def test_a_batch_on_a_gpu_is_as_large_as_its_cache(folder, monkeypatch):

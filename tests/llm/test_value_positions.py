@@ -5,12 +5,12 @@ import math
 import pytest
 
 from pipeline.llm.choices import key_probabilities
-from pipeline.llm.places import (
-    Place,
-    blank_places,
+from pipeline.llm.value_positions import (
+    ValuePosition,
+    blank_positions,
     expected_value,
     number_masses,
-    value_places,
+    value_positions,
     word_masses,
 )
 
@@ -18,7 +18,7 @@ BLANK = "\tunknown"
 NUMBERS = tuple(map(str, range(11)))
 
 
-@pytest.mark.parametrize("pieces, places", [
+@pytest.mark.parametrize("pieces, positions", [
     (["{", '"', "1", '"', ":", " true", ",", ' "', "2", '":', " false", "}"], {"1": (5, " "), "2": (10, " ")}),
     (['{"', "1", '": ', "true", ', "2": fa', "lse}"], {"1": (3, ""), "2": (4, ', "2": ')}),
     (['{"1":', "true", "}"], {"1": (1, "")}),
@@ -28,16 +28,16 @@ NUMBERS = tuple(map(str, range(11)))
     (['{"1":'], {}),
     ([], {}),
 ])  # fmt: skip
-def test_a_value_begins_behind_its_key(pieces, places):
-    assert value_places(pieces) == {key: Place(*place) for key, place in places.items()}
+def test_a_value_begins_behind_its_key(pieces, positions):
+    assert value_positions(pieces) == {key: ValuePosition(*position) for key, position in positions.items()}
 
 
-@pytest.mark.parametrize("lines, places", [
+@pytest.mark.parametrize("lines, positions", [
     # a tab of its own, and the blank in one piece or in two
     ([" the", "\t", "unknown", "\n", " cat", "\t", "un", "known"], [(2, ""), (6, "")]),
     # the tab is joined with what is before it: the value has a token of its own all the same
     ([" the\t", "unknown", "\n", " cat\t", "unknown"], [(1, ""), (4, "")]),
-    # the tab is joined with the blank: the place says so
+    # the tab is joined with the blank: the position says so
     ([" the", "\tun", "known\n", " cat", "\tun", "known"], [(1, "\t"), (4, "\t")]),
     # the feature's own token is cut, or is itself the word
     ([" an", "tique", "\t", "unknown", "\n", "unknown", "\t", "unknown"], [(3, ""), (7, "")]),
@@ -46,13 +46,13 @@ def test_a_value_begins_behind_its_key(pieces, places):
     # lines of the instructions stand before
     (["x", "\t", "unknown", "\n", "a", "\t", "unknown", "\n", "b", "\t", "unknown"], [(6, ""), (10, "")]),
 ])  # fmt: skip
-def test_blanks_are_found_however_tokens_are_cut(lines, places):
-    assert blank_places(lines, BLANK, 2) == [Place(*place) for place in places]
+def test_blanks_are_found_however_tokens_are_cut(lines, positions):
+    assert blank_positions(lines, BLANK, 2) == [ValuePosition(*position) for position in positions]
 
 
 def test_fewer_blanks_than_were_sent_are_none():
-    assert blank_places([" the", "\t", "unknown"], BLANK, 2) is None
-    assert blank_places([], BLANK, 1) is None
+    assert blank_positions([" the", "\t", "unknown"], BLANK, 2) is None
+    assert blank_positions([], BLANK, 1) is None
 
 
 def test_only_whole_numbers_count():

@@ -18,14 +18,14 @@ _AROUND = " \t\r\n\"'\u0120\u2581"
 """Characters that may surround a value within its token: white space, its markers, and quotes."""
 
 
-class Place(NamedTuple):
+class ValuePosition(NamedTuple):
     """The token in which a value begins, and the part of that token before the value."""
 
     token: int
     lead: str
 
 
-def value_places(pieces: Sequence[str]) -> dict[str, Place]:
+def value_positions(pieces: Sequence[str]) -> dict[str, ValuePosition]:
     """Where the values of a JSON object begin, by key, without keys that occur twice or end the text.
 
     `pieces` are the texts of the tokens in order.
@@ -35,15 +35,15 @@ def value_places(pieces: Sequence[str]) -> dict[str, Place]:
         found.setdefault(match[1], []).append(match.end())
     ends = list(accumulate(map(len, pieces)))
     begins = {key: each[0] for key, each in found.items() if len(each) == 1 and each[0] < ends[-1]}
-    return {key: _place(pieces, ends, begin) for key, begin in begins.items()}
+    return {key: _position(pieces, ends, begin) for key, begin in begins.items()}
 
 
-def blank_places(pieces: Sequence[str], blank: str, n: int) -> list[Place] | None:
+def blank_positions(pieces: Sequence[str], blank: str, n: int) -> list[ValuePosition] | None:
     """The positions of the last n blanks, after each blank's leading white space; None if there are fewer."""
     begins = [match.start() for match in re.finditer(re.escape(blank), "".join(pieces))][-n:]
     ends = list(accumulate(map(len, pieces)))
     n_white = len(blank) - len(blank.lstrip())
-    return [_place(pieces, ends, begin + n_white) for begin in begins] if len(begins) == n else None
+    return [_position(pieces, ends, begin + n_white) for begin in begins] if len(begins) == n else None
 
 
 def number_masses(tokens: Iterable[tuple[str, float]], choices: Sequence[str], lead: str = "") -> dict[str, float]:
@@ -75,7 +75,9 @@ def expected_value(masses: Mapping[str, float]) -> float | None:
     return sum(int(choice) * mass for choice, mass in masses.items()) / total if total > 0 else None
 
 
-def _place(pieces: Sequence[str], ends: Sequence[int], at: int) -> Place:
+def _position(pieces: Sequence[str], ends: Sequence[int], at: int) -> ValuePosition:
     """The position of a value that begins at this character; after the last token if it is past the end."""
     token = bisect_right(ends, at)
-    return Place(token, pieces[token][: at - ends[token] + len(pieces[token])] if token < len(pieces) else "")
+    return ValuePosition(
+        token, pieces[token][: at - ends[token] + len(pieces[token])] if token < len(pieces) else ""
+    )

@@ -1,8 +1,7 @@
 -- One row per explanation that may stand for its feature: status ok, its explainer's choice among its draws, and
--- not a control. `place` is its place among those of the feature; the first stands for the feature. That is the
--- one by the explainer that the route calls for (on route `rule`, by `rule`), else by the first in the config's
--- order; `rule` comes last there, as it has words for every feature. `own_place` is its place among those of its
--- explainer.
+-- not a control. `rank` orders those of a feature, and `own_rank` those of its explainer; the first stands for the
+-- feature. That is the one by the explainer that the route calls for (on route `rule`, by `rule`), else by the
+-- first in the config's order; `rule` comes last there, as it has words for every feature.
 -- Scores play no part: an explanation chosen by its score on test documents would have a score that is biased
 -- upwards.
 select
@@ -19,11 +18,11 @@ select
             list_position($explaining_explainers::varchar[], explanations.explainer),
             explanations.draw,
             explanations.explanation_id
-    ) as place,
+    ) as rank,
     row_number() over (
         partition by explanations.sae, explanations.feature, explanations.explainer
         order by explanations.draw, explanations.explanation_id
-    ) as own_place
+    ) as own_rank
 from explanations
 left join feature_routes using (sae, feature)
 where

@@ -1,4 +1,0 @@
--- The positions in a window, from 0, that are marked for a reader: those above a share of its peak.
-create macro marked_places(activations, peak, share) as list_filter(
-    range(len(activations)), lambda place: activations[place + 1] > share * peak
-)::int[]
