@@ -12,7 +12,7 @@ from sqlalchemy.exc import OperationalError
 
 from pipeline.commands.explore import check_port
 from pipeline.config import load_config
-from pipeline.errors import ConfigError, LakeError
+from pipeline.errors import ConfigError, LakeError, LatentlakeError
 
 POSTGRES_VARIABLE = "LATENTLAKE_DAGSTER_POSTGRES"
 """The environment variable with the URL of a Postgres database for Dagster's history."""
@@ -21,6 +21,9 @@ _POSTGRES_SCHEME = "postgresql+psycopg2://"
 """How the URL must begin: with the driver that dagster-postgres brings, which is not SQLAlchemy's default."""
 
 _OURS, _POSTGRES = (Path(__file__).parents[1] / name for name in ("dagster.yaml", "postgres.yaml"))
+
+CODE_FOLDER = Path(__file__).parents[2]
+"""The folder of the packages `assets` and `pipeline`, from which Dagster's processes import them."""
 
 
 def use_dagster_home() -> None:
@@ -75,13 +78,19 @@ def _check_postgres(url: str) -> None:
 def open_ui(config: str, port: int) -> NoReturn:
     """Replace this process by `dagster dev` on an experiment, until Ctrl-C.
 
-    Raises LatentlakeError if the config is wrong or the port is taken.
+    Raises LatentlakeError if the config is wrong, the port is taken, or the extra `ui` is not installed.
     """
     load_config(config)
+    if find_spec("dagster_webserver") is None:
+        raise LatentlakeError("the Dagster UI needs 'dagster_webserver'; pip install 'latentlake[ui]'")
     check_port(port, "dev")
     use_dagster_home()
     os.environ["LATENTLAKE_CONFIG"] = config
+    # A `pipeline.py` in the working directory is not ours: `python -m`, here and in the processes that Dagster
+    # starts, would import it, and Dagster itself loads from the working directory if no other is given.
+    os.environ["PYTHONSAFEPATH"] = "1"
+    graph = ["-m", "assets.definitions", "-d", str(CODE_FOLDER)]
     # Dagster would advise users to run `dg dev` instead, which does not work here.
     quiet = "ignore:Function `dev_command` is superseded"
-    command = ["-W", quiet, "-m", "dagster", "dev", "-m", "assets.definitions", "-p", str(port)]
+    command = ["-W", quiet, "-m", "dagster", "dev", *graph, "-p", str(port)]
     os.execv(sys.executable, [sys.executable, *command])
