@@ -78,11 +78,8 @@ def packages() -> Iterator[Path]:
     seen: set[str] = set()
     for folder in sys.path:
         for entry in Path(folder).iterdir() if Path(folder).name == "site-packages" else ():
-            ours = entry.suffix == ".pth" or entry.name.partition("-")[0].lstrip("_") in {
-                "latentlake",
-                "pycache__",
-            }
-            if not ours and entry.name not in seen:
+            is_kept = entry.suffix != ".pth" and not entry.name.startswith(("latentlake-", "__pycache__"))
+            if is_kept and entry.name not in seen:
                 seen.add(entry.name)
                 yield entry
 

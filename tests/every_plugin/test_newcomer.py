@@ -195,7 +195,8 @@ VERSIONS = """
         config = load_config(path)
         found = {kind: plugin_versions(config, kind) for kind in ("explainers", "scorers")}
         print(json.dumps({**found["explainers"], **found["scorers"]}))
-    assert not {"newcomers", "torch"} & sys.modules.keys(), "only settings are imported with a config"
+    more = {"newcomers", "pipeline.scorers.fuzzing", "pipeline.explainers.rule", "torch"} & sys.modules.keys()
+    assert not more, f"of a plug-in, only its settings are imported with a config, not {more}"
 """
 
 EXPLAINERS, SCORERS = ["brief", "rule"], ["latecomers", "fuzzing"]
