@@ -65,7 +65,8 @@ class Declared(_ByExplainer, _ByScorer):
         except ValidationError as error:
             problem = error.errors()[0]
             must = problem["msg"].removeprefix("Input ").replace("should", "must")
-            raise ConfigError(f"`{problem['loc'][0]}` is {problem['input']!r} and {must}") from None
+            what = f"`{problem['loc'][0]}` of {type(settings).__module__}"
+            raise ConfigError(f"{what} is {problem['input']!r} and {must}") from None
 
 
 _DECLARABLE: dict[str, Set[str]] = {

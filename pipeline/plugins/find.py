@@ -68,10 +68,10 @@ def _own(kind: Kind) -> list[Plugin]:
 def _installed(kind: Kind) -> list[Plugin]:
     """Those that other packages declare; the packages are located, not imported."""
     points = sorted(entry_points(group=f"latentlake.{kind}"), key=lambda point: point.name)
-    return [_declared_by(point, kind) for point in points]
+    return [_plugin_of(point, kind) for point in points]
 
 
-def _declared_by(point: EntryPoint, kind: Kind) -> Plugin:
+def _plugin_of(point: EntryPoint, kind: Kind) -> Plugin:
     """The plug-in that an entry point names. Raises ConfigError if it names none."""
     module, colon, _ = (part.strip() for part in point.value.partition(":"))
     package = f"the package '{point.dist.name}'" if point.dist else "its package"

@@ -55,7 +55,7 @@ class Plugin:
         """The imported plug-in. Raises ConfigError if it cannot be imported, or lacks the object of its kind."""
         try:
             module = importlib.import_module(self.module)
-        except ImportError as error:
+        except (ImportError, SyntaxError) as error:
             raise ConfigError(f"{self} cannot be imported: {error}") from None
         if not hasattr(module, _OBJECTS[self.kind]):
             raise ConfigError(f"{self} cannot be used: '{module.__file__}' has no `{_OBJECTS[self.kind]}`")

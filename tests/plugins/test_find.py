@@ -151,19 +151,27 @@ def declaring(*lines: str) -> str:
         (
             "scorers",
             "scored_as: ClassVar[str] = 'populaton'",
-            "`scored_as` is 'populaton' and must be 'population', ",
+            "`scored_as` of {where} is 'populaton' and must be 'population', ",
         ),
-        ("scorers", "scored_as: str = 'populaton'", "`scored_as` is 'populaton' and must be 'population', "),
+        (
+            "scorers",
+            "scored_as: str = 'populaton'",
+            "`scored_as` of {where} is 'populaton' and must be 'population', ",
+        ),
         (
             "scorers",
             "asks_role = property(lambda self: 'embeder')",
-            "`asks_role` is 'embeder' and must be 'embedder'",
+            "`asks_role` of {where} is 'embeder' and must be 'embedder'",
         ),
-        ("scorers", "judges: ClassVar[str] = 'effects'", "`judges` is 'effects' and must be 'firing' or 'effect'"),
+        (
+            "scorers",
+            "judges: ClassVar[str] = 'effects'",
+            "`judges` of {where} is 'effects' and must be 'firing' or 'effect'",
+        ),
         (
             "scorers",
             "sees_positions: ClassVar[str] = 'no'",
-            "`sees_positions` is 'no' and must be a valid boolean",
+            "`sees_positions` of {where} is 'no' and must be a valid boolean",
         ),
         (
             "scorers",
@@ -176,14 +184,19 @@ def declaring(*lines: str) -> str:
             "scored_as: ClassVar[str] = 'population'",
             "`scored_as` is nothing that explainers declare",
         ),
-        ("explainers", "n_silent: ClassVar[int] = '3'", "`n_silent` is '3' and must be a valid integer"),
+        (
+            "explainers",
+            "n_silent: ClassVar[int] = '3'",
+            "`n_silent` of {where} is '3' and must be a valid integer",
+        ),
         ("scorers", "scored_as = 'population'", "PydanticUserError: "),
     ],
 )
 def test_what_settings_declare_is_checked(site: Site, kind: Any, line: str, sentence: str) -> None:
     site.declare("capitals = elsewhere.capitals", kind=kind)
     site.write("elsewhere/capitals/settings.py", declaring(line))
-    assert sentence in refused(lambda: site.found(kind=kind).settings)
+    said = refused(lambda: site.found(kind=kind).settings)
+    assert sentence.format(where="elsewhere.capitals.settings") in said
 
 
 def test_what_settings_declare_is_read_off_a_class_and_its_objects(site: Site) -> None:
@@ -213,5 +226,9 @@ def test_code_that_cannot_be_used_is_one_sentence(site: Site) -> None:
     site.write("elsewhere/capitals/__init__.py", "Scorer = 1")
     assert "capitals/__init__.py' has no `scorer`" in refused(site.found().load)
     site.write("elsewhere/towns/__init__.py", "import nowhere")
-    site.declare("towns = elsewhere.towns")
+    site.write("elsewhere/rivers/__init__.py", "scorer = (")
+    site.declare("towns = elsewhere.towns", "rivers = elsewhere.rivers")
     assert refused(site.found("towns").load) == "scorer 'towns' cannot be imported: No module named 'nowhere'"
+    assert "scorer 'rivers' cannot be imported: '(' was never closed (__init__.py, line 1)" in refused(
+        site.found("rivers").load
+    )
