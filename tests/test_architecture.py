@@ -3,6 +3,7 @@
 import ast
 import functools
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from assets.tables import TABLE_ASSETS
 from benchmarks.pages.cost import cost_page
 from benchmarks.pages.explainers import explainers_page
 from benchmarks.pages.references import config_page, tables_page
+from pipeline.plugins import find_plugins
 from pipeline.tables import TABLES
 from pipeline.tables.sql import config_value, parameters_of, relations_read, sql_files, sql_text
 from pipeline.tables.stages import STAGES
@@ -80,6 +82,14 @@ def test_the_graph_imports_nothing_heavy_when_it_loads() -> None:
 def test_who_reads_a_lake_waits_for_no_model_to_be_imported() -> None:
     found = loaded_without({"torch", "transformers"}, ["pipeline.sources", "pipeline.commands.export"])
     assert "pipeline.texts.readers" in found
+
+
+def test_the_settings_of_a_plug_in_import_only_pydantic() -> None:
+    given = sys.stdlib_module_names | {"pydantic"}
+    assert roots(imports(MODULES["pipeline.sampling"])) <= given
+    for plugin in (*find_plugins("explainers").values(), *find_plugins("scorers").values()):
+        others = {name for name in imports(plugin.path / "settings.py") if name.partition(".")[0] not in given}
+        assert others <= {"pipeline.sampling", "pipeline.sampling.ShowingSettings"}, plugin
 
 
 def test_no_module_imports_itself_in_a_circle() -> None:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from assets.processes import end_dead_runs
 from pipeline.commands.explore import check_port
 from pipeline.config import load_config
-from pipeline.errors import ConfigError, LakeError
+from pipeline.errors import ConfigError, LakeError, LatentlakeError
 
 POSTGRES_VARIABLE = "LATENTLAKE_DAGSTER_POSTGRES"
 """The environment variable with the URL of a Postgres database for Dagster's history."""
@@ -24,6 +24,9 @@ _POSTGRES_SCHEME = "postgresql+psycopg2://"
 """How the URL must begin: with the driver that dagster-postgres brings, which is not SQLAlchemy's default."""
 
 _OURS, _POSTGRES = (Path(__file__).parents[1] / name for name in ("dagster.yaml", "postgres.yaml"))
+
+CODE_FOLDER = Path(__file__).parents[2]
+"""The folder of the packages `assets` and `pipeline`, from which Dagster's processes import them."""
 
 
 def use_dagster_home() -> None:
@@ -78,14 +81,19 @@ def _check_postgres(url: str) -> None:
 def open_ui(config: str, port: int) -> NoReturn:
     """Replace this process by `dagster dev` on an experiment, until Ctrl-C.
 
-    Raises LatentlakeError if the config is wrong or the port is taken.
+    Raises LatentlakeError if the config is wrong, the port is taken, or the extra `ui` is not installed.
     """
     name = load_config(config).name
+    if find_spec("dagster_webserver") is None:
+        raise LatentlakeError("the Dagster UI needs 'dagster_webserver'; pip install 'latentlake[ui]'")
     check_port(port, "dev")
     use_dagster_home()
     with dg.DagsterInstance.get() as instance:
         end_dead_runs(instance)
     os.environ["LATENTLAKE_CONFIG"] = config
+    # A `pipeline.py` in the working directory is not ours: `python -m`, here and in the processes that Dagster
+    # starts, would import it, and Dagster itself loads from the working directory if no other is given.
+    os.environ["PYTHONSAFEPATH"] = "1"
     workspace = _write_workspace(name)
     # Dagster would advise users to run `dg dev` instead, which does not work here.
     quiet = "ignore:Function `dev_command` is superseded"
@@ -101,7 +109,7 @@ def _write_workspace(experiment: str) -> Path:
     """
     code = {
         "module_name": "assets.definitions",
-        "working_directory": str(_OURS.parents[1]),
+        "working_directory": str(CODE_FOLDER),
         "location_name": experiment,
     }
     folder = Path(os.environ["DAGSTER_HOME"]) / "workspaces"

@@ -27,6 +27,7 @@ from rich.console import Console
 from assets.graph.build import JOBS, build_definitions
 from assets.graph.history import lake_tag
 from assets.processes import CLUSTER_TAG, end_dead_runs, end_run
+from assets.run.dagster_home import CODE_FOLDER
 from assets.run.printing import announce, print_failures
 from assets.run.steps import ASKING, Part, Step, missing_steps
 from assets.stopping import raise_if_asked, stops_noted
@@ -113,9 +114,10 @@ class Cluster:
         self._launcher = RayRunLauncher(address, runtime_env={"env_vars": settings})
         self._launcher.register_instance(instance)
         self._repository = build_definitions(config).get_repository_def()
-        # Ray runs it in a shell. Relative paths in a config must resolve against this folder there, too.
-        entry_point = ["cd", shlex.quote(str(Path.cwd())), "&&", "python", "-m", "dagster"]
-        pointer = ModuleCodePointer("assets.definitions", "defs", None)
+        # Ray runs it in a shell. Relative paths in a config must resolve against this folder there, too; Python
+        # files in it are not ours (-P).
+        entry_point = ["cd", shlex.quote(str(Path.cwd())), "&&", "python", "-P", "-m", "dagster"]
+        pointer = ModuleCodePointer("assets.definitions", "defs", str(CODE_FOLDER))
         self._origin = ReconstructableRepository(pointer, entry_point=entry_point)
         try:
             self._api = self._ask(lambda: self._launcher.client.get_address())

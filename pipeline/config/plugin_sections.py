@@ -31,12 +31,15 @@ def with_plugins(section: type[Section], kind: Kind) -> Any:
     """A section with a field for the settings of each plug-in.
 
     A config sent to another process is pickled, with this class by its name in `pipeline.config.experiment`.
+
+    Raises ConfigError if a plug-in's settings cannot be used, or its name is taken: by a key, or by something else
+    that the section has.
     """
     fields: dict[str, Any] = {}
     for name, plugin in find_plugins(kind).items():
-        if name in section.model_fields:
+        if name in section.model_fields or name in dir(section):
             raise ConfigError(
-                f"{kind[:-1]} '{name}' ({plugin.module}) has the same name as a key of the config; rename it"
+                f"{plugin} ({plugin.module}) has a name that the config's own section already uses; rename it"
             )
         settings = plugin.settings
         fields[name] = (settings, Field(settings(), description=settings.__doc__))

@@ -125,7 +125,8 @@ def _wheel(package: str, version: str, folder: Path) -> Path:
                 f"'{sys.executable} -m ensurepip', and run again"
             )
         options = ["--no-deps", "--only-binary=:all:", "--no-cache-dir", "--disable-pip-version-check", "--quiet"]
-        download = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder)]
+        # -P: what lies in the working directory is not imported in place of pip and its parts.
+        download = [sys.executable, "-P", "-m", "pip", "download", *options, "--dest", str(folder)]
         ran = subprocess.run([*download, f"{package}=={version}"], capture_output=True, text=True, check=False)
         if ran.returncode != 0 or not list(folder.glob(pattern)):
             [reason] = ran.stderr.strip().splitlines()[-1:] or ["pip gave no reason"]

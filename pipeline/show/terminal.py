@@ -5,17 +5,18 @@ Token text is untrusted wherever it is rendered: control characters become escap
 
 import html
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
 
-from pipeline.lake import Published
+if TYPE_CHECKING:  # errors in what a config needs are printed, too, and the lake imports the config
+    from pipeline.lake import Published
 
 _SAMPLE_ROWS = 5
 _CELL_CHARACTERS = 80
 
 
-def sample_markdown(published: Published) -> str:
+def sample_markdown(published: "Published") -> str:
     """The first rows of what was published, as a Markdown table."""
     path = published.path
     if path.is_dir():

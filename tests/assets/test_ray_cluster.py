@@ -153,7 +153,7 @@ def kill_one_of_each(path: Path, home: Path, jobs: Collection[str], is_over: thr
                 if run.job_name in jobs and run.job_name not in killed:
                     for process in psutil.process_iter(["cmdline"]):
                         line = process.info["cmdline"] or []
-                        if line[1:3] == ["-m", "dagster"] and run.run_id in line[-1]:
+                        if line[1:4] == ["-P", "-m", "dagster"] and run.run_id in line[-1]:
                             os.kill(process.pid, signal.SIGKILL)
                             killed[run.job_name] = run.run_id
     return killed

@@ -24,6 +24,8 @@ from pipeline.scorers.write import write_predictions
 from pipeline.tables import TABLES
 
 SAE = "hand-set"
+WRITTEN = ["generation", "intervention", "intervention_surprisal"]
+"""Scorers that judge by texts which a model writes."""
 TRUE = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
 COIN = {"false_positive_rate": 0.5, "false_negative_rate": 0.5}
 YES = {"false_positive_rate": 1.0, "false_negative_rate": 0.0}

@@ -195,6 +195,8 @@ VERSIONS = """
         config = load_config(path)
         found = {kind: plugin_versions(config, kind) for kind in ("explainers", "scorers")}
         print(json.dumps({**found["explainers"], **found["scorers"]}))
+    more = {"newcomers", "pipeline.scorers.fuzzing", "pipeline.explainers.rule", "torch"} & sys.modules.keys()
+    assert not more, f"of a plug-in, only its settings are imported with a config, not {more}"
 """
 
 EXPLAINERS, SCORERS = ["brief", "rule"], ["latecomers", "fuzzing"]
@@ -316,6 +318,19 @@ def test_a_wrong_key_of_a_newcomer_is_one_sentence(newcomers: Newcomers) -> None
     assert done.returncode == 2 and "Traceback" not in done.stderr
     words = " ".join(done.stderr.split())
     assert "unknown key 'scoring.latecomers.first_plaze'; nearest known: 'first_place'" in words
+
+
+def test_a_newcomer_that_cannot_be_imported_is_one_sentence_of_every_command(newcomers: Newcomers) -> None:
+    settings = newcomers.site / "newcomers" / "brief" / "settings.py"
+    before = settings.read_text()
+    settings.write_text("import nowhere")
+    done = newcomers.run("-m", "assets.command", "sql", str(newcomers.experiment / "tiny.yaml"), "from saes")
+    settings.write_text(before)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    words = " ".join(done.stderr.split())
+    assert words.startswith(
+        f"error: explainer 'brief' cannot be used because of '{settings}': ModuleNotFoundError"
+    )
 
 
 def changed(one: dict[str, str], other: dict[str, str]) -> set[str]:

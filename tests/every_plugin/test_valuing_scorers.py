@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 from llm.oracle import Oracle
-from test_every_scorer import COIN, GARBLING, NO, REFUSING, SAE, TRUE, Judged
+from test_every_scorer import COIN, GARBLING, NO, REFUSING, SAE, TRUE, YES, Judged
 from tiny import rows_of, stored
 
 from pipeline.errors import ConfigError
@@ -56,9 +56,46 @@ def test_errors_lower_the_score(lake_of: Any, name: str, settings: dict[str, Any
     for row in rows:
         figure = row["correlation"] if name == "simulation" else row["auroc"]
         assert figure is None or figure < 0.8, row
-    silent = valued(lake_of, name, settings, NO).own
-    for row in silent:
-        assert row["correlation"] == 0 if name == "simulation" else row["reason"] == "no window was graded 2", row
+
+
+@pytest.mark.parametrize(("oracle", "grade", "missing"), [(YES, 2.0, 0), (NO, 0.0, 2)])
+def test_one_grade_of_everything_tells_nothing_apart(
+    lake_of: Any, oracle: dict[str, float], grade: float, missing: int
+) -> None:
+    judged = valued(lake_of, "graded", {}, oracle)
+    assert set(judged.predictions["values"].explode()) == {grade}
+    assert {row["explainer"] for row in judged.scores} == {"default", "rule", "empty", "other_feature"}
+    for row in judged.scores:
+        assert (row["reason"], row["coverage"]) == (f"no window was graded {missing}", 1), row
+        assert [row[each] for each in ("auroc", "auroc_low", "average_precision", "balanced_accuracy")] == [
+            None
+        ] * 4
+
+
+@pytest.mark.parametrize("settings", [settings for name, settings in WAYS if name == "simulation"])
+def test_one_value_of_every_token_counts_as_no_correlation(lake_of: Any, settings: dict[str, Any]) -> None:
+    alike = (0, "every token is predicted alike: the correlation counts as 0")
+    silent = valued(lake_of, "simulation", settings, NO).own
+    assert {(row["correlation"], row["reason"]) for row in silent} == {alike}
+    judged = valued(lake_of, "simulation", settings, YES)  # 5 for every token that the explanation says is silent
+    lake = lake_of(scoring={"scorers": ["simulation"], "oracle": YES, "simulation": settings})
+    windows = {row["example_id"]: row["activations"] for row in rows_of(lake, "from examples")}
+    largest = {row["feature"]: row["max_activation_train"] for row in rows_of(lake, "from feature_stats")}
+    for row in judged.scores:
+        asked = judged.predictions.filter(explanation_id=row["explanation_id"])
+        said = np.concatenate(asked["values"].to_list())
+        assert said.min() > 0
+        if row["explainer"] == "empty":
+            assert {*said} == {5} and (row["correlation"], row["reason"]) == alike
+        else:
+            fires = np.concatenate([windows[example_id] for example_id in asked["example_id"]])
+            truth = on_scale(fires, largest[row["feature"]])
+            assert row["correlation"] == pytest.approx(np.corrcoef(said, truth)[0, 1], abs=1e-9)
+
+
+def on_scale(activations: np.ndarray, largest: float) -> np.ndarray:
+    """Activations from 0 to 10, as prompts show them."""
+    return np.minimum(10, np.floor(10 * activations / largest + 0.5))
 
 
 @each_way
@@ -90,7 +127,7 @@ def test_windows_are_test_windows_and_each_value_is_in_its_place(
         assert window["role"] == "test"
         if words[row["explanation_id"]]["explainer"] == "default":
             fires = np.array(window["activations"])
-            truth = np.minimum(10, np.floor(10 * fires / largest[row["feature"]] + 0.5))
+            truth = on_scale(fires, largest[row["feature"]])
             assert row["values"] == (truth.tolist() if name == "simulation" else [2.0 * (fires.max() > 0)])
 
 
