@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.asking.windows import Vocabulary, numbered, one_line
+from pipeline.asking.windows import Vocabulary, numbered, one_line, quoted
 
 OPEN, CLOSE = "<<", ">>"
 
@@ -224,3 +224,16 @@ def test_no_further_line_of_a_window_begins_as_a_prompts_own_do():
         assert all(each.isprintable() for each in (first, *rest))
         assert all(not each or each.startswith(" ") for each in rest) and rest[-1:] != [""]
         assert (OPEN in line) == bool(marked) and line.count(OPEN) == line.count(CLOSE)
+
+
+def test_no_text_closes_its_quotes_or_leaves_them_open():
+    texts = ["".join(each) for n in range(1, 5) for each in itertools.product('\\", n', repeat=n)]
+    in_quotes = re.compile(r'"((?:[^"\\]|\\.)*)"')
+    for text in texts:
+        assert in_quotes.fullmatch(quoted([text]))
+        assert len(in_quotes.findall(quoted([text, "stop", text]))) == 3
+    assert len({quoted([text]) for text in texts}) == len(texts)
+
+
+def test_a_backslash_elsewhere_is_written_as_it_is():
+    assert quoted(["\\d+", 'a"b', "\\\\n"]) == r'"\d+", "a\"b", "\\n"'

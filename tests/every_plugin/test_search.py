@@ -12,6 +12,7 @@ from test_every_explainer import explain
 from tiny import ANIMAL, open_lake, rows_of
 
 from pipeline.asking.judging import Verdict, balanced_accuracy
+from pipeline.asking.windows import load_vocabulary
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
@@ -19,6 +20,7 @@ from pipeline.explainers.base import Explanation
 from pipeline.explainers.refinement import misses_of
 from pipeline.explainers.searching import chosen, judged
 from pipeline.explainers.write import write_explanations
+from pipeline.features.token_changes import write_token_changes
 from pipeline.lake import Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.oracle.judges import literal
@@ -115,6 +117,22 @@ def test_what_cannot_be_built_on_is_refused_before_a_run(lake_of: Any, name: str
     config = lake_of(explaining={"explainers": [name], name: {"of": of}}).config
     with pytest.raises(ConfigError, match=words):
         find_plugin("explainers", name).check(config)
+
+
+def test_draws_of_output_centric_show_the_tokens_of_its_method(lake_of: Any) -> None:
+    seen = {}
+    for tokens in ("promoted", "changed"):
+        own = {"explainers": ["best_of_k"], "best_of_k": {"of": "output_centric", "k": 2}}
+        lake = lake_of(explaining={**own, "output_centric": {"tokens": tokens}})
+        if tokens == "changed":
+            write_token_changes(lake, SAE, 0)
+        _, asked = explain(lake, "best_of_k", model(drawn(PLANTS)))
+        [seen[tokens]] = {each.request.messages[-1].content for each in asked.asked}
+    vocabulary = load_vocabulary(lake)
+    [row] = rows_of(lake, f"select promoted, suppressed from token_changes where feature = {ANIMAL}")
+    changed, lowered = (vocabulary.listed(each["token_id"] for each in tokens) for tokens in row.values())
+    assert seen["changed"].splitlines()[:2] == [f"Likelier: {changed}", f"Less likely: {lowered}"]
+    assert seen["promoted"].splitlines()[0] != seen["changed"].splitlines()[0]
 
 
 def test_an_explanation_is_made_better_by_what_it_misses(searching: Lake) -> None:

@@ -194,3 +194,18 @@ def test_another_content_or_alias_is_another_version(config_of: Any, tmp_path: P
     assert version(config.model_copy(update={"saes": (config.saes[0], other)})) != before
     path.write_text("sae,feature,explanation\ndeep,3,b\n")
     assert version(config_of(path)) != before
+
+
+def test_a_file_that_is_renamed_explains_another_feature_in_another_version(
+    config_of: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "explanations"
+    folder.mkdir()
+    file = folder / "layers.1_latent12.txt"
+    file.write_text(json.dumps("animals"))
+    config = config_of(folder)
+    before = plugin_versions(config, "explainers")["imported"]
+    assert words(config) == {("deep", 12): "animals"}
+    file.rename(folder / "layers.1_latent13.txt")
+    assert words(config) == {("deep", 13): "animals"}
+    assert plugin_versions(config, "explainers")["imported"] != before

@@ -15,6 +15,7 @@ from pipeline.config import Config, settings_of
 from pipeline.explainers.base import Explanation, Feature
 from pipeline.explainers.best_of_k.settings import Settings
 from pipeline.explainers.searching import chosen, judged, load_prompted
+from pipeline.plugins import find_plugin
 
 
 class BestOfK:
@@ -49,5 +50,6 @@ explainer = BestOfK()
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError unless the explainer it builds on asks a model once per feature."""
-    load_prompted(BestOfK.name, settings_of(config.explaining, BestOfK.name, Settings).of)
+    """Raise ConfigError unless the explainer it builds on asks a model once per feature and can work here."""
+    base = load_prompted(BestOfK.name, settings_of(config.explaining, BestOfK.name, Settings).of)
+    find_plugin("explainers", base.name).check(config)
