@@ -111,6 +111,9 @@ def test_at_temperature_0_all_draws_would_be_one_answer() -> None:
         ("best_of_k", "refinement", "'refinement' does not ask a model exactly once per feature"),
         ("refinement", "output_centric", "'output_centric' does not show windows with marks"),
         ("refinement", "token_pairs", "'token_pairs' does not show windows with marks"),
+        ("refinement", "combined", "'combined' also shows promoted tokens, which refinement's later rounds"),
+        ("refinement", "logit_weights", "'logit_weights' also shows promoted tokens"),
+        ("refinement", "contrastive", "also shows the list of marked tokens and silent windows"),
     ],
 )
 def test_what_cannot_be_built_on_is_refused_before_a_run(lake_of: Any, name: str, of: str, words: str) -> None:
@@ -133,6 +136,17 @@ def test_draws_of_output_centric_show_the_tokens_of_its_method(lake_of: Any) -> 
     changed, lowered = (vocabulary.listed(each["token_id"] for each in tokens) for tokens in row.values())
     assert seen["changed"].splitlines()[:2] == [f"Likelier: {changed}", f"Less likely: {lowered}"]
     assert seen["promoted"].splitlines()[0] != seen["changed"].splitlines()[0]
+
+
+def test_what_settings_add_to_a_prompt_that_shows_windows_alone_is_refused_too(lake_of: Any) -> None:
+    def check(**own: bool) -> None:
+        base = {"refinement": {"of": "chain_of_thought"}, "chain_of_thought": own}
+        config = lake_of(explaining={"explainers": ["refinement"], **base}).config
+        find_plugin("explainers", "refinement").check(config)
+
+    check(show_activations=True)
+    with pytest.raises(ConfigError, match="'chain_of_thought' also shows promoted tokens"):
+        check(show_logits=True)
 
 
 def test_an_explanation_is_made_better_by_what_it_misses(searching: Lake) -> None:

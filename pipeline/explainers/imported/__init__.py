@@ -56,7 +56,10 @@ explainer = Imported()
 
 
 def check(config: Config) -> None:
-    """Warn of skipped rows, with the reasons. Raises ConfigError if the file is missing or has no valid row."""
+    """Warn of skipped rows, with the reasons, and of quotas, which select some of its features alone.
+
+    Raises ConfigError if the file is missing or has no valid row.
+    """
     words, odd_rows = _read(config)
     listed = f"{', '.join(odd_rows[:_SHOWN_ROWS])}{' …' if len(odd_rows) > _SHOWN_ROWS else ''}"
     if not words:
@@ -64,6 +67,15 @@ def check(config: Config) -> None:
     if odd_rows:
         n = "1 row" if len(odd_rows) == 1 else f"{len(odd_rows):,} rows"
         _log.warning("%s: skipped %s of '%s': %s", _KEY, n, _path(config), listed)
+    if quotas := config.selection.quotas_in_words:
+        _log.warning(
+            "%s: '%s' explains %s features, but selection.quotas (%s) selects which are scored; to score all of "
+            "them, set selection.features to the same file and selection.quotas to null",
+            _KEY,
+            _path(config),
+            f"{len(words):,}",
+            quotas,
+        )
 
 
 def _read(config: Config) -> _Import:

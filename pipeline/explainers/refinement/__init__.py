@@ -28,6 +28,15 @@ from pipeline.explainers.prompted import STAND_IN, Prompted
 from pipeline.explainers.refinement.settings import Settings
 from pipeline.explainers.searching import chosen, judged, load_prompted
 from pipeline.llm import Answer, Message
+from pipeline.plugins import find_plugin
+
+_ALSO_SHOWN = {
+    "marked": "the list of marked tokens",
+    "promoted": "promoted tokens",
+    "silent": "silent windows",
+    "suppressed": "suppressed tokens",
+}
+"""Fields of prompts in words."""
 
 _SYSTEM, _USER = (load_prompt(Path(__file__).parent / f"{name}.txt") for name in ("system", "user"))
 
@@ -154,11 +163,22 @@ explainer = Refinement()
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError unless the explainer it builds on is a prompt that shows windows with marks."""
+    """Raise ConfigError unless the explainer it builds on shows windows with marks and nothing else.
+
+    Later rounds show windows alone: an explanation of promoted tokens would become another kind of explanation
+    under the same name.
+    """
     name = settings_of(config.explaining, Refinement.name, Settings).of
-    base = load_prompted("refinement", name)
-    if not (base.shows_windows and base.has_marks):
+    base = load_prompted(Refinement.name, name)
+    shown = base.shown_fields(config.explaining.of(name))
+    if not ("examples" in shown and base.has_marks):
         raise ConfigError(
             f"explaining.refinement.of: '{name}' does not show windows with marks, which refinement needs to "
             "show misses; name an explainer that does, such as 'default'"
         )
+    if others := [_ALSO_SHOWN.get(field, field) for field in sorted(shown - {"examples"})]:
+        raise ConfigError(
+            f"explaining.refinement.of: '{name}' also shows {' and '.join(others)}, which refinement's later rounds "
+            "would not; name an explainer that shows only windows with marks, such as 'default'"
+        )
+    find_plugin("explainers", name).check(config)
