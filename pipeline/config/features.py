@@ -139,8 +139,8 @@ class SelectionConfig(Section):
     )
     quotas: dict[Route, Annotated[int, Field(ge=0)]] | None = Field(
         default_factory=_default_quotas,
-        description="Features per batch and route, drawn at random; null: no limit, every route, as is the default "
-        "with a list of `features`",
+        description="Features per batch and route, drawn at random; null: no limit, every route, which is the "
+        "default with a list of `features`",
     )
     features: str | None = Field(
         None, description="CSV, Parquet or JSON file with columns (sae or hookpoint, feature[, priority])"

@@ -178,7 +178,7 @@ def check(config: Config) -> None:
         )
     if others := [_ALSO_SHOWN.get(field, field) for field in sorted(shown - {"examples"})]:
         raise ConfigError(
-            f"explaining.refinement.of: '{name}' also shows {' and '.join(others)}, which refinement's later rounds "
-            "would not; name an explainer that shows only windows with marks, such as 'default'"
+            f"explaining.refinement.of: '{name}' also shows {' and '.join(others)}, which refinement's later "
+            "rounds would not; name an explainer that shows only windows with marks, such as 'default'"
         )
     find_plugin("explainers", name).check(config)
