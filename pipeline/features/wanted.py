@@ -51,8 +51,8 @@ def check_selection(config: Config) -> None:
         _log.warning("selection.features: %s; the others are taken", _odd_sentence(config, listed.odd_rows))
     if listed and (quotas := config.selection.quotas_in_words):
         _log.warning(
-            "selection.features: '%s' names %s features, of which selection.quotas (%s) selects some; to take all, "
-            "set selection.quotas to null",
+            "selection.features: '%s' names %s features, of which selection.quotas (%s) selects some; to take "
+            "all, set selection.quotas to null",
             config.selection.features,
             f"{len(listed.features):,}",
             quotas,

@@ -210,14 +210,15 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
 
 def _judge(config: Config) -> dict[str, Any]:
     """What answers of the scorer that judges drafts depend on."""
-    plugin, text = find_plugin("scorers", JUDGE), full_text("train_questions")
+    plugin = find_plugin("scorers", JUDGE)
+    texts = [full_text(name) for name in ("judging_windows", "train_questions")]
     science = (*STAGES["predictions"].science, "scoring.min_coverage")
     return {
         "files": [plugin.digest, shared_digest("scorers")],
         "settings": getattr(config.scoring, JUDGE).model_dump(mode="json"),
         "science": {key: _at(config, key) for key in science},
-        "sql": text,
-        "parameters": _parameters(config, STAGES["explanations"], [text]),
+        "sql": texts,
+        "parameters": _parameters(config, STAGES["explanations"], texts),
     }
 
 

@@ -122,6 +122,19 @@ def test_what_cannot_be_built_on_is_refused_before_a_run(lake_of: Any, name: str
         find_plugin("explainers", name).check(config)
 
 
+def test_a_feature_with_too_few_windows_to_judge_by_is_explained_once_and_not_judged(lake_of: Any) -> None:
+    shown = {"sampling": "random", "n_examples": 100}  # which leaves few train windows that judge
+    explaining = {"explainers": ["best_of_k", "refinement"], "best_of_k": {"k": 3}, **shown}
+    lake = lake_of(explaining=explaining, scoring={"questions_per_prompt": 1})
+    rows_left = rows_of(lake, f"from examples where is_judge and feature = {ANIMAL} and kind = 'activating'")
+    assert 0 < len(rows_left) < 5
+    for name in ("best_of_k", "refinement"):
+        rows, asked = explain(lake, name, model(drawn(PLANTS, TOO_BROAD, ANIMALS_TOLD)))
+        [row] = rows
+        assert (row["draw"], row["is_chosen"], row["train_score"], row["judge_request_ids"]) == (0, True, None, [])
+        assert row["status"] == "ok" and not [each for each in asked.asked if "judging" in each.request.purpose]
+
+
 def test_draws_of_output_centric_show_the_tokens_of_its_method(lake_of: Any) -> None:
     seen = {}
     for tokens in ("promoted", "changed"):

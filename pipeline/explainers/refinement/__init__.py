@@ -5,7 +5,7 @@ asked about train windows that no explainer is shown. The misses among one half 
 are shown to the explainer (windows in which the feature fires and the judge said no, and silent windows about
 which it said yes), which is asked for a better explanation. The other half is never shown; it decides which
 round's explanation is chosen. The search ends early if there are no misses, an answer cannot be used, or the words
-recur.
+recur; a feature with too few such windows keeps its first explanation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ from pipeline.explainers.base import Explanation, Feature, Shown
 from pipeline.explainers.examples import largest_of, silent_lines
 from pipeline.explainers.prompted import STAND_IN, Prompted
 from pipeline.explainers.refinement.settings import Settings
-from pipeline.explainers.searching import chosen, judged, load_prompted
+from pipeline.explainers.searching import can_be_judged, chosen, judged, load_prompted
 from pipeline.llm import Answer, Message
 from pipeline.plugins import find_plugin
 
@@ -82,7 +82,8 @@ class Refinement:
         by_id = {feature.feature: feature for feature in features}
         firsts = base.draws(features, tools, purpose=self.name)
         searches = [_Search(by_id[first.feature], [first]) for first in firsts]
-        going_on = [search for search in searches if search.is_new]
+        can_choose = can_be_judged(features, tools, own.n_questions, own.n_judging)
+        going_on = [search for search in searches if search.is_new and search.feature.feature in can_choose]
         self._judge(going_on, tools, is_certain=True)
         for _ in range(own.rounds):
             missing = [search for search in going_on if any(search.misses)]
