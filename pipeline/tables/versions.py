@@ -143,6 +143,9 @@ class Versions:
             definition["part"] = part
             # In their order: controls are made from the first explainer that explains a feature.
             definition["plugins"] = [*versions.items()] if part == CONTROLS else versions.get(part or "")
+        if table == "stated_rule_scores":
+            versions = plugin_versions(config, "explainers")
+            definition["content"] = {name: versions[name] for name in config.explaining.from_files}
         if table == "documents":
             definition["content"] = [hashes.corpus, *hashes.generations] if hashes.generations else hashes.corpus
         if table == "saes" and sae is not None:

@@ -224,3 +224,13 @@ def test_quotas_that_leave_explanations_unscored_are_said_and_a_list_of_the_same
     [record] = caplog.records
     for part in ("explains 2 features", "llm: 16, rule: 8 in each batch of 1,024", "set selection.features"):
         assert part in record.getMessage()
+
+
+def test_spaces_in_the_tokens_of_a_rule_stay(config_of: Any, tmp_path: Path) -> None:
+    said = [
+        ("  the token is '   ' or \"\\n\"\n", "the token is '   ' or \"\\n\""),
+        ("two   spaces\n", "two spaces"),
+    ]
+    path = tmp_path / "deep.json"
+    path.write_text(json.dumps({feature: given for feature, (given, _) in enumerate(said)}))
+    assert words(config_of(path)) == {("deep", feature): kept for feature, (_, kept) in enumerate(said)}

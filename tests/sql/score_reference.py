@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.summary import student_quantiles
+from pipeline.tables import TABLES
 from pipeline.tables.macros import ready_text
 from pipeline.tables.sql import sql_text
 
@@ -73,6 +74,7 @@ INPUTS = {
             ("generation", pa.int32()),
         ]
     ),
+    "stated_rule_scores": TABLES["stated_rule_scores"].schema,
     "predictions": pa.schema(
         [
             ("explanation_id", _text),
