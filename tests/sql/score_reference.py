@@ -69,6 +69,7 @@ INPUTS = {
             ("status", _text),
             ("request_id", _text),
             ("is_chosen", pa.bool_()),
+            ("train_score", pa.float64()),
             ("judge_request_ids", pa.list_(_text)),
             ("place", pa.int32()),
             ("generation", pa.int32()),
