@@ -21,8 +21,8 @@ def can_be_judged(features: Sequence[Feature], tools: Tools, n_questions: int, n
     Args:
         features: The features.
         tools: An explainer's tools.
-        n_questions: The windows with each answer that judge an explanation, if there are as many.
-        n_windows: Those that are drawn for it, of which other parts may be needed for other purposes.
+        n_questions: Maximum number of windows with each answer that judge an explanation.
+        n_windows: Maximum number drawn for it; more than n_questions if the others serve another purpose.
     """
     least = min(LEAST_WINDOWS, n_questions) * n_windows / n_questions
     counts = count_judging_windows(tools, n_windows)
