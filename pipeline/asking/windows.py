@@ -19,6 +19,7 @@ _SHOWN = frozenset("\u200c\u200d\u200e\u200f\u061c")
 
 _NOT_PLAIN = re.compile(r"[^ -~]")
 _BACKSLASH = re.compile(r"\\(?=(.))", re.DOTALL)
+_BEFORE_QUOTE = re.compile(r'(\\+)(?="|\Z)')
 
 
 def _opening(between: str) -> re.Pattern[str]:
@@ -186,8 +187,12 @@ def _spelled_out(found: re.Match[str]) -> str:
 
 
 def quoted(texts: Iterable[str]) -> str:
-    """Texts, written as in a window, in quotes and separated by commas; a quote in a text is escaped."""
-    return ", ".join('"' + text.replace('"', '\\"') + '"' for text in texts)
+    """Texts, written as in a window, in quotes and separated by commas.
+
+    A quote in a text is escaped. Backslashes before a quote or at the end are doubled, so that no text can close
+    its quotes, or keep them open.
+    """
+    return ", ".join('"' + _BEFORE_QUOTE.sub(r"\1\1", text).replace('"', '\\"') + '"' for text in texts)
 
 
 def numbered(texts: Iterable[str]) -> str:

@@ -66,6 +66,12 @@ class ExplainingConfig(RoleConfig):
         return Declared.by(getattr(self, explainer, None))
 
     @property
+    def from_files(self) -> tuple[str, ...]:
+        """The explainers whose explanations are the content of files that their settings name."""
+        contents = {name: getattr(getattr(self, name, None), "content", None) for name in self.explainers}
+        return tuple(name for name, content in contents.items() if content is not None)
+
+    @property
     def n_judging(self) -> int:
         """Number of judging train windows per answer, yes or no: enough for every explainer that chooses."""
         return max(self._declared(explainer).n_judging for explainer in self.explainers)

@@ -1,6 +1,6 @@
 """Statistics of all features without an LLM, their routes, and which of them are explained."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -139,7 +139,8 @@ class SelectionConfig(Section):
     )
     quotas: dict[Route, Annotated[int, Field(ge=0)]] | None = Field(
         default_factory=_default_quotas,
-        description="Features per batch and route, drawn at random; null: no limit, every route",
+        description="Features per batch and route, drawn at random; null: no limit, every route, which is the "
+        "default with a list of `features`",
     )
     features: str | None = Field(
         None, description="CSV, Parquet or JSON file with columns (sae or hookpoint, feature[, priority])"
@@ -158,6 +159,21 @@ class SelectionConfig(Section):
     priority: Annotated[int, Field(ge=-MOST_PRIORITY, le=MOST_PRIORITY)] = Field(
         0, description="Batches with a higher priority come first; a `features` file can set its own"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_list_is_taken_whole(cls, values: Any) -> Any:
+        """Without quotas of its own, a list has none: each feature that it names is meant."""
+        has_list = isinstance(values, dict) and values.get("features") is not None
+        return {"quotas": None, **values} if has_list else values
+
+    @property
+    def quotas_in_words(self) -> str:
+        """The quotas for messages: `llm: 16, rule: 8 in each batch of 1,024`; empty without quotas."""
+        if self.quotas is None:
+            return ""
+        sizes = ", ".join(f"{route}: {n:,}" for route, n in self.quotas.items())
+        return f"{sizes} in each batch of {self.batch_size:,}"
 
     def features_of(self, batch: int) -> range:
         """The feature indices of a batch; in an SAE's last batch they may go beyond its features."""

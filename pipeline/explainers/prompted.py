@@ -80,10 +80,9 @@ class Prompted:
             example_ids = [window.example_id for window in self._windows(feature)]
             yield Explanation(feature.feature, words, status, example_ids, answer.request_id, draw)
 
-    @property
-    def shows_windows(self) -> bool:
-        """Whether its prompt shows windows in which the feature fires."""
-        return "examples" in self._prompt("user").fields
+    def shown_fields(self, explaining: ExplainingConfig) -> frozenset[str]:
+        """What its prompt shows: the fields of `user.txt`, and `promoted` if its settings add these tokens."""
+        return self._prompt("user").fields | ({"promoted"} if self._shows_logits(explaining) else set())
 
     def request(self, explaining: ExplainingConfig, sae: str, feature: Feature, vocabulary: Vocabulary) -> Request:
         """The request that explains a feature; `explaining` is the section with this explainer's own settings."""

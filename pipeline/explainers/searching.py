@@ -2,13 +2,31 @@
 
 from collections.abc import Sequence
 
-from pipeline.asking.judging import Verdict, balanced_accuracy
+from pipeline.asking.judging import Verdict, balanced_accuracy, count_judging_windows
+from pipeline.asking.tools import Tools
 from pipeline.config import ScoringConfig
 from pipeline.errors import ConfigError
-from pipeline.explainers.base import Explanation
+from pipeline.explainers.base import Explanation, Feature
 from pipeline.explainers.prompted import Prompted
 from pipeline.llm.requests import FAILED
 from pipeline.plugins import find_plugin
+
+LEAST_WINDOWS = 5
+"""Judging windows with each answer below which explanations are not compared: chance would choose."""
+
+
+def can_be_judged(features: Sequence[Feature], tools: Tools, n_questions: int, n_windows: int) -> set[int]:
+    """The features with enough train windows to choose among explanations of them.
+
+    Args:
+        features: The features.
+        tools: An explainer's tools.
+        n_questions: Maximum number of windows with each answer that judge an explanation.
+        n_windows: Maximum number drawn for it; more than n_questions if the others serve another purpose.
+    """
+    least = min(LEAST_WINDOWS, n_questions) * n_windows / n_questions
+    counts = count_judging_windows(tools, n_windows)
+    return {each.feature for each in features if counts.get(each.feature, 0) >= least}
 
 
 def load_prompted(explainer: str, name: str) -> Prompted:

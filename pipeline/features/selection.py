@@ -13,20 +13,26 @@ from pipeline.make_table import make_table, read_rows
 def write_selected_features(lake: Lake, sae: str) -> Published:
     """Name the wanted features of an SAE, as `selection` in the config says.
 
-    Figures, of a list: its rows that name no feature, and its features that hardly fire, which are left out.
+    Figures, of a list: its rows that name no feature, and its features that are left out because they hardly fire
+    or by the config's quotas.
 
     Raises:
         ConfigError: The feature list or the condition in the config does not work.
         LakeError: An input is not complete.
     """
-    published = make_table(lake, "selected_features", sae=sae, given=_wanted_features(lake, sae), **_quotas(lake))
+    wanted = _wanted_features(lake, sae)
+    published = make_table(lake, "selected_features", sae=sae, given=wanted, **_quotas(lake))
     listed = read_feature_list(lake.config)
     if listed is None:
         return published
     with lake.connect(sae) as connection:
         n_rare = count_too_rare(connection, listed)
-    odd = {"list_rows_without_feature": len(listed.odd_rows), "list_features_that_hardly_fire": n_rare}
-    return replace(published, figures={**published.figures, **odd})
+    left_out = {
+        "list_rows_without_feature": len(listed.odd_rows),
+        "list_features_that_hardly_fire": n_rare,
+        "list_features_beyond_quotas": len(wanted["wanted_features"]) - published.n_rows,
+    }
+    return replace(published, figures={**published.figures, **left_out})
 
 
 def select_features(lake: Lake, sae: str) -> pa.Table:

@@ -35,13 +35,23 @@ class _FeatureList(NamedTuple):
 
 
 def check_selection(config: Config) -> None:
-    """Try the config's list and condition on a row of nulls; a list's rows that name no feature are logged.
+    """Try the config's list and condition on a row of nulls.
+
+    A list's rows that name no feature are logged, and quotas that select some of its features alone.
 
     Raises ConfigError if the condition fails or is not deterministic, or no row of the list names a feature.
     """
     listed = read_feature_list(config)
     if listed and listed.odd_rows:
         _log.warning("selection.features: %s; the others are taken", _odd_sentence(config, listed.odd_rows))
+    if listed and (quotas := config.selection.quotas_in_words):
+        _log.warning(
+            "selection.features: '%s' names %s features, of which selection.quotas (%s) selects some; to take "
+            "all, set selection.quotas to null",
+            config.selection.features,
+            f"{len(listed.features):,}",
+            quotas,
+        )
     with duckdb.connect() as connection:
         for name in ("feature_stats", "feature_routes"):
             connection.from_arrow(pa.Table.from_pylist([{}], TABLES[name].schema)).create_view(name)

@@ -80,23 +80,31 @@ def parse_rule(text: str) -> Rule:
     return _Parser(text).rule()
 
 
-def rule_columns(rule: Rule, texts: Sequence[str]) -> dict[str, Any]:
-    """A rule as the columns of a row: token ids in place of texts.
+class Spellings(NamedTuple):
+    """The tokens of a vocabulary by their text, and their number."""
 
-    Args:
-        rule: The parsed rule.
-        texts: The text of every token of the vocabulary, by its id.
+    ids: dict[str, list[int]]
+    n_tokens: int
 
-    Raises RuleError for a text that no token or several tokens have, and for a number beyond the vocabulary.
-    """
+
+def spellings_of(texts: Sequence[str]) -> Spellings:
+    """The spellings of a vocabulary, from the text of every token by its id."""
     ids: dict[str, list[int]] = {}
     for token_id, text in enumerate(texts):
         ids.setdefault(text, []).append(token_id)
+    return Spellings(ids, len(texts))
+
+
+def rule_columns(rule: Rule, spellings: Spellings) -> dict[str, Any]:
+    """A rule as the columns of a row: token ids in place of texts.
+
+    Raises RuleError for a text that no token or several tokens have, and for a number beyond the vocabulary.
+    """
     before = rule.before
     return {
-        "token_ids": _token_ids(rule, rule.token, ids, len(texts)),
+        "token_ids": _token_ids(rule, rule.token, *spellings),
         "token_class": rule.token and rule.token.token_class,
-        "previous_token_ids": _token_ids(rule, before, ids, len(texts)),
+        "previous_token_ids": _token_ids(rule, before, *spellings),
         "previous_class": before and before.token_class,
         "n_before": None if before is None else rule.n_before,
         "is_excluded": rule.is_excluded,

@@ -7,7 +7,7 @@ from pipeline.errors import ConfigError, LakeError
 from pipeline.firings.layout import BUCKET_FEATURES
 from pipeline.lake import Lake
 from pipeline.make_table import read_rows
-from pipeline.rules.grammar import parse_rule, rule_columns
+from pipeline.rules.grammar import parse_rule, rule_columns, spellings_of
 
 RULE_SCHEMA = pa.schema(
     [
@@ -39,19 +39,24 @@ def score_rule(lake: Lake, sae: str, feature: int, text: str) -> tuple[str, pl.D
     rule = parse_rule(text)
     lake.require("documents", "tokens", "contexts", "slots", "activations", sae=sae)
     texts: list[str] = lake.query("token_texts")["text"].to_list()
-    row = {"rule_id": feature, "feature": feature, **rule_columns(rule, texts)}
+    row = {"rule_id": feature, "feature": feature, **rule_columns(rule, spellings_of(texts))}
     rows = pa.Table.from_pylist([row], schema=RULE_SCHEMA)
     words: str = read_rows(lake, "rule_words", sae=sae, given={"mined_rules": rows})["rule"][0].as_py()
     first = feature - feature % BUCKET_FEATURES
-    figures = read_rows(
+    scores = prove_rules(lake, sae, rows, range(first, first + BUCKET_FEATURES))
+    if scores.is_empty():
+        raise LakeError(f"the corpus of '{lake.config.name}' has no tokens to score a rule on")
+    return words, scores.sort("role", descending=True)
+
+
+def prove_rules(lake: Lake, sae: str, rules: pa.Table, features: range) -> pl.DataFrame:
+    """The rows of `rule_role_scores` for rules (`RULE_SCHEMA`) about some features of an SAE."""
+    proved = read_rows(
         lake,
         "rule_role_scores",
         sae=sae,
-        given={"proved_rules": rows},
-        first_feature=first,
-        end_feature=first + BUCKET_FEATURES,
+        given={"proved_rules": rules},
+        first_feature=features.start,
+        end_feature=features.stop,
     )
-    scores = pl.from_arrow(figures)
-    if not isinstance(scores, pl.DataFrame) or scores.is_empty():
-        raise LakeError(f"the corpus of '{lake.config.name}' has no tokens to score a rule on")
-    return words, scores.sort("role", descending=True)
+    return pl.DataFrame(proved)

@@ -15,6 +15,25 @@ _TOP_TOKEN = pa.struct(
     ]
 )
 
+_PROVED = (
+    count("n_tokens", "tokens of test documents, including copied text, without position 0", "tokens"),
+    count("n_fired", "of these, tokens on which the feature fires", "tokens"),
+    count("n_predicted", "tokens that the rule matches", "tokens"),
+    count("n_right", "of n_predicted, tokens on which the feature fires", "tokens"),
+    count(
+        "n_fired_documents",
+        "test documents that it fires in; below 10, no intervals are given",
+        "documents",
+    ),
+    *bounded("balanced_accuracy", "mean of recall and 1 - false_positive_rate"),
+    *bounded("precision", "n_right / n_predicted; null if the rule matches nothing"),
+    *bounded("recall", "n_right / n_fired; null if the feature does not fire"),
+    *bounded("false_positive_rate", "share of tokens without a firing that the rule matches"),
+    *bounded("f1", "harmonic mean of precision and recall"),
+    number("always_f1", "F1 of 'always fires' on the same tokens, 2d/(1+d)"),
+    text("reason", "why a figure is null; null if none is"),
+)
+
 FEATURES = (
     Table(
         "feature_logits",
@@ -221,24 +240,18 @@ FEATURES = (
         (
             SAE,
             FEATURE,
-            count("n_tokens", "tokens of test documents, including copied text, without position 0", "tokens"),
-            count("n_fired", "of these, tokens on which the feature fires", "tokens"),
-            count("n_predicted", "tokens that the rule matches", "tokens"),
-            count("n_right", "of n_predicted, tokens on which the feature fires", "tokens"),
-            count(
-                "n_fired_documents",
-                "test documents that it fires in; below 10, no intervals are given",
-                "documents",
-            ),
-            *bounded("balanced_accuracy", "mean of recall and 1 - false_positive_rate"),
-            *bounded("precision", "n_right / n_predicted; null if the rule matches nothing"),
-            *bounded("recall", "n_right / n_fired; null if the feature does not fire"),
-            *bounded("false_positive_rate", "share of tokens without a firing that the rule matches"),
-            *bounded("f1", "harmonic mean of precision and recall"),
-            number("always_f1", "F1 of 'always fires' on the same tokens, 2d/(1+d)"),
-            text("reason", "why a figure is null; null if none is"),
+            *_PROVED,
         ),
         ("sae", "feature"),
+        "sae",
+        group="prepare",
+    ),
+    Table(
+        "stated_rule_scores",
+        "One row per feature and explainer whose explanation, in a file of the config, is a rule: how well it "
+        "predicts the feature's firings on every test token.",
+        (SAE, FEATURE, text("explainer", "the explainer, such as `imported`"), *_PROVED),
+        ("sae", "feature", "explainer"),
         "sae",
         group="prepare",
     ),

@@ -225,8 +225,19 @@ SCORES = (
                 "USD",
             ),
             count("search_tokens", "tokens of these requests and their answers", "tokens"),
+            count(
+                "n_searched_features",
+                "features with several draws, or with a draw that train windows judged",
+                "features",
+            ),
+            number(
+                "search_gain",
+                "over these, mean of the chosen draw's train_score minus the first draw's, 0 if that is chosen; "
+                "flattering, because the same windows chose; a first draw that could not be used is left out",
+            ),
             count("n_asked_features", "features of the route that the explainer was to explain", "features"),
-            number("explained_share", "share of these that it explained; means are over explained features"),
+            count("n_echoed_features", "of these, features whose answer repeats the prompt", "features"),
+            number("explained_share", "share of n_asked_features that it explained; means are over these"),
             number("mean_failed_at_chance", "mean if every failed explanation scored at chance"),
         ),
         ("sae", "route", "explainer", "scorer"),

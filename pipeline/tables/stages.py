@@ -164,6 +164,8 @@ STAGES: dict[str, Stage] = {
         Stage("context_independence"),
         Stage("feature_rules", buckets_at_once=4),
         Stage("rule_scores", buckets_at_once=4),
+        # Explanations in files are part of its version (`versions`).
+        Stage("stated_rule_scores", queries=("rule_role_scores", "token_texts")),
         Stage("feature_routes"),
         Stage(
             "selected_features",

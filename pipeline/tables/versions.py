@@ -143,6 +143,9 @@ class Versions:
             definition["part"] = part
             # In their order: controls are made from the first explainer that explains a feature.
             definition["plugins"] = [*versions.items()] if part == CONTROLS else versions.get(part or "")
+        if table == "stated_rule_scores":
+            versions = plugin_versions(config, "explainers")
+            definition["content"] = {name: versions[name] for name in config.explaining.from_files}
         if table == "documents":
             definition["content"] = [hashes.corpus, *hashes.generations] if hashes.generations else hashes.corpus
         if table == "saes" and sae is not None:
@@ -210,14 +213,15 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
 
 def _judge(config: Config) -> dict[str, Any]:
     """What answers of the scorer that judges drafts depend on."""
-    plugin, text = find_plugin("scorers", JUDGE), full_text("train_questions")
+    plugin = find_plugin("scorers", JUDGE)
+    texts = [full_text(name) for name in ("judging_windows", "train_questions")]
     science = (*STAGES["predictions"].science, "scoring.min_coverage")
     return {
         "files": [plugin.digest, shared_digest("scorers")],
         "settings": getattr(config.scoring, JUDGE).model_dump(mode="json"),
         "science": {key: _at(config, key) for key in science},
-        "sql": text,
-        "parameters": _parameters(config, STAGES["explanations"], [text]),
+        "sql": texts,
+        "parameters": _parameters(config, STAGES["explanations"], texts),
     }
 
 

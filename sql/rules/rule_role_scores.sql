@@ -3,14 +3,18 @@
 -- they would vary with other documents.
 -- Tokens of one document are correlated, so documents are the unit: a figure is a ratio R = sum y / sum x over k
 -- documents, with variance k / (k - 1) sum (y - R x)^2 / (sum x)^2 by linearisation (Cochran 1977, section 6.3).
--- Its bounds are those of the logit, with error se / (R (1 - R)), at Student's quantile with k - 1 degrees of
--- freedom, by its expansion in 1 / (k - 1) from the normal one (Abramowitz and Stegun 26.7.5). Where every
--- document agrees (variance 0), Wilson's interval with n = k is used. For a rule that was never wrong, the false
--- positive rate is at most what the lower bound of its precision leaves:
+-- Its bounds are those of the logit, with error se / (R (1 - R)), at Student's quantile by its expansion in 1 / df
+-- from the normal one (Abramowitz and Stegun 26.7.5). df is n - 1, with n = (sum x)^2 / sum x^2, Kish's effective
+-- number of documents, and at least 6: a few long documents may decide a figure. Where every document agrees
+-- (variance 0), Wilson's interval with this n is used. For a rule that was never wrong, the false positive rate is
+-- at most what the lower bound of its precision leaves:
 --   (1 - precision_low) n_predicted / n_silent
 -- TPR and TNR are combined by MOVER. There is no interval with fewer than 10 documents in which the feature fires,
--- or fewer than 10 that the ratio rests on. In simulations of 10 to 40 documents, 95 % intervals cover at least
--- 93 %; R -+ z se covers 83 % at worst.
+-- or fewer than 10 that the ratio rests on.
+-- In simulations of recall, precision and F1 with 10 to 40 documents, 95 % intervals cover at least 93 % where x
+-- varies little (coefficient of variation 0.8). Where it varies as in the demo (1.5), they cover 94 % on average,
+-- and 87 % at least: where nearly all documents agree and a few do not (97 % right, correlated by 0.3). With df by
+-- the number of documents it is 92 and 85 %.
 with corpus as (
     select
         role,
@@ -83,7 +87,8 @@ errors as (
         if(x > 0, y / x, null) as ratio,
         sqrt(greatest(0, yy - 2 * ratio * xy + ratio * ratio * xx) * k / (k - 1)) / x as error,
         $scoring_z::double as z,
-        k - 1 as df,
+        if(x > 0, greatest(x * x / xx, 6), null) as k_effective,
+        k_effective - 1 as df,
         z
         + (power(z, 3) + z) / (4 * df)
         + (5 * power(z, 5) + 16 * power(z, 3) + 3 * z) / (96 * power(df, 2))
@@ -97,8 +102,8 @@ errors as (
 own_bounds as (
     select
         *,
-        if(is_by_wilson, wilson_low(ratio, k, z), 1 / (1 + exp(logit_half - logit))) as lower,
-        if(is_by_wilson, wilson_high(ratio, k, z), 1 / (1 + exp(-logit - logit_half))) as upper,
+        if(is_by_wilson, wilson_low(ratio, k_effective, z), 1 / (1 + exp(logit_half - logit))) as lower,
+        if(is_by_wilson, wilson_high(ratio, k_effective, z), 1 / (1 + exp(-logit - logit_half))) as upper,
         if(is_bounded, least(ratio, lower), null) as own_low,
         if(is_bounded, greatest(ratio, upper), null) as own_high
     from errors

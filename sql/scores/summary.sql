@@ -7,7 +7,7 @@
 -- that these explanations and answers name, including draws whose answers could not be used, so an explanation's
 -- own request counts in the row of every scorer. An unknown price makes the sum null.
 -- Where an explainer chooses among its draws, the scores are those of its choice, and the search's cost is given
--- separately.
+-- separately, beside what it gained on the train windows that chose: the best of several is flattered there.
 -- A feature that an explainer failed to explain has no score: n_asked_features and explained_share show how many
 -- it had to explain, and mean_failed_at_chance is the mean if the failures count as explanations that score at
 -- chance. An explainer has a row for every scorer of explanations even if it failed on all features.
@@ -51,11 +51,37 @@ explained as (
         feature_routes.route,
         explanations.explainer,
         count(distinct explanations.feature) as n_asked_features,
-        count(distinct explanations.feature) filter (explanations.status = 'ok') as n_explained_features
+        count(distinct explanations.feature) filter (explanations.status = 'ok') as n_explained_features,
+        count(distinct explanations.feature) filter (
+            explanations.is_chosen and explanations.status = 'echoed'
+        ) as n_echoed_features
     from explanations
     join feature_routes using (sae, feature)
     where explanations.status <> 'not_asked'
     group by explanations.sae, feature_routes.route, explanations.explainer
+),
+searches as (
+    select
+        sae,
+        explainer,
+        feature,
+        any_value(draw) filter (is_chosen) as chosen_draw,
+        any_value(train_score) filter (is_chosen) as chosen_score,
+        any_value(train_score) filter (draw = 0) as first_score
+    from explanations
+    group by sae, explainer, feature
+    having (count(*) > 1 or max(len(judge_request_ids)) > 0) and bool_or(is_chosen and status = 'ok')
+),
+searched as (
+    select
+        searches.sae,
+        feature_routes.route,
+        searches.explainer,
+        count(*) as n_searched_features,
+        exact_mean(if(chosen_draw = 0, 0, chosen_score - first_score)) as search_gain
+    from searches
+    join feature_routes using (sae, feature)
+    group by searches.sae, feature_routes.route, searches.explainer
 ),
 by_feature as (
     select
@@ -158,12 +184,16 @@ select
     coalesce(costs.completion_tokens, 0) as completion_tokens,
     if(costs.prompt_tokens is null, 0, costs.search_cost_usd) as search_cost_usd,
     coalesce(costs.search_tokens, 0) as search_tokens,
+    coalesce(searched.n_searched_features, 0) as n_searched_features,
+    searched.search_gain,
     coalesce(explained.n_asked_features, 0) as n_asked_features,
+    coalesce(explained.n_echoed_features, 0) as n_echoed_features,
     explained.n_explained_features / explained.n_asked_features as explained_share,
     if(explained_share = 0, 0, averaged.mean * explained_share) + averaged.chance * (1 - explained_share)
         as mean_failed_at_chance
 from averaged
 left join explained using (sae, route, explainer)
+left join searched using (sae, route, explainer)
 left join student_quantiles using (n_features)
 left join costs using (sae, route, explainer, scorer)
 left join answer_correlations using (sae, scorer)

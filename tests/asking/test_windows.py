@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from pipeline.asking.windows import Vocabulary, numbered, one_line
+from pipeline.asking.windows import Vocabulary, numbered, one_line, quoted
 
 OPEN, CLOSE = "<<", ">>"
 
@@ -230,3 +230,16 @@ def test_plain_text_of_a_window_has_no_parts_of_characters():
     vocabulary = Vocabulary(["国".encode()[:1], "国".encode()[1:], "é".encode()[:1], b"a"])
     assert vocabulary.whole_text([1, 0, 1, 3, 2]) == "国a"
     assert "\ufffd" in vocabulary.text([1, 0, 1, 3, 2])
+
+
+def test_no_text_closes_its_quotes_or_leaves_them_open():
+    texts = ["".join(each) for n in range(1, 5) for each in itertools.product('\\", n', repeat=n)]
+    in_quotes = re.compile(r'"((?:[^"\\]|\\.)*)"')
+    for text in texts:
+        assert in_quotes.fullmatch(quoted([text]))
+        assert len(in_quotes.findall(quoted([text, "stop", text]))) == 3
+    assert len({quoted([text]) for text in texts}) == len(texts)
+
+
+def test_a_backslash_elsewhere_is_written_as_it_is():
+    assert quoted(["\\d+", 'a"b', "\\\\n"]) == r'"\d+", "a\"b", "\\n"'

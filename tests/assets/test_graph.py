@@ -20,7 +20,10 @@ from pipeline.lake import Lake
 from pipeline.tables.versions import is_made
 
 Experiment = Callable[..., Config]
-JUDGED = ["examples", "explanations", "feature_stats", "predictions", "rule_scores", "scorer_rhos"]
+JUDGED = [
+    *("examples", "explanations", "feature_stats", "predictions", "rule_scores", "scorer_rhos"),
+    "stated_rule_scores",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -56,6 +59,7 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
             *("activations", "contexts", "documents", "feature_stats", "feature_tokens", "slots", "tokens"),
         ],
         "rule_scores": ["activations", "contexts", "documents", "feature_rules", "slots", "tokens"],
+        "stated_rule_scores": ["activations", "contexts", "documents", "feature_rules", "slots", "tokens"],
         "feature_routes": ["feature_rules", "feature_stats"],
         "selected_features": ["feature_routes", "feature_stats"],
         "feature_neighbours": ["saes"],

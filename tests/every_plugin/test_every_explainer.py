@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import rows_of
+from tiny import ANIMAL, rows_of
 
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.oracle_answers import answer_by_plugin
@@ -17,7 +17,7 @@ from pipeline.lake import Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.oracle.brain import Oracle
 from pipeline.llm.oracle.client import GARBLED
-from pipeline.llm.oracle.prompts import plain, shown_texts
+from pipeline.llm.oracle.prompts import plain, read_question, shown_texts
 from pipeline.plugins import find_plugins
 from pipeline.tables.versions import inputs_of
 
@@ -47,6 +47,15 @@ def echo(request: Request) -> Answer:
     """An answer that repeats the instructions."""
     line = max(request.messages[0].content.splitlines(), key=len)
     return Answer(request.request_id, "ok", f"[EXPLANATION]: {line}")
+
+
+def differing(request: Request) -> Answer:
+    """Another explanation to each request; as a judge yes or no by chance, so that drafts differ and miss some."""
+    asked, number = read_question(request.messages[-1].content), int(request.request_id[:8], 16)
+    if asked is None:
+        return Answer(request.request_id, "ok", f"[EXPLANATION]: names of animals, number {number}")
+    said = [(number + place) % 3 == 0 for place, _ in enumerate(asked.texts)]
+    return Answer(request.request_id, "ok", asked.answer(said))
 
 
 def explain(lake: Lake, name: str, answering: Answering) -> tuple[list[dict[str, Any]], Model]:
@@ -94,7 +103,12 @@ def test_what_is_answered_is_an_explanation_of_train_windows(lake: Lake, name: s
 
 
 def test_no_request_holds_anything_of_a_test_window(lake: Lake, name: str) -> None:
-    rows, model = explain(lake, name, saying("[EXPLANATION]: names of animals"))
+    rows, model = explain(lake, name, differing)
+    purposes = {each.request.purpose for each in model.asked}
+    assert (f"{name}_judging" in purposes) == bool(lake.config.explaining.n_judging)
+    improving = [each for each in model.asked if "Explanation so far" in each.request.messages[-1].content]
+    assert bool(improving) == (name == "refinement")
+    assert len({row["explanation"] for row in rows if row["feature"] == ANIMAL}) >= (2 if improving else 1)
     vocabulary = load_vocabulary(lake)
     examples = rows_of(lake, "from examples")
     windows = {

@@ -70,7 +70,9 @@ class Judging(Batch):
         self.__dict__["drafts"] = rows.to_pylist()
 
     def select(self, name: str | Path, **given: Any) -> Any:
-        """Two questions about each draft of each answer, a prompt each."""
+        """Two questions about each draft of each answer, a prompt each; there are windows enough to judge."""
+        if name == "judging_windows":
+            return SimpleNamespace(fetchall=lambda: [(each.feature, 100) for each in FEATURES])
         windows = [(True, SHOWN[0], 2), (True, SHOWN[1], 1), (False, SILENT[0], 2), (False, SILENT[1], 1)]
         rows = [
             {

@@ -12,6 +12,7 @@ from test_every_explainer import explain
 from tiny import ANIMAL, open_lake, rows_of
 
 from pipeline.asking.judging import Verdict, balanced_accuracy
+from pipeline.asking.windows import load_vocabulary
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
@@ -19,6 +20,7 @@ from pipeline.explainers.base import Explanation
 from pipeline.explainers.refinement import misses_of
 from pipeline.explainers.searching import chosen, judged
 from pipeline.explainers.write import write_explanations
+from pipeline.features.token_changes import write_token_changes
 from pipeline.lake import Lake
 from pipeline.llm import Answer, Request
 from pipeline.llm.oracle.judges import literal
@@ -109,12 +111,55 @@ def test_at_temperature_0_all_draws_would_be_one_answer() -> None:
         ("best_of_k", "refinement", "'refinement' does not ask a model exactly once per feature"),
         ("refinement", "output_centric", "'output_centric' does not show windows with marks"),
         ("refinement", "token_pairs", "'token_pairs' does not show windows with marks"),
+        ("refinement", "combined", "'combined' also shows promoted tokens, which refinement's later rounds"),
+        ("refinement", "logit_weights", "'logit_weights' also shows promoted tokens"),
+        ("refinement", "contrastive", "also shows the list of marked tokens and silent windows"),
     ],
 )
 def test_what_cannot_be_built_on_is_refused_before_a_run(lake_of: Any, name: str, of: str, words: str) -> None:
     config = lake_of(explaining={"explainers": [name], name: {"of": of}}).config
     with pytest.raises(ConfigError, match=words):
         find_plugin("explainers", name).check(config)
+
+
+def test_a_feature_with_too_few_windows_to_judge_by_is_explained_once_and_not_judged(lake_of: Any) -> None:
+    shown = {"sampling": "random", "n_examples": 100}  # which leaves few train windows that judge
+    explaining = {"explainers": ["best_of_k", "refinement"], "best_of_k": {"k": 3}, **shown}
+    lake = lake_of(explaining=explaining, scoring={"questions_per_prompt": 1})
+    rows_left = rows_of(lake, f"from examples where is_judge and feature = {ANIMAL} and kind = 'activating'")
+    assert 0 < len(rows_left) < 5
+    for name in ("best_of_k", "refinement"):
+        rows, asked = explain(lake, name, model(drawn(PLANTS, TOO_BROAD, ANIMALS_TOLD)))
+        [row] = rows
+        assert (row["draw"], row["is_chosen"], row["train_score"], row["judge_request_ids"]) == (0, True, None, [])
+        assert row["status"] == "ok" and not [each for each in asked.asked if "judging" in each.request.purpose]
+
+
+def test_draws_of_output_centric_show_the_tokens_of_its_method(lake_of: Any) -> None:
+    seen = {}
+    for tokens in ("promoted", "changed"):
+        own = {"explainers": ["best_of_k"], "best_of_k": {"of": "output_centric", "k": 2}}
+        lake = lake_of(explaining={**own, "output_centric": {"tokens": tokens}})
+        if tokens == "changed":
+            write_token_changes(lake, SAE, 0)
+        _, asked = explain(lake, "best_of_k", model(drawn(PLANTS)))
+        [seen[tokens]] = {each.request.messages[-1].content for each in asked.asked}
+    vocabulary = load_vocabulary(lake)
+    [row] = rows_of(lake, f"select promoted, suppressed from token_changes where feature = {ANIMAL}")
+    changed, lowered = (vocabulary.listed(each["token_id"] for each in tokens) for tokens in row.values())
+    assert seen["changed"].splitlines()[:2] == [f"Likelier: {changed}", f"Less likely: {lowered}"]
+    assert seen["promoted"].splitlines()[0] != seen["changed"].splitlines()[0]
+
+
+def test_what_settings_add_to_a_prompt_that_shows_windows_alone_is_refused_too(lake_of: Any) -> None:
+    def check(**own: bool) -> None:
+        base = {"refinement": {"of": "chain_of_thought"}, "chain_of_thought": own}
+        config = lake_of(explaining={"explainers": ["refinement"], **base}).config
+        find_plugin("explainers", "refinement").check(config)
+
+    check(show_activations=True)
+    with pytest.raises(ConfigError, match="'chain_of_thought' also shows promoted tokens"):
+        check(show_logits=True)
 
 
 def test_an_explanation_is_made_better_by_what_it_misses(searching: Lake) -> None:

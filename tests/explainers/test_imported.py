@@ -21,9 +21,10 @@ def config_of(make_experiment: Any, tmp_path: Path) -> Any:
     entry = hand_set_entry(write_hand_set_sae(tmp_path / "sae"))
     deep = {"name": "deep", "source": "none", "hookpoint": "layers.1", "n_features": 64, "aliases": ["1-res"]}
 
-    def make(path: Path | None) -> Config:
+    def make(path: Path | None, **selection: Any) -> Config:
         given = {} if path is None else {"imported": {"path": str(path)}}
-        return make_experiment(saes=[entry, deep], explaining={"explainers": ["imported"], **given})
+        explaining = {"explainers": ["imported"], **given}
+        return make_experiment(saes=[entry, deep], explaining=explaining, selection=selection)
 
     return make
 
@@ -84,7 +85,7 @@ def test_rows_that_are_left_out_are_counted_and_named(
     path = tmp_path / "a.csv"
     long = "x" * 6000
     path.write_text(f"sae,feature,explanation\ndeep,3,a\ndeep,64,b\ndepp,3,c\ndeep,4,\ndeep,3,d\ndeep,5,{long}\n")
-    config = config_of(path)
+    config = config_of(path, quotas=None)
     with caplog.at_level(logging.WARNING):
         imported.check(config)
     assert words(config) == {("deep", 3): "a"}
@@ -194,3 +195,42 @@ def test_another_content_or_alias_is_another_version(config_of: Any, tmp_path: P
     assert version(config.model_copy(update={"saes": (config.saes[0], other)})) != before
     path.write_text("sae,feature,explanation\ndeep,3,b\n")
     assert version(config_of(path)) != before
+
+
+def test_a_file_that_is_renamed_explains_another_feature_in_another_version(
+    config_of: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "explanations"
+    folder.mkdir()
+    file = folder / "layers.1_latent12.txt"
+    file.write_text(json.dumps("animals"))
+    config = config_of(folder)
+    before = plugin_versions(config, "explainers")["imported"]
+    assert words(config) == {("deep", 12): "animals"}
+    file.rename(folder / "layers.1_latent13.txt")
+    assert words(config) == {("deep", 13): "animals"}
+    assert plugin_versions(config, "explainers")["imported"] != before
+
+
+def test_quotas_that_leave_explanations_unscored_are_said_and_a_list_of_the_same_file_takes_all(
+    config_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("sae,feature,explanation\ndeep,3,a\ndeep,4,b\n")
+    with caplog.at_level(logging.WARNING):
+        imported.check(config_of(path, features=str(path)))
+        assert not caplog.records
+        imported.check(config_of(path))
+    [record] = caplog.records
+    for part in ("explains 2 features", "llm: 16, rule: 8 in each batch of 1,024", "set selection.features"):
+        assert part in record.getMessage()
+
+
+def test_spaces_in_the_tokens_of_a_rule_stay(config_of: Any, tmp_path: Path) -> None:
+    said = [
+        ("  the token is '   ' or \"\\n\"\n", "the token is '   ' or \"\\n\""),
+        ("two   spaces\n", "two spaces"),
+    ]
+    path = tmp_path / "deep.json"
+    path.write_text(json.dumps({feature: given for feature, (given, _) in enumerate(said)}))
+    assert words(config_of(path)) == {("deep", feature): kept for feature, (_, kept) in enumerate(said)}

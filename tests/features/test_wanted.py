@@ -193,6 +193,18 @@ def test_more_odd_rows_than_a_sentence_holds_are_all_in_a_file(listing, caplog):
     assert path.read_text().splitlines() == [f"line {number} (64)" for number in range(3, 33)]
 
 
+def test_a_list_is_taken_whole_unless_quotas_are_set_which_is_said(listing, caplog):
+    with caplog.at_level(logging.WARNING):
+        whole = listing("a.csv", "sae,feature\ndeep,3\ndeep,4\n")
+        check_selection(whole)
+        assert whole.selection.quotas is None and not caplog.records
+        check_selection(listing("a.csv", "sae,feature\ndeep,3\ndeep,4\n", quotas={"llm": 1}, batch_size=64))
+    [record] = caplog.records
+    assert (
+        "names 2 features, of which selection.quotas (llm: 1 in each batch of 64) selects" in record.getMessage()
+    )
+
+
 @pytest.mark.parametrize("where", ["random() < 0.1", "sae in (select sae from feature_stats where RANDOM() < 1)"])
 def test_a_condition_that_draws_anew_is_refused(make_experiment, where):
     with pytest.raises(ConfigError, match=r"random\(\) returns a different value .* hash\(feature\) % 10 = 0"):

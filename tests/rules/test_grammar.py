@@ -3,13 +3,13 @@
 import pytest
 
 from pipeline.errors import RuleError
-from pipeline.rules.grammar import Named, Rule, parse_rule, rule_columns
+from pipeline.rules.grammar import Named, Rule, parse_rule, rule_columns, spellings_of
 
 TEXTS = [" stop", "stop", " don't", "\n", '"', "\\x", "a", "a"]
 
 
 def columns(text):
-    return rule_columns(parse_rule(text), TEXTS)
+    return rule_columns(parse_rule(text), spellings_of(TEXTS))
 
 
 NOTHING = {

@@ -14,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.summary import student_quantiles
+from pipeline.tables import TABLES
 from pipeline.tables.macros import ready_text
 from pipeline.tables.sql import sql_text
 
@@ -68,11 +69,13 @@ INPUTS = {
             ("status", _text),
             ("request_id", _text),
             ("is_chosen", pa.bool_()),
+            ("train_score", pa.float64()),
             ("judge_request_ids", pa.list_(_text)),
             ("place", pa.int32()),
             ("generation", pa.int32()),
         ]
     ),
+    "stated_rule_scores": TABLES["stated_rule_scores"].schema,
     "predictions": pa.schema(
         [
             ("explanation_id", _text),
@@ -396,7 +399,8 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
     y, x = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
     value = y / x
     error = math.sqrt(k / (k - 1) * sum((y_d - value * x_d) ** 2 for y_d, x_d in pairs)) / x
-    logit, half = math.log(value / (1 - value)), t_of(0.95, k - 1) * error / (value * (1 - value))
+    effective = max(6, x**2 / sum(x_d**2 for _, x_d in pairs))
+    logit, half = math.log(value / (1 - value)), t_of(0.95, effective - 1) * error / (value * (1 - value))
     return Interval(value, 1 / (1 + math.exp(half - logit)), 1 / (1 + math.exp(-logit - half)))
 
 

@@ -115,6 +115,44 @@ def test_the_cost_of_a_search_is_that_of_all_draws_and_of_those_who_judged_them(
     assert (summed["cost_usd"], summed["search_cost_usd"], summed["search_tokens"]) == (1.0, 0.75, 300)
 
 
+def test_the_gain_of_a_search_is_the_chosen_draws_over_the_first_where_there_was_a_search():
+    database = database_of({"best_of_k": [0.5] * 5})
+    first = database.connection.sql("from explanations order by feature").to_arrow_table().to_pylist()
+    # Of feature 0 the second draw is better, of 1 the first, 2 has one draw that nobody judged, the draws of 3 say
+    # the same, and the first of 4 cannot be used.
+    scores = {0: (0.6, 0.9), 1: (0.7, 0.5), 3: (None, None), 4: (None, 0.8)}
+    draws = []
+    for row in first:
+        feature, judged_by = row["feature"], ["judge"] if row["feature"] in (0, 1, 4) else []
+        own, other = scores.get(feature, (None, None))
+        is_other = feature in (0, 4)
+        status = "unparsed" if feature == 4 else "ok"
+        same = {"judge_request_ids": judged_by, "draw": 0}
+        draws.append({**row, **same, "train_score": own, "is_chosen": not is_other, "status": status})
+        if feature in scores:
+            changed = {"draw": 1, "train_score": other, "is_chosen": is_other, "status": "ok"}
+            draws.append({**row, **same, **changed, "explanation_id": f"other {feature}"})
+    database.fill("explanations", draws)
+    database.fill("feature_routes", [{"sae": SAE, "feature": feature, "route": "llm"} for feature in range(5)])
+    [summed] = database.run("summary").to_pylist()
+    assert summed["n_searched_features"] == 4
+    assert summed["search_gain"] == pytest.approx((0.3 + 0 + 0) / 3)
+
+
+def test_echoes_are_counted_beside_the_features_that_were_asked_about():
+    database = database_of({"default": [0.5, None, None]})
+    rows = database.connection.sql("from explanations order by feature").to_arrow_table().to_pylist()
+    rows = [
+        row | {"status": status, "judge_request_ids": []}
+        for row, status in zip(rows, ("ok", "echoed", "unparsed"), strict=True)
+    ]
+    database.fill("explanations", rows)
+    database.fill("feature_routes", [{"sae": SAE, "feature": feature, "route": "llm"} for feature in range(3)])
+    [summed] = database.run("summary").to_pylist()
+    counts = (summed["n_asked_features"], summed["n_echoed_features"], summed["n_searched_features"])
+    assert counts == (3, 1, 0) and summed["search_gain"] is None
+
+
 def test_answers_that_could_not_be_used_were_paid_too():
     def request(request_id, repeats=None):
         return {

@@ -3,7 +3,13 @@
 from itertools import combinations
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
+
+from benchmarks.rules import KINDS, choose
+from pipeline.config.features import RulesConfig
 
 from .rows import SAE, Database, by, steps_before
 
@@ -207,6 +213,64 @@ def test_each_feature_has_one_chosen_rule_at_most_of_target_any():
             n_chosen[feature] += 1
     assert set(n_chosen.values()) == {1}
     assert {target for _, target, _ in found} == {"any", "strong"}
+
+
+def mined(rng, n_features):
+    """Rows of `mined_rules` with figures at random: rules of every kind, size limit and target."""
+    rows = []
+    for feature in range(n_features):
+        n_targets = float(rng.integers(50, 200))
+        for kind in (kind for kinds in KINDS.values() for kind in kinds):
+            for max_tokens in (1, 5, 20, 50):
+                n_named = int(rng.integers(1, max_tokens + 1))
+                n_hits = float(rng.integers(1, n_targets))
+                names_class = kind.startswith("class")
+                rows.append(
+                    {
+                        "rule_id": len(rows),
+                        "feature": feature,
+                        "kind": kind,
+                        "max_tokens": max_tokens,
+                        "target": "strong" if rng.random() < 0.1 else "any",
+                        "token_ids": list(range(n_named)) if kind.startswith("token") else None,
+                        "token_class": "digits" if names_class else None,
+                        "previous_token_ids": [3, 4] if "previous" in kind or "window" in kind else None,
+                        "previous_class": None,
+                        "n_before": 1 if "previous" in kind else None,
+                        "is_excluded": False,
+                        "position_below": 5 if kind == "position" else None,
+                        "n_hits": n_hits,
+                        "n_tokens": n_hits + float(rng.integers(0, 50)),
+                        "n_targets": n_targets,
+                    }
+                )
+    return pa.Table.from_pylist(rows)
+
+
+def test_the_benchmark_chooses_among_all_kinds_as_the_table_does_and_among_some_without_the_others():
+    rows = mined(np.random.default_rng(5), 300)
+    stats = pl.DataFrame(rows).group_by("feature").agg(n_active_train=pl.col("n_targets").first())
+
+    def told(rows):
+        database = Database(rules_token_cost=1, rules_parsimony=0.02)
+        database.fill("mined_rules", rows)
+        database.fill("train_tokens", [{"token_id": 1, "n_tokens": 100_000}])
+        words = [{"rule_id": number, "rule": f"rule {number}"} for number in rows["rule_id"].to_pylist()]
+        database.fill("rule_words", pa.Table.from_pylist(words))
+        counts = {name: pa.array([], pa.int64()) for name in ("rule_id", "n_right", "n_predicted")}
+        database.fill("window_counts", pa.table(counts))
+        return pl.DataFrame(database.table("feature_rules"))
+
+    def keys(rules):
+        return set(rules.select("feature", "kind", "max_tokens").iter_rows())
+
+    config = RulesConfig(token_cost=1, parsimony=0.02)
+    table, kinds = told(rows), [kind for kinds in KINDS.values() for kind in kinds]
+    assert keys(choose(table, stats, kinds, config)) == keys(table.filter("is_chosen"))
+    assert 250 < table.filter("is_chosen").height <= 300
+    some = [*KINDS["token"], *KINDS["previous"]]
+    alone = told(rows.filter(pc.is_in(rows["kind"], pa.array(some))))
+    assert keys(choose(table, stats, some, config)) == keys(alone.filter("is_chosen"))
 
 
 # What a rule costs --------------------------------------------------------------------------------------

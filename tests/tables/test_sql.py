@@ -35,6 +35,10 @@ STEPS = {
         "corpus_documents proved_rules token_classes candidate_slots corpus_tokens rule_sums "
         "rule_role_scores rule_scores"
     ),
+    "stated_rule_scores": (
+        "corpus_documents proved_rules token_classes candidate_slots corpus_tokens rule_sums "
+        "rule_role_scores token_texts"
+    ),
     "feature_routes": "feature_routes",
     "selected_features": "selected_features",
     "feature_cofirings": "cofiring_tokens",

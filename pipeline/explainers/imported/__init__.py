@@ -13,10 +13,11 @@ from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import visible
 from pipeline.config import Config, SaeConfig, settings_of
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, RuleError
 from pipeline.explainers.base import Explanation, Feature
 from pipeline.explainers.imported.settings import Settings
 from pipeline.features.lists import find_saes, read_entries, whole
+from pipeline.rules.grammar import parse_rule
 
 _KEY = "explaining.imported.path"
 _SHOWN_ROWS = 10
@@ -46,17 +47,23 @@ class Imported:
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """The file's explanations of these features."""
-        words = _read(tools.config).words
-        for each in features:
-            if text := words.get((tools.batch.sae, each.feature)):
-                yield Explanation(each.feature, text)
+        words = known_explanations(tools.config, tools.batch.sae)
+        return (Explanation(each.feature, words[each.feature]) for each in features if each.feature in words)
 
 
 explainer = Imported()
 
 
+def known_explanations(config: Config, sae: str) -> dict[int, str]:
+    """The file's explanations of an SAE's features, by feature; those that are rules are proved as such."""
+    return {feature: text for (name, feature), text in _read(config).words.items() if name == sae}
+
+
 def check(config: Config) -> None:
-    """Warn of skipped rows, with the reasons. Raises ConfigError if the file is missing or has no valid row."""
+    """Warn of skipped rows, with the reasons, and of quotas, which select some of its features alone.
+
+    Raises ConfigError if the file is missing or has no valid row.
+    """
     words, odd_rows = _read(config)
     listed = f"{', '.join(odd_rows[:_SHOWN_ROWS])}{' …' if len(odd_rows) > _SHOWN_ROWS else ''}"
     if not words:
@@ -64,6 +71,15 @@ def check(config: Config) -> None:
     if odd_rows:
         n = "1 row" if len(odd_rows) == 1 else f"{len(odd_rows):,} rows"
         _log.warning("%s: skipped %s of '%s': %s", _KEY, n, _path(config), listed)
+    if quotas := config.selection.quotas_in_words:
+        _log.warning(
+            "%s: '%s' explains %s features, but selection.quotas (%s) selects which are scored; to score all of "
+            "them, set selection.features to the same file and selection.quotas to null",
+            _KEY,
+            _path(config),
+            f"{len(words):,}",
+            quotas,
+        )
 
 
 def _read(config: Config) -> _Import:
@@ -79,7 +95,7 @@ def _read_content(path: Path, content: str | None, saes: tuple[SaeConfig, ...]) 
         feature = whole(entry.feature)
         meant = find_saes(saes, entry)
         known = [sae.name for sae in meant if feature is not None and 0 <= feature < sae.n_features]
-        text = visible(" ".join((entry.words or "").split()))
+        text = _on_one_line(entry.words or "")
         if entry.fault:
             odd_rows.append(f"{entry.location} ({entry.fault})")
         elif not entry.names:
@@ -100,6 +116,15 @@ def _read_content(path: Path, content: str | None, saes: tuple[SaeConfig, ...]) 
             if not new:
                 odd_rows.append(f"{entry.location} (feature {feature} again)")
     return _Import(words, odd_rows)
+
+
+def _on_one_line(words: str) -> str:
+    """Words without line ends or repeated spaces; those of a rule stay, as its tokens may hold them."""
+    try:
+        parse_rule(words)
+    except RuleError:
+        words = " ".join(words.split())
+    return visible(words.strip())
 
 
 def _path(config: Config) -> Path:

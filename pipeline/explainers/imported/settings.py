@@ -20,7 +20,10 @@ class Settings(BaseModel):
 
     @property
     def content(self) -> str | None:
-        """SHA-256 over its files, part of the version of its rows; None without a path."""
+        """SHA-256 over its files and their names, which may give SAE and feature; None without a path.
+
+        It is part of the version of its rows.
+        """
         if self.path is None:
             return None
         path = Path(self.path).expanduser()
@@ -29,6 +32,7 @@ class Settings(BaseModel):
         for file in files:
             if file.is_file():
                 stat = file.stat()
+                digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
                 digest.update(_digest(file, stat.st_size, stat.st_mtime_ns))
         return digest.hexdigest()
 

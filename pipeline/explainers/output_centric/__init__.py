@@ -10,6 +10,7 @@ it promotes.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipeline.asking.tools import Tools
 from pipeline.config import Config, settings_of
@@ -24,13 +25,15 @@ _SQL = Path(__file__).parent / "changed.sql"
 class OutputCentric(Prompted):
     """Shows the tokens of the method in its settings."""
 
-    def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
-        """One explanation per feature, as in `Prompted`."""
+    def draws(
+        self, features: Sequence[Feature], tools: Tools, n_draws: int = 1, **changes: Any
+    ) -> Iterator[Explanation]:
+        """As in `Prompted`; explainers that are built on it call it too, so the method's tokens are read here."""
         if settings_of(tools.config.explaining, self.name, Settings).tokens == "changed":
             rows = {feature: tokens for feature, *tokens in tools.batch.select(_SQL).fetchall()}
             changed = [(each, rows.get(each.feature, (None, None))) for each in features]
             features = [each._replace(promoted=raised, suppressed=lowered) for each, (raised, lowered) in changed]
-        return super().explain(features, tools)
+        return super().draws(features, tools, n_draws, **changes)
 
 
 explainer = OutputCentric("output_centric", has_marks=False)

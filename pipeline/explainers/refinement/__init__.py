@@ -5,7 +5,7 @@ asked about train windows that no explainer is shown. The misses among one half 
 are shown to the explainer (windows in which the feature fires and the judge said no, and silent windows about
 which it said yes), which is asked for a better explanation. The other half is never shown; it decides which
 round's explanation is chosen. The search ends early if there are no misses, an answer cannot be used, or the words
-recur.
+recur; a feature with too few such windows keeps its first explanation.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,8 +26,17 @@ from pipeline.explainers.base import Explanation, Feature, Shown
 from pipeline.explainers.examples import largest_of, silent_lines
 from pipeline.explainers.prompted import STAND_IN, Prompted
 from pipeline.explainers.refinement.settings import Settings
-from pipeline.explainers.searching import chosen, judged, load_prompted
+from pipeline.explainers.searching import can_be_judged, chosen, judged, load_prompted
 from pipeline.llm import Answer, Message
+from pipeline.plugins import find_plugin
+
+_ALSO_SHOWN = {
+    "marked": "the list of marked tokens",
+    "promoted": "promoted tokens",
+    "silent": "silent windows",
+    "suppressed": "suppressed tokens",
+}
+"""Fields of prompts in words."""
 
 _SYSTEM, _USER = (load_prompt(Path(__file__).parent / f"{name}.txt") for name in ("system", "user"))
 
@@ -73,7 +82,8 @@ class Refinement:
         by_id = {feature.feature: feature for feature in features}
         firsts = base.draws(features, tools, purpose=self.name)
         searches = [_Search(by_id[first.feature], [first]) for first in firsts]
-        going_on = [search for search in searches if search.is_new]
+        can_choose = can_be_judged(features, tools, own.n_questions, own.n_judging)
+        going_on = [search for search in searches if search.is_new and search.feature.feature in can_choose]
         self._judge(going_on, tools, is_certain=True)
         for _ in range(own.rounds):
             missing = [search for search in going_on if any(search.misses)]
@@ -154,11 +164,22 @@ explainer = Refinement()
 
 
 def check(config: Config) -> None:
-    """Raise ConfigError unless the explainer it builds on is a prompt that shows windows with marks."""
+    """Raise ConfigError unless the explainer it builds on shows windows with marks and nothing else.
+
+    Later rounds show windows alone: an explanation of promoted tokens would become another kind of explanation
+    under the same name.
+    """
     name = settings_of(config.explaining, Refinement.name, Settings).of
-    base = load_prompted("refinement", name)
-    if not (base.shows_windows and base.has_marks):
+    base = load_prompted(Refinement.name, name)
+    shown = base.shown_fields(config.explaining.of(name))
+    if not ("examples" in shown and base.has_marks):
         raise ConfigError(
             f"explaining.refinement.of: '{name}' does not show windows with marks, which refinement needs to "
             "show misses; name an explainer that does, such as 'default'"
         )
+    if others := [_ALSO_SHOWN.get(field, field) for field in sorted(shown - {"examples"})]:
+        raise ConfigError(
+            f"explaining.refinement.of: '{name}' also shows {' and '.join(others)}, which refinement's later "
+            "rounds would not; name an explainer that shows only windows with marks, such as 'default'"
+        )
+    find_plugin("explainers", name).check(config)

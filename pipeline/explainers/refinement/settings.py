@@ -10,7 +10,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    of: str = Field("default", description="The explainer to begin with; it must show windows with marks")
+    of: str = Field(
+        "default", description="The explainer to begin with; it must show windows with marks and nothing else"
+    )
     rounds: Annotated[int, Field(ge=1, le=10)] = Field(
         2, description="Maximum number of times a better explanation is asked for"
     )
