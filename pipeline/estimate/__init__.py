@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from pipeline.asking.roles import Role, RoleName, role_of, roles_of
 from pipeline.asking.spending import prices_of
+from pipeline.asking.stand_ins import Counted
 from pipeline.asking.unfinished import is_whole
-from pipeline.estimate.counting import Counted, Needs, count_requests
+from pipeline.estimate.counting import Needs, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.features.selection import select_features
 from pipeline.lake import LEDGER_FOLDER, Lake, Published
@@ -215,7 +216,7 @@ def _completions(some: Sequence[Counted], counter: TokenCounter, rate: _Rate) ->
     expected = counter.texts([each.answer for each in some])
     if rate.completion_tokens is not None:
         expected = [rate.completion_tokens] * len(some)
-    return [min(tokens, each.request.most_tokens) for tokens, each in zip(expected, some, strict=True)]
+    return [min(tokens, float(each.request.most_tokens)) for tokens, each in zip(expected, some, strict=True)]
 
 
 def _figures(rows: pl.DataFrame) -> dict[str, float | int | str]:
