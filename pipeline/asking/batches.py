@@ -82,6 +82,7 @@ class BatchAsker:
         self._waiting: set[str] = set()
         self._sent: dict[str, Answer] = {}
         self._n_replayed = 0
+        self._on_answer: Callable[[Answer], None] | None = self._count
 
     def __enter__(self) -> Self:
         """Lock the ledger. Raises LakeError if another run is working on the batch."""
@@ -142,7 +143,7 @@ class BatchAsker:
         client = self._clients.get(name) or _NoClient()
         budget, prices = self._budgets[name], self._prices[name]
         return ask(
-            self._ledger, client, requests, budget=budget, prices=prices, renew=renew, on_answer=self._count
+            self._ledger, client, requests, budget=budget, prices=prices, renew=renew, on_answer=self._on_answer
         )
 
     def _open_budget(self, role: Role) -> AbstractContextManager[Budget | None]:

@@ -1,14 +1,15 @@
 """Counts requests without sending any: the ledger answers what it holds, stand-ins answer the rest."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pipeline.asking.batches import BatchAsker, ToAsk
 from pipeline.asking.roles import Role, RoleName
 from pipeline.llm import Answer, Client, Request
 from pipeline.llm.ledger.answers import ReadLedger
+from pipeline.llm.stand_ins import StandInClient
 
 
 class Counted(NamedTuple):
@@ -31,57 +32,44 @@ class Counted(NamedTuple):
     answer: str
     is_plain: bool = False
 
-    @property
-    def first_id(self) -> str:
-        """The id of the request's first draw."""
-        return self.request.repeats or self.request.request_id
-
 
 class StandInAsker(BatchAsker):
-    """Asks as a run does, but is its own client, has no budget, and neither locks nor writes a ledger.
+    """Asks as a run does, but of a client that sends nothing, without a budget, and without writing a ledger.
 
     Attributes:
         counted: Every request asked, by request_id, in order.
-        rounds: How often new requests would be sent together, by purpose.
     """
 
     ledger_type = ReadLedger
-    counted: dict[str, Counted]
-    rounds: Counter[str]
-    _to_ask: Mapping[str, ToAsk]
-    _answered: set[str]
 
-    def __enter__(self) -> "StandInAsker":
+    def __enter__(self) -> Self:
         """Read the ledger."""
-        self.counted, self.rounds, self._answered = {}, Counter(), set()
+        self.counted: dict[str, Counted] = {}
+        self._stand_ins = StandInClient()
+        self._on_answer = None  # nothing is sent, so there is no progress to show
         return super().__enter__()
+
+    @property
+    def rounds(self) -> Counter[str]:
+        """How often new requests would be sent together, by purpose."""
+        return self._stand_ins.rounds
 
     def ask(self, name: RoleName, to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
         """See `BatchAsker`."""
-        self._to_ask = {each.request.request_id: each for each in to_ask}
+        self._stand_ins.texts.update((each.request.request_id, each.stand_in) for each in to_ask)
+        self._certain = {each.request.request_id for each in to_ask if each.is_certain}
         return super().ask(name, to_ask)
-
-    def answer(self, requests: Sequence[Request]) -> Iterator[Sequence[Answer]]:
-        """A stand-in for each request, as a `Client`."""
-        self.rounds.update({request.purpose for request in requests})
-        self._answered.update(request.request_id for request in requests)
-        yield [_stand_in(request, self._first(request).stand_in) for request in requests]
-
-    def _first(self, request: Request) -> ToAsk:
-        """What is known about a request, from its first draw."""
-        return self._to_ask[request.repeats or request.request_id]
 
     def _ask_draw(self, name: RoleName, renew: bool, requests: Sequence[Request]) -> dict[str, Answer]:
         answers = super()._ask_draw(name, renew, requests)
         for request in requests:
-            request_id, is_certain = request.request_id, self._first(request).is_certain
-            before = self.counted.get(request_id)
-            self.counted[request_id] = Counted(
+            before = self.counted.get(request.request_id)
+            self.counted[request.request_id] = Counted(
                 before.request if before else request,
                 name,
-                is_known=request_id not in self._answered,
-                is_certain=is_certain or (before is not None and before.is_certain),
-                answer=answers[request_id].text or "",
+                is_known=request.request_id not in self._stand_ins.answered,
+                is_certain=request.first_id in self._certain or (before is not None and before.is_certain),
+                answer=answers[request.request_id].text or "",
             )
         return answers
 
@@ -89,14 +77,4 @@ class StandInAsker(BatchAsker):
         return nullcontext()
 
     def _open_client(self, _role: Role) -> Client:
-        return self
-
-    def _count(self, answer: Answer) -> None:
-        pass  # nothing is sent, so there is no progress to show
-
-
-def _stand_in(request: Request, text: str) -> Answer:
-    """A stand-in; until a server has answered, it is assumed to give every number that is requested."""
-    probabilities = dict.fromkeys(request.keys, 0.5) or None
-    values = [0.0] * request.n_blanks or None
-    return Answer(request.request_id, "ok", text, probabilities, values=values)
+        return self._stand_ins

@@ -72,9 +72,9 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
         is_unfinished = batch in unfinished or not is_whole(lake, sae, batch)
         own_pilot = pilot.filter(pc.equal(pilot["batch"], batch))
         needs = count_requests(lake, sae, batch, selected, own_pilot, is_unfinished=is_unfinished)
-        if "steered_texts" in needs.subject_tokens:
-            tokens = needs.subject_tokens["steered_texts"]
-            rows.append(_row_of_process(lake, sae, batch, "steered_texts", tokens))
+        for name, tokens in needs.subject_tokens.items():
+            if name in TABLES and tokens:  # a scorer's are in the row of its requests
+                rows.append(_row_of_process(lake, sae, batch, name, tokens))
         rows += _rows(sae, batch, needs, askers)
         for scorer, seconds in needs.own_seconds.items():
             rows.append(_row_of_process(lake, sae, batch, scorer, 0, seconds))

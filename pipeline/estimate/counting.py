@@ -22,14 +22,13 @@ from pipeline.asking.roles import scorer_roles
 from pipeline.asking.stand_ins import Counted, StandInAsker
 from pipeline.estimate.own_models import asks_nobody, own_seconds
 from pipeline.explainers.write import explaining_ledgers, explanations_table
-from pipeline.features.steered_texts import stand_in_texts
 from pipeline.firings.texts import Activations
 from pipeline.lake import Lake
-from pipeline.make_table import read_rows
 from pipeline.pilot.thresholds import control_answers, control_pairs
 from pipeline.pilot.unwritten import Tables, unwritten_batch, unwritten_windows
 from pipeline.scorers.write import predictions_table, scoring_ledgers
 from pipeline.tables import TABLES
+from pipeline.tables.stages import BATCH_TABLES, STAGES
 from pipeline.tables.versions import is_made
 
 
@@ -38,7 +37,7 @@ class Needs(NamedTuple):
 
     Attributes:
         requests: Every request once, in the order in which a run would send them.
-        subject_tokens: Tokens that the subject model would read, by scorer, and for the table `steered_texts`.
+        subject_tokens: Tokens that the subject model would read, by scorer, and by table that it makes.
         own_seconds: Seconds taken by scorers that send no requests, by scorer.
         rounds: Number of successive rounds in which requests are sent, by purpose.
     """
@@ -122,10 +121,9 @@ def _make(
     """The tables of some features of a batch, up to `predictions`; and the tokens that the subject model reads."""
     config, subject_tokens = lake.config, {}
     made = unwritten_windows(lake, sae, batch, selected)
-    if is_made(config, "steered_texts"):
-        made["steered_texts"], subject_tokens["steered_texts"] = stand_in_texts(lake, sae, batch, selected)
-    if is_made(config, "token_changes"):
-        made["token_changes"] = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=made)
+    for table in BATCH_TABLES:
+        if STAGES[table].is_on_demand and is_made(config, table):
+            made[table], subject_tokens[table] = STAGES[table].stand_in(lake, sae, batch, made)
     with unwritten_batch(lake, sae, batch, made) as own:
         made["explanations"] = explanations_table(own, explaining)
     parts = [TABLES["predictions"].schema.empty_table()]
@@ -142,8 +140,8 @@ def _make(
 def _counted(asker: StandInAsker, plain: Collection[str]) -> list[Counted]:
     """What was asked; all draws of a request are plain if `plain` has the id of one of them."""
     counted = asker.counted.values()
-    firsts = {each.first_id for each in counted if each.request.request_id in plain}
-    return [each._replace(is_plain=each.first_id in firsts) for each in counted]
+    firsts = {each.request.first_id for each in counted if each.request.request_id in plain}
+    return [each._replace(is_plain=each.request.first_id in firsts) for each in counted]
 
 
 def _plain_requests(lake: Lake, sae: str, batch: int, made: Tables) -> set[str]:
