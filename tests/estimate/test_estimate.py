@@ -164,16 +164,19 @@ def test_refusals_are_counted_with_answers_that_are_cut_at_their_maximum(make: M
 def test_once_token_changes_are_measured_the_explanations_from_them_are_known(make: Make) -> None:
     changed = {"tokens": "changed", "n_texts": 2, "n_text_tokens": 8}
     explaining = {"provider": "oracle", "explainers": ["output_centric"], "output_centric": changed}
-    lake = open_lake(make("http://127.0.0.1:9", explaining=explaining, scoring={"provider": "oracle"}))
-    before = estimated(lake).filter(purpose="token_changes").row(0, named=True)
-    assert before["subject_tokens"] == 2 * 8 * (1 + 2 * 3) and before["requests"] == 0
+    scoring = {"provider": "oracle", "pilot_features": 3}
+    lake = open_lake(make("http://127.0.0.1:9", explaining=explaining, scoring=scoring))
+    before = estimated(lake)
+    row = before.filter(purpose="token_changes").row(0, named=True)
+    assert row["subject_tokens"] == 2 * 8 * (1 + 2 * 3) and row["requests"] == 0
+    write_scorer_rhos(lake, SAE)  # before they are measured, so that it asks for none
     write_token_changes(lake, SAE, 0)
-    make_table(lake, "examples", sae=SAE, batch=0)
-    explained = write_explanations(lake, SAE, 0)
+    explain_and_score(lake.config)
+    recorded = Counter(row["purpose"] for row in rows_of(lake, "from llm_requests"))
+    assert requests(before) == recorded and recorded["output_centric"] > 0
     after = estimated(lake)
-    assert after.filter(purpose="token_changes").is_empty()
-    row = after.filter(purpose="output_centric").row(0, named=True)
-    assert (row["requests"], row["known_requests"]) == (0, explained.figures["requests_sent"])
+    assert requests(after) == {} and after.filter(purpose="token_changes").is_empty()
+    assert after["known_requests"].sum() == recorded.total()
 
 
 def test_a_changed_selection_counts_before_the_table_is_made_again(make: Make) -> None:
