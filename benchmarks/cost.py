@@ -9,9 +9,10 @@ from statistics import mean
 
 from benchmarks.borrowed import DEMO
 from benchmarks.figures import Figure, publish
+from pipeline.asking.stand_ins import Counted
 from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
-from pipeline.estimate.counting import Counted, count_requests
+from pipeline.estimate.counting import count_requests
 from pipeline.estimate.tokens import TokenCounter, own_counter
 from pipeline.features.selection import select_features
 from pipeline.models.load import load_tokenizer

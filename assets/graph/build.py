@@ -5,13 +5,14 @@ from typing import get_args
 import dagster as dg
 
 from assets.graph.checks import checks_of
+from assets.graph.declare import table_asset
 from assets.graph.history import lake_tag
 from assets.graph.schedules import next_feature_batches
 from assets.graph.sensors import JOBS_OF_A_GENERATION, new_documents
 from assets.share import REPORT_JOB, report_asset
-from assets.tables import TABLE_ASSETS
 from pipeline.config import Config
-from pipeline.tables import Group
+from pipeline.tables import TABLES, Group
+from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import is_made
 
 JOBS: tuple[Group, ...] = get_args(Group)
@@ -29,7 +30,7 @@ _DESCRIPTIONS = {
 
 def build_definitions(config: Config) -> dg.Definitions:
     """Everything that Dagster loads for an experiment. Imports nothing heavy."""
-    assets = {table: TABLE_ASSETS[table] for table in TABLE_ASSETS if is_made(config, table)}
+    tables = [TABLES[name] for name in STAGES if is_made(config, name)]
     jobs = {
         group: dg.define_asset_job(
             group, dg.AssetSelection.groups(group), description=_DESCRIPTIONS[group], run_tags=lake_tag(config)
@@ -37,8 +38,8 @@ def build_definitions(config: Config) -> dg.Definitions:
         for group in (*JOBS, REPORT_JOB)
     }
     return dg.Definitions(
-        assets=[*(asset.build(config, assets) for asset in assets.values()), report_asset(config)],
-        asset_checks=checks_of(config, assets),
+        assets=[*(table_asset(config, table) for table in tables), report_asset(config)],
+        asset_checks=checks_of(config, tables),
         jobs=list(jobs.values()),
         schedules=[next_feature_batches(config)],
         sensors=[new_documents(config, [jobs[group] for group in JOBS_OF_A_GENERATION])],

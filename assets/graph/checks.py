@@ -1,30 +1,27 @@
 """Asset checks: the laws of the tables, unique keys, whether the SAEs fit, and whether controls are at chance."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import dagster as dg
 
-from assets.graph.declare import TableAsset
 from assets.graph.failures import failures_for_people
 from assets.graph.lakes import open_lake
 from assets.graph.partitions import partition_keywords, partitions
 from pipeline.config import Config
-from pipeline.tables import Law
+from pipeline.tables import Law, Table
 
 _UNIQUE_KEY = Law("key_is_unique", "No two rows have the same key.")
 
 
-def checks_of(config: Config, assets: Mapping[str, TableAsset]) -> list[dg.AssetChecksDefinition]:
+def checks_of(config: Config, tables: Sequence[Table]) -> list[dg.AssetChecksDefinition]:
     """Checks of laws, keys and the SAEs' fit, which block what is downstream, and one of controls, which warns."""
-    laws = [_law_check(config, asset, law) for asset in assets.values() for law in asset.table.laws]
-    keyed = [asset for asset in assets.values() if asset.table.is_key_checked]
-    keys = [_law_check(config, asset, _UNIQUE_KEY) for asset in keyed]
+    laws = [_law_check(config, table, law) for table in tables for law in table.laws]
+    keys = [_law_check(config, table, _UNIQUE_KEY) for table in tables if table.is_key_checked]
     return [*laws, *keys, _fit_check(config), _controls_check(config)]
 
 
-def _law_check(config: Config, asset: TableAsset, law: Law) -> dg.AssetChecksDefinition:
-    """A check that passes where no row breaks a law of the asset's table."""
-    table = asset.table
+def _law_check(config: Config, table: Table, law: Law) -> dg.AssetChecksDefinition:
+    """A check that passes where no row breaks a law of a table."""
 
     @dg.asset_check(
         asset=dg.AssetKey([config.name, table.name]),

@@ -1,18 +1,19 @@
 """Sends a batch's requests to a role, through the batch's ledger."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 from pipeline.asking.draws import ask_draws
-from pipeline.asking.roles import RoleName, role_of
+from pipeline.asking.roles import Role, RoleName, role_of
 from pipeline.asking.spending import open_budget, prices_of, prices_of_paid
 from pipeline.asking.truth import read_truth
 from pipeline.lake import LEDGER_FOLDER, Given, Lake
 from pipeline.llm import Answer, Client, Ledger, Request, ask
+from pipeline.llm.ledger.budget import Budget
 from pipeline.progress import progress
 
 
@@ -59,6 +60,9 @@ class BatchAsker:
     batch that have not been written, for the oracle.
     """
 
+    ledger_type: type[Ledger] = Ledger
+    """The kind of ledger that it opens."""
+
     def __init__(
         self,
         lake: Lake,
@@ -68,23 +72,25 @@ class BatchAsker:
         batch: int,
         given: Given | None = None,
     ) -> None:
+        self._config = lake.config
         self._roles = {name: role_of(lake.config, name) for name in names}
         self._read_truth = partial(read_truth, lake, sae, batch, given)
-        self._ledger = open_ledger(lake, table, sae, batch)
+        self._ledger = _ledger(self.ledger_type, lake, table, sae, batch)
         self._prices = {name: prices_of(role) for name, role in self._roles.items()}
-        self._budgets = {name: open_budget(lake.config, role) for name, role in self._roles.items()}
         self._what = f"{table} of {sae}, batch {batch}"
         self._clients: dict[RoleName, Client] = {}
         self._waiting: set[str] = set()
         self._sent: dict[str, Answer] = {}
         self._n_replayed = 0
+        self._on_answer: Callable[[Answer], None] | None = self._count
 
     def __enter__(self) -> Self:
         """Lock the ledger. Raises LakeError if another run is working on the batch."""
         with ExitStack() as stack:
             stack.enter_context(self._ledger)
-            for budget in self._budgets.values():
-                stack.enter_context(budget)
+            self._budgets = {
+                name: stack.enter_context(self._open_budget(role)) for name, role in self._roles.items()
+            }
             self._bar = stack.enter_context(progress(0, self._what, "requests"))
             self._stack = stack.pop_all()
         return self
@@ -133,12 +139,18 @@ class BatchAsker:
         self._waiting |= new
         self._bar.total = len(self._waiting)
         if new and name not in self._clients:
-            self._clients[name] = self._roles[name].open_client(self._ledger, self._read_truth)
+            self._clients[name] = self._open_client(self._roles[name])
         client = self._clients.get(name) or _NoClient()
         budget, prices = self._budgets[name], self._prices[name]
         return ask(
-            self._ledger, client, requests, budget=budget, prices=prices, renew=renew, on_answer=self._count
+            self._ledger, client, requests, budget=budget, prices=prices, renew=renew, on_answer=self._on_answer
         )
+
+    def _open_budget(self, role: Role) -> AbstractContextManager[Budget | None]:
+        return open_budget(self._config, role)
+
+    def _open_client(self, role: Role) -> Client:
+        return role.open_client(self._ledger, self._read_truth)
 
     def _count(self, answer: Answer) -> None:
         is_sent = answer.request_id in self._waiting and answer.status != "budget"
@@ -164,13 +176,22 @@ def asks_of(askers: Iterable[BatchAsker]) -> Asks:
     return {name: ask for asker in askers for name, ask in asker.asks.items()}
 
 
-def open_ledger(lake: Lake, table: str, sae: str, batch: int) -> Ledger:
+def for_purpose(ask: Ask, purpose: str, *, is_certain: bool) -> Ask:
+    """The same function, with another purpose of its requests."""
+
+    def ask_for_purpose(to_ask: Sequence[ToAsk]) -> Mapping[str, Answer]:
+        return ask([each.of(purpose, is_certain=is_certain) for each in to_ask])
+
+    return ask_for_purpose
+
+
+def _ledger(ledger_type: type[Ledger], lake: Lake, table: str, sae: str, batch: int) -> Ledger:
     """The ledger of a table's requests about a batch, to be used as a context manager."""
     features = lake.config.selection.features_of(batch)
     folder = lake.root / LEDGER_FOLDER
     lake.fetched_lines(folder / table / sae)
     seal = None if lake.objects is None else lake.objects.seal
-    return Ledger(folder, table, sae, features[0], features[-1], prices_of_paid(lake.config), seal)
+    return ledger_type(folder, table, sae, features[0], features[-1], prices_of_paid(lake.config), seal)
 
 
 class _NoClient:

@@ -28,22 +28,13 @@ def ask_draws(
         useless = {}
         for first_id, request in open_draws.items():
             answer = answers[request.request_id]
-            if is_final(answer) or (answer.status == "ok" and is_usable(first_id, answer)):
+            is_final = answer.status in UNANSWERED or answer.is_unsent  # another draw would bring no more now
+            if is_final or (answer.status == "ok" and is_usable(first_id, answer)):
                 counting[first_id] = answer
             else:
                 counting.setdefault(first_id, answer)
-                useless[first_id] = next_draw(request, first_id)
+                useless[first_id] = replace(request, draw=request.draw + 1, repeats=first_id)
         open_draws = useless
         if not open_draws:
             break
     return counting
-
-
-def is_final(answer: Answer) -> bool:
-    """Whether an answer counts, though it tells nothing, as another draw would bring no more now."""
-    return answer.status in UNANSWERED or answer.is_unsent
-
-
-def next_draw(request: Request, first_id: str) -> Request:
-    """The next draw of a request; `first_id` is that of its first one."""
-    return replace(request, draw=request.draw + 1, repeats=first_id)

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from pipeline.asking.batches import ToAsk
+from pipeline.asking.batches import for_purpose
 from pipeline.asking.tools import Tools
 from pipeline.config import JUDGE
-from pipeline.llm import Answer
 from pipeline.plugins import find_plugin
 
 
@@ -76,11 +75,8 @@ def judge_drafts(
     scorer = find_plugin("scorers", JUDGE).load().scorer
     per_prompt = scorer.together(judge)
     due = tools.batch.select("train_questions", n_judging=n_windows, questions_per_prompt=per_prompt).pl()
-
-    def ask(to_ask: Sequence[ToAsk]) -> dict[str, Answer]:
-        return dict(judge.ask([each.of(purpose, is_certain=is_certain) for each in to_ask]))
-
-    predictions = {each.question_id: each for each in scorer.put(due, replace(judge, ask=ask), per_prompt)}
+    judge = replace(judge, ask=for_purpose(judge.ask, purpose, is_certain=is_certain))
+    predictions = {each.question_id: each for each in scorer.put(due, judge, per_prompt)}
     verdicts: dict[Draft, list[Verdict]] = {draft: [] for draft in distinct}
     for row in due.iter_rows(named=True):
         prediction = predictions[row["question_id"]]

@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 
 from pipeline.asking.roles import ModelRole, RoleName, role_of, roles_of
 from pipeline.asking.spending import prices_of
+from pipeline.asking.stand_ins import Counted
 from pipeline.asking.unfinished import is_whole
-from pipeline.estimate.counting import Counted, Needs, count_requests
+from pipeline.estimate.counting import Needs, count_requests
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.features.selection import select_features
 from pipeline.lake import LEDGER_FOLDER, Lake, Published
@@ -71,9 +72,9 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
         is_unfinished = batch in unfinished or not is_whole(lake, sae, batch)
         own_pilot = pilot.filter(pc.equal(pilot["batch"], batch))
         needs = count_requests(lake, sae, batch, selected, own_pilot, is_unfinished=is_unfinished)
-        if "steered_texts" in needs.subject_tokens:
-            tokens = needs.subject_tokens["steered_texts"]
-            rows.append(_row_of_process(lake, sae, batch, "steered_texts", tokens))
+        for name, tokens in needs.subject_tokens.items():
+            if name in TABLES and tokens:  # a scorer's are in the row of its requests
+                rows.append(_row_of_process(lake, sae, batch, name, tokens))
         rows += _rows(sae, batch, needs, askers)
         for scorer, seconds in needs.own_seconds.items():
             rows.append(_row_of_process(lake, sae, batch, scorer, 0, seconds))
@@ -215,7 +216,7 @@ def _completions(some: Sequence[Counted], counter: TokenCounter, rate: _Rate) ->
     expected = counter.texts([each.answer for each in some])
     if rate.completion_tokens is not None:
         expected = [rate.completion_tokens] * len(some)
-    return [min(tokens, each.request.most_tokens) for tokens, each in zip(expected, some, strict=True)]
+    return [min(tokens, float(each.request.most_tokens)) for tokens, each in zip(expected, some, strict=True)]
 
 
 def _figures(rows: pl.DataFrame) -> dict[str, float | int | str]:

@@ -25,6 +25,7 @@ from pipeline.lake.queries import bind, create, create_steps
 from pipeline.llm.ledger.answers import overlapping_files
 from pipeline.tables import TABLES
 from pipeline.tables.sql import steps_of, tables_read
+from pipeline.tables.stages import BATCH_TABLES
 
 Row = dict[str, Any]
 
@@ -230,8 +231,7 @@ class Reader:
     def narrow(self, sae: str, feature: int) -> None:
         """Restrict the tables of many files to the batch and bucket of one feature."""
         batch, bucket = feature // self._config.selection.batch_size, feature // BUCKET_FEATURES
-        of_batch = [(name, batch) for name in ("examples", "explanations", "predictions", "steered_texts")]
-        for name, number in (*of_batch, ("activations", bucket)):
+        for name, number in (*((name, batch) for name in BATCH_TABLES), ("activations", bucket)):
             if sae in self._config.sae_names and name in self._views:
                 narrow_view(self._cursor, self._views[name], self._config.lake_folder, sae, number)
 

@@ -92,14 +92,14 @@ def steered_features(lake: Lake, sae: str, batch: int, given: Given | None = Non
     return features[:n_wanted]
 
 
-def stand_in_texts(lake: Lake, sae: str, batch: int, selected: pa.Table) -> tuple[pa.Table, int]:
+def stand_in(lake: Lake, sae: str, batch: int, made: Given) -> tuple[pa.Table, int]:
     """Rows as a run would write them, and how many tokens the subject model would read for the missing ones.
 
-    The texts of missing rows are made from the prompts: about as long, and all different. `selected` are the rows
-    of `selected_features`. Raises CorpusError like `write_steered_texts`.
+    The texts of missing rows are made from the prompts: about as long, and all different. `made` has the rows of
+    `selected_features`. Raises CorpusError like `write_steered_texts`.
     """
     settings = _settings(lake.config)
-    features = steered_features(lake, sae, batch, {"selected_features": selected})
+    features = steered_features(lake, sae, batch, {"selected_features": made["selected_features"]})
     target = lake.path(TABLE, sae=sae, batch=batch)
     known = _rows_by_feature([target] if target.exists() else [])
     held_out, continued = _prompt_rows(lake, sae)

@@ -14,16 +14,17 @@ tokens a pass.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import torch
 from torch import Tensor
 
+from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.features.logits import extreme_logits, listed_tokens
 from pipeline.firings.forward import Reader, open_reader
-from pipeline.lake import Lake, Published
+from pipeline.lake import Given, Lake, Published
 from pipeline.make_table import read_rows
 from pipeline.progress import progress
 from pipeline.subject.editing import run_edited
@@ -31,6 +32,8 @@ from pipeline.subject.forward import Subject, load_subject, pass_tokens
 from pipeline.subject.unembedding import load_unembedding
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
+
+TABLE = "token_changes"
 
 
 class Setting(NamedTuple):
@@ -45,22 +48,39 @@ def write_token_changes(lake: Lake, sae: str, batch: int) -> Published:
 
     Figures: features measured now. Raises LakeError if an input is missing, or no text is long enough.
     """
-    table = "token_changes"
-    lake.require(*STAGES[table].inputs, sae=sae, batch=batch)
-    rows = TABLES[table].schema.empty_table()
+    lake.require(*STAGES[TABLE].inputs, sae=sae, batch=batch)
+    rows = TABLES[TABLE].schema.empty_table()
     n_measured = 0
-    own = lake.config.explaining.output_centric  # type: ignore[attr-defined]  # a plug-in's section
-    if own.tokens == "changed":
-        with lake.connect(sae, batch, tables=[table]) as connection:
-            rows = connection.table(table).to_arrow_table().cast(rows.schema)
+    if _settings(lake.config).tokens == "changed":
+        with lake.connect(sae, batch, tables=[TABLE]) as connection:
+            rows = connection.table(TABLE).to_arrow_table().cast(rows.schema)
         known = set(rows["feature"].to_pylist())
         wanted = read_rows(lake, "changed_features", sae=sae, batch=batch).to_pylist()
         settings = [Setting(**row) for row in wanted if row["feature"] not in known]
         if settings:
             n_measured = len(settings)
             rows = pa.concat_tables([rows, _measured(lake, sae, settings)]).sort_by("feature")
-    published = lake.write(table, rows, sae=sae, batch=batch)
+    published = lake.write(TABLE, rows, sae=sae, batch=batch)
     return replace(published, figures={"features_measured": n_measured})
+
+
+def stand_in(lake: Lake, sae: str, batch: int, made: Given) -> tuple[pa.Table, int]:
+    """Rows as a run would write them, and how many tokens the subject model would read for the missing ones.
+
+    In place of a feature's missing row are the tokens that its direction promotes. `made` has the rows of
+    `selected_features`.
+    """
+    given = {"selected_features": made["selected_features"]}
+    rows = read_rows(lake, "assumed_changes", sae=sae, batch=batch, given=given)
+    if _settings(lake.config).tokens != "changed":
+        return rows, 0
+    wanted = read_rows(lake, "changed_features", sae=sae, batch=batch, given=given)["feature"].to_pylist()
+    with lake.connect(sae, batch, tables=[TABLE]) as connection:
+        known = {feature for (feature,) in connection.table(TABLE).select("feature").fetchall()}
+    n_missing = len({*wanted} - known)
+    n_tokens = sum(map(len, lake.query("token_change_texts")["token_ids"]))
+    # Each text is read once as it is, and twice for each feature.
+    return rows, n_tokens * (1 + 2 * n_missing) if n_missing else 0
 
 
 def _measured(lake: Lake, sae: str, settings: Sequence[Setting]) -> pa.Table:
@@ -88,7 +108,7 @@ def _measured(lake: Lake, sae: str, settings: Sequence[Setting]) -> pa.Table:
         [texts.height] * len(settings),
         *(listed_tokens(each, vocabulary, is_zero) for each in found),
     ]
-    schema = TABLES["token_changes"].schema
+    schema = TABLES[TABLE].schema
     return pa.table([pa.array(column) for column in columns], schema.names).cast(schema)
 
 
@@ -147,3 +167,7 @@ def _activations(
 def _chunks(pairs: Sequence[tuple[int, int]], n: int) -> Iterator[Sequence[tuple[int, int]]]:
     for start in range(0, len(pairs), n):
         yield pairs[start : start + n]
+
+
+def _settings(config: Config) -> Any:
+    return config.explaining.output_centric  # type: ignore[attr-defined]  # a plug-in's section

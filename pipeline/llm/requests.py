@@ -125,6 +125,11 @@ class Request:
         """The stop sequences; none for a model that reasons, because they would cut its reasoning."""
         return () if self.thinks else self.stop
 
+    @property
+    def first_id(self) -> str:
+        """The id of its first draw."""
+        return self.repeats or self.request_id
+
     @cached_property
     def request_id(self) -> str:
         """SHA-256 of what the model is asked, 32 hex digits; what is only recorded is not included."""

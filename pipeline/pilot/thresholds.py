@@ -11,15 +11,14 @@ informative than many answers about few pairs.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 import pyarrow as pa
 
-from pipeline.asking.batches import Ask, Asks, ToAsk
+from pipeline.asking.batches import Asks, for_purpose
 from pipeline.asking.tools import Batch, Tools
 from pipeline.explainers.controls import other_features
-from pipeline.llm import Answer
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.write import load_scorer, tools_of
 from pipeline.scorers.yes_no import YesNo
@@ -80,7 +79,7 @@ def control_answers(
     `n_pairs` is the number of pairs of the whole pilot, which determines the windows per pair.
     """
     asks = {
-        role: _for_purpose(ask, "thresholds" + role.removeprefix("scorer"), is_certain)
+        role: for_purpose(ask, "thresholds" + role.removeprefix("scorer"), is_certain=is_certain)
         for role, ask in asks.items()
     }
     batch.create("scored_explanations", asks_model=True)
@@ -104,12 +103,3 @@ def _put(scorer: YesNo, tools: Tools, n_windows: int) -> list[Prediction]:
 
     per_prompt, tools = scorer.form(tools, questions)
     return scorer.put(questions(per_prompt), tools, per_prompt)
-
-
-def _for_purpose(ask: Ask, purpose: str, is_certain: bool) -> Ask:
-    """The same function, with another purpose of its requests."""
-
-    def ask_for_purpose(to_ask: Sequence[ToAsk]) -> Mapping[str, Answer]:
-        return ask([each.of(purpose, is_certain=is_certain) for each in to_ask])
-
-    return ask_for_purpose

@@ -9,7 +9,7 @@ from pipeline.asking.tools import Batch
 from pipeline.lake import Lake
 from pipeline.make_table import read_table
 from pipeline.tables import TABLES
-from pipeline.tables.stages import STAGES
+from pipeline.tables.stages import BATCH_TABLES, STAGES
 
 Tables = dict[str, pa.Table]
 
@@ -30,7 +30,7 @@ def unwritten_windows(lake: Lake, sae: str, batch: int, selected: pa.Table) -> T
     The result includes `selected`. Tables that only plug-ins read and that the subject model makes are empty.
     """
     made: Tables = {"selected_features": selected}
-    for table in STAGES["estimate"].makes_unwritten:
+    for table in BATCH_TABLES:
         if STAGES[table].is_sql:
             made[table] = read_table(lake, table, sae=sae, batch=batch, given=made)
         elif STAGES[table].is_on_demand:

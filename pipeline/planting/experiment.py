@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 from pipeline.config import Config, SaeConfig, ScoringConfig, SubjectConfig, load_config
 from pipeline.corpus.documents import read_documents
 from pipeline.errors import ConfigError, LatentlakeError
-from pipeline.features.steered_texts import write_steered_texts
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.models.load import find_files, load_subject_config, load_tokenizer
@@ -34,6 +33,7 @@ from pipeline.shipped import find
 from pipeline.sources import fix_sources, recorded_lake
 from pipeline.tables import TABLES
 from pipeline.tables.explanations import explanation_id
+from pipeline.tables.stages import BATCH_TABLES, STAGES
 from pipeline.tables.versions import is_made
 
 _DEMO = Path("config/demo.yaml")
@@ -185,10 +185,9 @@ def score_plants(config: Config, lake: Lake, planted: Planted) -> JudgedPlants:
     """
     [sae] = lake.config.sae_names
     carry_pilot(config, lake, sae)
-    for table in ("examples", "fuzzing_pairs"):
-        make_table(lake, table, sae=sae, batch=0)
-    if is_made(lake.config, "steered_texts"):
-        write_steered_texts(lake, sae, 0)
+    for table in BATCH_TABLES:
+        if not STAGES[table].plugins and is_made(lake.config, table):
+            STAGES[table].write(lake, sae=sae, batch=0)
     explanations = write_planted_explanations(lake, sae, planted.plants)
     write_predictions(lake, sae, 0)
     make_table(lake, "scores", sae=sae, batch=0)

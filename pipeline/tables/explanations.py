@@ -44,8 +44,8 @@ EXPLANATIONS = (
             Column("batch", pa.int32(), "batch of feature ids"),
             text(
                 "purpose",
-                f"{_PURPOSE.meaning}; for `steered_texts` and scorers that ask no LLM, such as `embedding`: work "
-                "by a model in this process",
+                f"{_PURPOSE.meaning}; for tables that the subject model makes, such as `steered_texts`, and for "
+                "scorers that ask no LLM, such as `embedding`: work by a model in this process",
             ),
             text("model", "the model to be asked"),
             count("n_features", "features asked about", "features"),

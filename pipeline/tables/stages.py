@@ -1,15 +1,18 @@
-"""The stages of the pipeline: what each table is made from.
+"""The stages of the pipeline: what each table is made from, and by what.
 
 The inputs of a SQL file are found in its text; a stage declares everything else. `versions` turns both into the
 hash that names a table's version.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pipeline.plugins import Plugin, find_plugins
+from pipeline.tables import TABLES
 from pipeline.tables.sql import sql_files, steps_of, tables_read
 
 PARTITION_VALUES = frozenset({"sae", "shard", "batch", "first_feature", "end_feature"})
@@ -25,6 +28,8 @@ class Stage:
 
     Attributes:
         table: The table that it makes.
+        module: The module with the function `write_<table>` that makes it; None if its SQL alone does. It is in a
+            later folder, and imported only when the table is made.
         reads: Tables that its code reads, in addition to those that its SQL names.
         gates: Tables that must be made and pass their checks first; rows and versions do not depend on them.
         science: Dotted config keys that its rows depend on, in addition to the `$parameters` of its SQL, which
@@ -33,12 +38,14 @@ class Stage:
         values: `$parameters` of its SQL whose values its code gives, in addition to `PARTITION_VALUES`; the
             others are keys of the config.
         queries: SQL files whose rows its code reads, if the table is not made by SQL.
-        plugins: The kind of plug-ins that make its rows; they read what their own SQL names.
-        makes_unwritten: Tables that its code makes without writing them. It reads what they read, and their
-            definitions are part of its version.
+        plugins: The kind of plug-ins that make its rows; they read what their own SQL names, and ask models.
+        rehearses: Whether its code makes batches, up to their predictions, without writing them. It reads what
+            their tables read, and their definitions are part of its version.
         own_step: The step that the `windows.sql` of a scorer can replace: the table then has a part with that
             scorer's own rows, with its own version, in addition to the part that all share.
-        is_on_demand: Whether it is made only if a plug-in of the config reads it.
+        is_on_demand: Whether it is made only if a plug-in of the config reads it. Its module has a function
+            `stand_in(lake, sae, batch, made)` for the estimate: rows as a run would write them, given the batch's
+            tables before it, and how many tokens the subject model would read for the missing ones.
         buckets_at_once: The number of buckets of features made at a time, for a table by SAE whose steps run by
             bucket. More buckets mean fewer queries, which cost some milliseconds each, and more rows in memory
             (firings are always those of one bucket).
@@ -46,18 +53,43 @@ class Stage:
     """
 
     table: str
+    module: str | None = None
     reads: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     science: tuple[str, ...] = ()
     given: tuple[str, ...] = ()
     values: tuple[str, ...] = ()
     queries: tuple[str, ...] = ()
-    makes_unwritten: tuple[str, ...] = ()
+    rehearses: bool = False
     own_step: str | None = None
     is_on_demand: bool = False
     buckets_at_once: int = 1
     plugins: Literal["explainers", "scorers"] | None = None
     version: int = 1
+
+    @property
+    def write(self) -> Callable[..., Any]:
+        """The function that makes and publishes one partition, given the lake and the partition's keywords."""
+        if self.module is None:
+            return partial(import_module("pipeline.make_table").make_table, table=self.table)
+        return self._load(f"write_{self.table}")
+
+    @property
+    def stand_in(self) -> Callable[..., Any]:
+        """The function that makes a batch's rows for the estimate, of a table that is on demand."""
+        return self._load("stand_in")
+
+    def _load(self, name: str) -> Callable[..., Any]:
+        function: Callable[..., Any] = getattr(import_module(self.module or ""), name)
+        return function
+
+    @cached_property
+    def makes_unwritten(self) -> tuple[str, ...]:
+        """The tables that it makes without writing them."""
+        if not self.rehearses:
+            return ()
+        names = [name for name in STAGES if TABLES[name].group in {"pilot", "explain_and_score"}]
+        return tuple(name for name in names[: names.index("predictions") + 1] if name != self.table)
 
     @cached_property
     def is_sql(self) -> bool:
@@ -119,19 +151,21 @@ _CUTTING = ("corpus.min_document_tokens", "corpus.max_document_tokens", "corpus.
 STAGES: dict[str, Stage] = {
     stage.table: stage
     for stage in (
-        Stage("saes", version=2),
+        Stage("saes", "pipeline.sae.write", version=2),
         Stage(
             "documents",
+            "pipeline.corpus.documents",
             science=(*_CUTTING, *_TOKENIZER),
             given=("read_documents", "earlier_documents"),
             version=2,
         ),
-        Stage("tokens", science=_TOKENIZER, version=2),
-        Stage("contexts", values=("bos_token_id",)),
-        Stage("slots"),
+        Stage("tokens", "pipeline.corpus.tokens", science=_TOKENIZER, version=2),
+        Stage("contexts", "pipeline.corpus.contexts", values=("bos_token_id",)),
+        Stage("slots", "pipeline.corpus.slots"),
         Stage("train_words"),
         Stage(
             "sae_fit",
+            "pipeline.fit.write",
             reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos", *_TOKENIZER),
             values=("fit_tokens", "fit_documents"),
@@ -140,13 +174,15 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "activation_shards",
+            "pipeline.firings.write",
             reads=("saes", "contexts"),
             gates=("sae_fit",),
             science=("subject.dtype", "corpus.context_length"),
         ),
-        Stage("activations", reads=("activation_shards",)),
+        Stage("activations", "pipeline.firings.store", reads=("activation_shards",)),
         Stage(
             "feature_logits",
+            "pipeline.features.logits",
             reads=("saes",),
             science=("subject.dtype", "heuristics.top_tokens"),
             queries=("token_texts",),
@@ -156,6 +192,7 @@ STAGES: dict[str, Stage] = {
         Stage("feature_stats", buckets_at_once=8),
         Stage(
             "scrambled_contexts",
+            "pipeline.features.scrambled_contexts",
             reads=("saes",),
             science=("subject.dtype", "corpus.prepend_bos"),
             given=("scrambled_firings",),
@@ -165,17 +202,19 @@ STAGES: dict[str, Stage] = {
         Stage("feature_rules", buckets_at_once=4),
         Stage("rule_scores", buckets_at_once=4),
         # Explanations in files are part of its version (`versions`).
-        Stage("stated_rule_scores", queries=("rule_role_scores", "token_texts")),
+        Stage("stated_rule_scores", "pipeline.rules.write", queries=("rule_role_scores", "token_texts")),
         Stage("feature_routes"),
         Stage(
             "selected_features",
+            "pipeline.features.selection",
             reads=("feature_stats",),
             given=("wanted_features",),
             values=("quota_routes", "quota_sizes"),
         ),
-        Stage("feature_neighbours", reads=("saes",)),
+        Stage("feature_neighbours", "pipeline.features.neighbours", reads=("saes",)),
         Stage(
             "feature_cofirings",
+            "pipeline.features.cofirings",
             reads=("activations",),
             science=("heuristics.cofiring_features", "heuristics.cofiring_firings"),
             values=("share",),
@@ -186,6 +225,7 @@ STAGES: dict[str, Stage] = {
         Stage("fuzzing_pairs"),
         Stage(
             "steered_texts",
+            "pipeline.features.steered_texts",
             reads=("saes",),
             science=(
                 "subject.dtype",
@@ -199,6 +239,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "token_changes",
+            "pipeline.features.token_changes",
             reads=("saes",),
             science=("subject.dtype", "heuristics.top_tokens", "explaining.output_centric"),
             queries=("token_change_texts", "changed_features", "token_texts"),
@@ -208,18 +249,12 @@ STAGES: dict[str, Stage] = {
         # Uses scorer_rhos if they exist, otherwise scoring.rho.
         Stage(
             "estimate",
-            makes_unwritten=(
-                "examples",
-                "fuzzing_pairs",
-                "steered_texts",
-                "token_changes",
-                "explanations",
-                "scorer_rhos",
-                "predictions",
-            ),
+            "pipeline.estimate",
+            rehearses=True,
         ),
         Stage(
             "explanations",
+            "pipeline.explainers.write",
             science=(
                 "explaining.provider",
                 "explaining.model",
@@ -244,15 +279,9 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "scorer_rhos",
+            "pipeline.pilot.write",
             # The pilot makes its batches' tables itself, without writing them.
-            makes_unwritten=(
-                "examples",
-                "fuzzing_pairs",
-                "steered_texts",
-                "token_changes",
-                "explanations",
-                "predictions",
-            ),
+            rehearses=True,
             science=("scoring.pilot_features",),
             given=("pilot_scorers", "control_pairs", "control_answers", "control_thresholds"),
             values=(
@@ -276,6 +305,7 @@ STAGES: dict[str, Stage] = {
         ),
         Stage(
             "predictions",
+            "pipeline.scorers.write",
             science=(
                 "scoring.provider",
                 "scoring.model",
@@ -295,9 +325,17 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("scores"),
         Stage("score_details"),
-        Stage("summary", science=("scoring.confidence",), given=("student_quantiles",)),
+        Stage("summary", "pipeline.summary", science=("scoring.confidence",), given=("student_quantiles",)),
         Stage("scorer_agreements"),
-        Stage("explainer_comparisons", science=("scoring.confidence",), given=("student_quantiles",)),
+        Stage(
+            "explainer_comparisons",
+            "pipeline.summary",
+            science=("scoring.confidence",),
+            given=("student_quantiles",),
+        ),
     )
 }
 """Every stage by its table, after its inputs."""
+
+BATCH_TABLES = tuple(name for name in STAGES["estimate"].makes_unwritten if TABLES[name].partition == "sae_batch")
+"""The tables of a batch up to its predictions: what plug-ins read, and what they make."""

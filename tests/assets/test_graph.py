@@ -14,9 +14,9 @@ from tiny import N_FEATURES, hand_set_entry, rows_of, write_hand_set_sae
 from assets.graph.build import JOBS, build_definitions
 from assets.graph.lakes import forget_lakes, open_lake
 from assets.run.steps import missing_steps
-from assets.tables import TABLE_ASSETS
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.lake import Lake
+from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import is_made
 
 Experiment = Callable[..., Config]
@@ -110,7 +110,7 @@ def test_there_is_one_job_a_group_and_each_table_is_in_one(make_experiment: Expe
         key.path[-1] for job in JOBS for key in definitions.resolve_job_def(job).asset_layer.executable_asset_keys
     ]
     of_others = {"steered_texts", "token_changes"}  # which no plug-in of it reads
-    assert sorted(tables) == sorted(set(TABLE_ASSETS) - of_others)
+    assert sorted(tables) == sorted(set(STAGES) - of_others)
 
 
 def test_shards_and_saes_are_the_partitions(make_experiment: Experiment) -> None:
@@ -131,7 +131,7 @@ def test_everything_materialises_with_figures_and_passing_checks(
     config = make_experiment(saes=[sae, random], scoring={"pilot_features": 4})
     with dg.DagsterInstance.ephemeral() as instance:
         lake = materialise_all(config, instance)
-        for table in TABLE_ASSETS:
+        for table in STAGES:
             assert lake.is_complete(table) == is_made(config, table), table
         record = instance.get_latest_materialization_event(dg.AssetKey(["tiny", "feature_routes"]))
         assert record and record.asset_materialization

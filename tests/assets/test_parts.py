@@ -67,7 +67,8 @@ def submit(page: str, script: int, path: Path, folder: Path) -> None:
     """Run a script of the page in a folder, where `sbatch` and `latentlake` are programs of `bin`."""
     text = re.findall(r"^```bash\n(#!/bin/bash\n.*?)^```$", page, re.DOTALL | re.MULTILINE)[script]
     env = {"PATH": f"{folder / 'bin'}:/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
-    command = ["bash", "-c", text.replace("/tmp/", f"{folder}/").replace("block=1000", "block=1"), "slurm.sh", str(path)]
+    text = text.replace("/tmp/", f"{folder}/").replace("block=1000", "block=1")
+    command = ["bash", "-c", text, "slurm.sh", str(path)]
     done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from assets.graph.build import build_definitions
 from assets.processes import PROCESS_TAG, end_dead_runs, process_tag, tag_own_run
-from assets.tables import TABLE_ASSETS
+from pipeline.config import load_config
 
 ROOT = Path(__file__).parents[2]
 
@@ -61,7 +62,8 @@ def wait_until(condition, seconds=60):
 
 
 def test_the_assets_that_ask_an_llm_and_no_others_are_in_the_pool():
-    asking = {name for name, asset in TABLE_ASSETS.items() if asset.pool}
+    definitions = build_definitions(load_config(ROOT / "config" / "demo.yaml"))
+    asking = {asset.key.path[-1] for asset in definitions.assets if asset.op.pool}
     assert asking == {"explanations", "predictions", "scorer_rhos"}
 
 

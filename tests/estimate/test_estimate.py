@@ -28,17 +28,20 @@ from pipeline.commands.estimate import print_estimates
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
+from pipeline.estimate.counting import count_requests
 from pipeline.estimate.printing import estimate_sentence, waits_sentence
 from pipeline.estimate.tokens import foreign_counter, own_counter
 from pipeline.explainers.write import write_explanations
-from pipeline.features.selection import write_selected_features
+from pipeline.features.selection import select_features, write_selected_features
+from pipeline.features.token_changes import write_token_changes
 from pipeline.lake import Lake
 from pipeline.llm import Message
 from pipeline.llm.oracle.judges import literal
 from pipeline.make_table import make_table
 from pipeline.pilot.write import write_scorer_rhos
+from pipeline.plugins import find_plugins
 from pipeline.preflight import preflight
-from pipeline.scorers.write import write_predictions
+from pipeline.scorers.write import load_scorer, write_predictions
 from pipeline.summary import write_summary
 
 pytestmark = pytest.mark.whole
@@ -126,6 +129,54 @@ def test_what_could_not_be_used_is_counted_where_it_will_be_asked_again(make: Ma
         explain_and_score(config)
         assert requests(before) == sent(oracle) != {}
         assert requests(estimated(open_lake(config))) == {}
+
+
+def test_one_draw_is_counted_of_what_nobody_has_answered(make: Make) -> None:
+    """Every scorer and searching explainer can use its own stand-in."""
+    oracle = {"provider": "oracle", "max_draws": 3}
+    scorers = [name for name in find_plugins("scorers") if load_scorer(name).role]
+    steering = {"set_size": 2, "n_trials": 2, "prompt_tokens": 4, "new_tokens": 4, "pool": 4}
+    config = make(
+        "http://127.0.0.1:9",
+        explaining={**oracle, "explainers": ["best_of_k", "refinement", "combined", "rule"]},
+        scoring={**oracle, "scorers": scorers, "intervention": steering},
+    )
+    lake = open_lake(config)
+    selected = select_features(lake, SAE)
+    counted = count_requests(lake, SAE, 0, selected, selected.slice(0, 0)).requests
+    assert {each.request.purpose for each in counted} > {*scorers, "best_of_k_judging", "refinement_judging"}
+    assert not [each.request for each in counted if each.request.repeats]
+
+
+def test_refusals_are_counted_with_answers_that_are_cut_at_their_maximum(make: Make) -> None:
+    """A refusal has no tokens, and Yes more than one in this tokenizer."""
+    scoring = {"provider": "oracle", "oracle": {"refusal_rate": 0.5}, "questions_per_prompt": 1}
+    explaining = {"provider": "oracle", "explainers": ["rule"]}
+    lake = explain_and_score(make("http://127.0.0.1:9", explaining=explaining, scoring=scoring))
+    asked = rows_of(lake, "select distinct request_id, status from predictions where scorer = 'detection'")
+    statuses = Counter(row["status"] for row in asked)
+    assert statuses["ok"] > 10 and statuses["refused"] > 10
+    again = make("http://127.0.0.1:9", explaining=explaining, scoring={**scoring, "max_draws": 2})
+    row = estimated(open_lake(again)).filter(purpose="detection").row(0, named=True)
+    assert row["requests"] == row["completion_tokens"] == statuses["refused"]
+
+
+def test_once_token_changes_are_measured_the_explanations_from_them_are_known(make: Make) -> None:
+    changed = {"tokens": "changed", "n_texts": 2, "n_text_tokens": 8}
+    explaining = {"provider": "oracle", "explainers": ["output_centric"], "output_centric": changed}
+    scoring = {"provider": "oracle", "pilot_features": 3}
+    lake = open_lake(make("http://127.0.0.1:9", explaining=explaining, scoring=scoring))
+    before = estimated(lake)
+    row = before.filter(purpose="token_changes").row(0, named=True)
+    assert row["subject_tokens"] == 2 * 8 * (1 + 2 * 3) and row["requests"] == 0
+    write_scorer_rhos(lake, SAE)  # before they are measured, so that it asks for none
+    write_token_changes(lake, SAE, 0)
+    explain_and_score(lake.config)
+    recorded = Counter(row["purpose"] for row in rows_of(lake, "from llm_requests"))
+    assert requests(before) == recorded and recorded["output_centric"] > 0
+    after = estimated(lake)
+    assert requests(after) == {} and after.filter(purpose="token_changes").is_empty()
+    assert after["known_requests"].sum() == recorded.total()
 
 
 def test_a_changed_selection_counts_before_the_table_is_made_again(make: Make) -> None:

@@ -165,12 +165,18 @@ class Ledger:
         return answers
 
 
-def replayed_answers(folder: Path, asset: str, sae: str, first: int, last: int) -> dict[str, Answer]:
-    """The answers that a ledger of this range would replay, by request_id, read without locking it."""
-    answers: dict[str, Answer] = {}
-    for path in overlapping_files(folder / asset / sae, range(first, last + 1)):
-        _merge_file(answers, path)
-    return {request_id: answer for request_id, answer in answers.items() if _replayed(answer)}
+class ReadLedger(Ledger):
+    """A ledger that is read without locking it; what is recorded stays in this process."""
+
+    def __enter__(self) -> Self:
+        """Read the recorded answers."""
+        for path in overlapping_files(self.path.parent, self.features):
+            _merge_file(self._answers, path)
+        return self
+
+    def record_all(self, paid: Sequence[tuple[Request, Answer]], prices: Prices | None = None) -> None:
+        """Keep answers without writing them."""
+        self._answers.update((answer.request_id, answer) for _, answer in paid)
 
 
 def _replayed(answer: Answer | None) -> Answer | None:

@@ -17,7 +17,7 @@ from llm import client_of
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import LakeError
 from pipeline.llm import Answer, Ledger, Message, Request, ask
-from pipeline.llm.ledger.answers import last_lines, replayed_answers
+from pipeline.llm.ledger.answers import ReadLedger, last_lines
 
 
 def question(number=0, **changes):
@@ -385,6 +385,6 @@ def test_a_file_is_read_while_another_process_writes_it(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for _ in range(5):
             n_recorded = [int(process.stdout.readline()) for _ in range(20)][-1] + 1
-            known = replayed_answers(tmp_path, "predictions", "sae", 0, 19)
-            assert all(question(number).request_id in known for number in range(n_recorded))
+            with ReadLedger(tmp_path, "predictions", "sae", 0, 19) as ledger:
+                assert all(ledger.replay(question(number)) for number in range(n_recorded))
         process.kill()
