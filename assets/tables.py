@@ -27,7 +27,7 @@ TABLE_ASSETS: dict[str, TableAsset] = {
         python_asset("selected_features", "pipeline.features.selection"),
         python_asset("feature_logits", "pipeline.features.logits"),
         python_asset("feature_neighbours", "pipeline.features.neighbours"),
-        python_asset("feature_cofirings", "pipeline.features.cofirings"),
+        sql_asset("feature_cofirings"),
         sql_asset("example_index"),
         python_asset("estimate", "pipeline.estimate"),
         # Selected features, by SAE and batch of feature ids: examples, explanations, and how well they predict.

@@ -70,7 +70,7 @@ def measure_kernels(size: Size, folder: Path) -> list[Figure]:
                 if bucket == chosen[0]:
                     spent.clear()
                 features = range(bucket * BUCKET_FEATURES, (bucket + 1) * BUCKET_FEATURES)
-                inputs = Inputs(lake, SAE, features, corpus, connection)
+                inputs = Inputs(lake, SAE, features, lambda: corpus, connection)
                 for name, kernel in _kernels(inputs).items():
                     times = spent.setdefault(name, dict.fromkeys(("compiled", "numpy"), 0.0))
                     given = _clock(times, "compiled", kernel.compiled)

@@ -41,6 +41,16 @@ def test_the_sources_of_a_step_are_its_module_and_those_that_it_is_made_of():
     assert compiled_sources(["feature_routes", "train_tokens"]) == {}
 
 
+def test_every_module_is_in_the_version_of_some_table():
+    folder = ROOT / "pipeline" / "compiled"
+    paths = {path.relative_to(ROOT).with_suffix("") for path in folder.rglob("*.py") if path.stem != "__init__"}
+    hashed = {module for stage in STAGES.values() for module in compiled_sources(stage.steps)}
+    dispatching = {"pipeline.compiled.rows"}  # decides no row: it calls the function of a step's name
+    assert {".".join(path.parts) for path in paths} == dispatching | {
+        module for module in hashed if module.startswith("pipeline.compiled.")
+    }
+
+
 @pytest.mark.parametrize(
     ("module", "own"),
     [
@@ -48,6 +58,7 @@ def test_the_sources_of_a_step_are_its_module_and_those_that_it_is_made_of():
         ("pipeline.compiled.rendering", {"examples", "scorer_rhos"}),
         ("pipeline.compiled.counting", {"feature_tokens", "feature_stats", "example_index"}),
         ("pipeline.compiled.token_mass", {"feature_stats"}),
+        ("pipeline.compiled.cofirings", {"feature_cofirings"}),
     ],
 )
 def test_changed_code_makes_new_versions_of_its_tables_and_of_what_follows(
