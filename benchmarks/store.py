@@ -105,7 +105,7 @@ def measure(size: Size, folder: Path) -> list[Figure]:
         ),
         _cpu("write", write_cpu_s, size, limits.encode_s * n_rows, f"{rows}: to shards, merged; encoding alone"),
         *(_cpu(name, step.cpu_s, size, limits.scan_s, ", ".join(STEPS[name])) for name, step in steps.items()),
-        _cpu("cofirings", cofirings.cpu_s, size, None, f"feature_cofirings, counted on {cofirings.result:,} tokens"),
+        _cpu("cofirings", cofirings.cpu_s, size, None, f"feature_cofirings, on {cofirings.result:,} tokens"),
         Figure(
             "examples_ms_per_feature",
             1000 * examples.result.cpu_s / examples.result.n_features,

@@ -21,9 +21,7 @@ def feature_cofirings(inputs: Inputs) -> pa.Table:
     n_most = inputs.lake.config.heuristics.cofiring_features
     token_index = inputs.table("cofiring_tokens")["token_index"].to_numpy()
     starts, token = counted_firings(inputs.lake, inputs.sae, token_index)
-    n_found, other, n_both = most_cofiring(
-        starts, token, *list_by_token(starts, token, len(token_index)), n_most
-    )
+    n_found, other, n_both = most_cofiring(starts, token, *list_by_token(starts, token, len(token_index)), n_most)
     feature, place = np.nonzero(np.arange(n_most) < n_found[:, None])
     n_own, n_other = np.diff(starts)[feature], np.diff(starts)[other[feature, place]]
     return pa.table(

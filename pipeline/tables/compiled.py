@@ -36,8 +36,8 @@ COMPILED: dict[str, str] = {
 """The module that makes the rows of each SQL file, by the file's name, which is also the function's."""
 
 ARRAYS = frozenset({"firings", "corpus_tokens", "contexts"})
-"""SQL files and tables that compiled code reads as arrays, not as rows: the firings of a bucket (`Inputs.firings`),
-and the tokens of the corpus (`Inputs.corpus`)."""
+"""What compiled code reads as arrays, not as rows: the firings of a bucket (`Inputs.firings`), and the tokens of
+the corpus (`Inputs.corpus`)."""
 
 _ROOT = Path(__file__).parents[2]
 _FOLLOWED = (f"{_PACKAGE}.", "pipeline.compiling", "pipeline.firings.buckets", "pipeline.firings.layout")
