@@ -1,8 +1,8 @@
--- One row per feature and other feature that fires on the same counted tokens more often than by chance: for every
--- feature the $heuristics_cofiring_features first by rank.
--- Features a and b, of n_a and n_b firings among N tokens, fire together on n_a n_b / N of them by chance. The rank
--- is by n_both minus that, which is n_a (P(b | a) - P(b)): by n_both alone, every list would begin with features
--- that fire everywhere.
+-- One row per feature and other feature that fires on the same counted tokens more often than by chance, for the
+-- first by rank.
+-- Features a and b, of n_a and n_b firings among N tokens, fire together on n_a n_b / N of them by chance. The
+-- rank is by n_both minus that, which is n_a (P(b | a) - P(b)): by n_both alone, every list would begin with
+-- features that fire everywhere.
 -- Rows made by pipeline/compiled/cofirings.py: feature_cofirings
 with counted as (
     select activations.feature, activations.token_index
@@ -10,26 +10,29 @@ with counted as (
     semi join cofiring_tokens using (token_index)
 ),
 totals as (
-    select feature, count(*) as n_firings from counted group by feature
+    select feature, count(*) as n_feature from counted group by feature
+),
+other_totals as (
+    select feature as other, n_feature as n_other from totals
 ),
 pairs as (
-    select own.feature, others.feature as other, count(*) as n_both
-    from counted as own
+    select counted.feature, others.feature as other, count(*) as n_both
+    from counted
     join counted as others using (token_index)
-    where own.feature <> others.feature
-    group by own.feature, others.feature
+    where counted.feature <> others.feature
+    group by counted.feature, others.feature
 ),
 expected as (
     select
         pairs.*,
-        own.n_firings as n_feature,
-        others.n_firings as n_other,
+        totals.n_feature,
+        other_totals.n_other,
         corpus.n_tokens,
-        own.n_firings * others.n_firings::double / corpus.n_tokens as n_expected
+        totals.n_feature * other_totals.n_other::double / corpus.n_tokens as n_expected
     from pairs
     cross join (select count(*) as n_tokens from cofiring_tokens) as corpus
-    join totals as own on own.feature = pairs.feature
-    join totals as others on others.feature = pairs.other
+    join totals using (feature)
+    join other_totals using (other)
 )
 select
     $sae as sae,

@@ -11,7 +11,7 @@ with drawn as (
         generation,
         n_slots,
         n_so_far - n_slots as n_before,
-        hash($seed::bigint, $sae::varchar, feature::int, role, lot::int, generation::int, 'silent') % n_so_far
+        draw_hash($seed, ($sae, feature, role, lot, generation, 'silent')) % n_so_far
             as place
     from (select distinct feature from slot_peaks)
     cross join slot_generations

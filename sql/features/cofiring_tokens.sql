@@ -12,5 +12,5 @@ from placed
 cross join counted
 where
     counted.share >= 1
-    or hash($seed::bigint, $sae::varchar, placed.token_index::bigint, 'cofiring') < counted.share * power(2, 64)
+    or draw_hash($seed, ($sae, placed.token_index, 'cofiring')) < counted.share * power(2, 64)
 order by placed.token_index

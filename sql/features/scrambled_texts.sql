@@ -6,7 +6,7 @@ with lots as (
     select
         token_id,
         unnest(range($scrambling_repeats)) as repeat,
-        1 + (hash($seed::bigint, token_id::int, repeat::int, 'place') % $scrambling_n_fillers::ubigint)::int
+        1 + (draw_hash($seed, (token_id, repeat, 'place')) % $scrambling_n_fillers::ubigint)::int
             as place
     from (select distinct token_id from unigram_tokens)
 ),
@@ -29,7 +29,7 @@ draws as (
         token_id,
         repeat,
         number,
-        hash($seed::bigint, token_id::int, repeat::int, number::int, 'filler')
+        draw_hash($seed, (token_id, repeat, number, 'filler'))
         % (select max(total) from weights) as lot
     from lots, range($scrambling_n_fillers) as numbers (number)
 ),

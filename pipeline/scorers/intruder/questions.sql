@@ -58,9 +58,7 @@ intruders as (
             order by
                 abs(len(windows.token_ids) - len(lenders.token_ids)),
                 abs(len(coalesce(windows.marked, lenders.marked)) - len(lenders.marked)),
-                hash(
-                    $seed::bigint, $sae, lenders.feature::int, lenders.example_id, windows.example_id, 'intruder'
-                ),
+                draw_hash($seed, ($sae, lenders.feature, lenders.example_id, windows.example_id, 'intruder')),
                 windows.example_id
         ) = 1
 ),
@@ -70,14 +68,14 @@ shown as (
     select feature, decile, lot, example_id, token_ids, marked from grouped where not is_lender
 ),
 listed as (
-    -- A hash of a hash: see selected_features.
+    -- A hash of a hash: see draw_hash.
     select
         feature,
         decile,
         lot,
         list(
             {'example_id': example_id, 'token_ids': token_ids, 'marked': marked}
-            order by hash(hash($seed::bigint, $sae, feature::int, decile::int, lot::int, example_id, 'order'))
+            order by hash(draw_hash($seed, ($sae, feature, decile, lot, example_id, 'order')))
         ) as windows
     from shown
     group by feature, decile, lot
