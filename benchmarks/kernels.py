@@ -8,6 +8,8 @@ random numbers. Arrays are compared here, whole tables in `tests/compiled`.
 
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,7 +107,8 @@ def measure_kernels(size: Size, folder: Path) -> list[Figure]:
     measured = {
         f"{len(chosen)} buckets": _by_bucket(lake, chosen),
         f"{N_FEATURES} features, with the corpus indexed for them": _of_rules(lake),
-        f"{N_FEATURES} features of a batch": _of_strata(lake),
+        f"{N_FEATURES} features of a batch": _of_examples(lake),
+        f"{N_BUCKETS} buckets at once": _of_tokens(lake),
         f"{N_COFIRINGS:,} firings": _of_cofirings(lake),
         pre: _timed(_of_pre_activations(size)),
         f"{N_TOKENS:,} rows of 2,048 numbers": _timed(_of_rounding()),
@@ -204,14 +207,21 @@ def _of_rules(lake: Lake) -> Times:
             return spent | _timed({"index_by_token": kernel})
 
 
-def _of_strata(lake: Lake) -> Times:
-    """The loop that counts which slots tokens and neighbours claim."""
+def _of_examples(lake: Lake) -> Times:
+    """The loop that counts which slots tokens and neighbours claim, and the windows with their activations."""
     values = {"sae": SAE, "batch": 0, "first_feature": 0, "end_feature": BUCKET_FEATURES}
     with lake.connect(SAE, 0) as connection:
         some = lake.select(connection, "batch_features", **values).order("feature").limit(N_FEATURES)
         connection.register("batch_features", some.to_arrow_table())
-        steps = steps_of("silent_strata", given={"batch_features"})
+        steps = steps_of("silent_strata", "rendered_windows", given={"batch_features"})
         return _of_steps(lake, connection, steps, values)
+
+
+def _of_tokens(lake: Lake) -> Times:
+    """What Polars makes of `feature_tokens`."""
+    values = {"sae": SAE, "first_feature": 0, "end_feature": N_BUCKETS * BUCKET_FEATURES}
+    with lake.connect(SAE) as connection:
+        return _of_steps(lake, connection, ("feature_masses", "heaviest_tokens"), values)
 
 
 def _of_steps(
@@ -224,10 +234,11 @@ def _of_steps(
         if step not in COMPILED:
             lake.create_temporary(connection, step, **values)
             continue
-        with open_corpus_tokens(lake, connection) as corpus:
+        with ExitStack() as stack:
+            corpus = cache(lambda stack=stack: stack.enter_context(open_corpus_tokens(lake, connection)))
 
-            def rows(step: str = step, corpus: CorpusTokens = corpus) -> pa.Table:
-                return compiled_rows(step, Inputs(lake, SAE, features, lambda: corpus, connection))
+            def rows(step: str = step, corpus: Callable[[], CorpusTokens] = corpus) -> pa.Table:
+                return compiled_rows(step, Inputs(lake, SAE, features, corpus, connection))
 
             made = rows()  # to compile and load everything
             kernel = Kernel(rows, {}, (step,))
@@ -341,6 +352,7 @@ def _kernels(inputs: Inputs) -> dict[str, Kernel]:
             {"numpy": lambda: find_peaks_by_numpy(*ordered), "Polars": lambda: find_peaks_by_polars(*ordered)},
             ("slot_peaks",),
         ),
+        "kept_slots": Kernel(lambda: compiled_rows("kept_slots", inputs), {}, ("kept_slots",)),
         "order_segments": Kernel(
             lambda: order_segments(active["lot"], active_starts),
             {"numpy": lambda: np.lexsort((active["lot"], features_of(active_starts).astype(np.int16)))},
