@@ -12,9 +12,12 @@ import polars as pl
 import torch
 from torch import Tensor
 
+from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import Occurrences, Tokens
+from pipeline.compiled.rules.arrays import class_bits, token_class_bits
+from pipeline.compiled.rules.proving import rules_of
 from pipeline.compiling import Floats, Int32s, Ints
-from pipeline.firings.buckets import ranges
+from pipeline.firings.buckets import ranges, read_features
 from pipeline.firings.files import Firings
 
 _TOKEN_BITS = np.uint64(22)
@@ -238,6 +241,55 @@ def index_by_token_by_numpy(
     run_starts = np.concatenate([[0], np.cumsum(np.bincount(token[first], minlength=n_tokens))])
     runs = np.stack([document[first], np.diff(first, append=len(counted))], axis=1).astype(np.int32)
     return starts, indices, run_starts, runs
+
+
+SUMMED = ("n_fired", "n_predicted", "n_right", "right_right", "wrong_silent")
+"""The columns of `rule_sums` that are compared."""
+
+
+def rule_sums_by_numpy(inputs: Inputs) -> Arrays:
+    """`proving.rule_sums`, rule by rule over the whole corpus."""
+    rows, documents = inputs.table("proved_rules").sort_by("feature"), inputs.table("corpus_documents")
+    tokens, length = inputs.corpus.tokens, inputs.corpus.context_length
+    rules, bits = rules_of(rows, class_bits(inputs)), token_class_bits(inputs)
+    contexts = np.searchsorted(documents["document_number"].to_numpy(), np.arange(len(tokens) // length), "right")
+    document, n_tokens = np.repeat(contexts - 1, length), documents["n_tokens"].to_numpy().astype(np.int64)
+    roles = np.unique(documents["role"].to_pylist(), return_inverse=True)[1]
+    token_id, position = tokens["token_id"], tokens["position"].astype(np.int64)
+    own_bits, is_token = bits[token_id], (position == np.arange(len(tokens)) % length) & (position > 0)
+    sums = []
+    (bucket,) = read_features(inputs.lake, inputs.sae, rules.feature)
+    for rule in range(len(rows)):
+        matches = is_token & (position < rules.position_below[rule])
+        if len(own := rules.token_ids[rules.token_starts[rule] : rules.token_starts[rule + 1]]):
+            matches &= _are_in(own, len(bits))[token_id]
+        elif rules.token_bits[rule]:
+            matches &= own_bits & rules.token_bits[rule] > 0
+        if rules.n_before[rule]:
+            before = rules.before_ids[rules.before_starts[rule] : rules.before_starts[rule + 1]]
+            is_before = _are_in(before, len(bits))[token_id] | (own_bits & rules.before_bits[rule] > 0)
+            is_found = np.zeros(len(tokens), bool)
+            for back in range(1, rules.n_before[rule] + 1):
+                is_found[back:] |= is_before[:-back] & (position[back:] >= back)
+            matches &= is_found != rules.is_excluded[rule]
+        fires = np.zeros(len(tokens), bool)
+        fires[bucket.token_index[bucket.starts[rule] : bucket.starts[rule + 1]]] = True
+        fires &= is_token
+        fired, predicted, right = (
+            np.bincount(document[each], minlength=len(documents)) for each in (fires, matches, fires & matches)
+        )
+        columns = [fired, predicted, right, right * right, (predicted - right) * (n_tokens - fired)]
+        is_counted = fired + predicted > 0
+        for role in range(roles.max() + 1):
+            some = is_counted & (roles == role)
+            sums.append([column[some].sum() for column in columns] if some.any() else [])
+    return tuple(np.array([each for each in sums if each]).T)
+
+
+def _are_in(token_ids: Int32s, n_tokens: int) -> npt.NDArray[np.bool_]:
+    are_in = np.zeros(n_tokens, bool)
+    are_in[token_ids] = True
+    return are_in
 
 
 def find_largest_by_torch(pre: Tensor, k: int) -> tuple[Tensor, ...]:

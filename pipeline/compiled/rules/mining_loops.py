@@ -98,8 +98,8 @@ def count_contexts(
             for place in members[:n_members]:
                 n_touched = _count_before(at, place, windows.sizes, counted, n_touched)
             is_of = (feature, condition, n_targets)
-            # 3. Tokens that must not precede, for a set: they are subtracted from the set's hits and tokens, so
-            #    the floor asks for that much less.
+            # 3. For a set, tokens that must not precede: each takes its hits and tokens off the set's. The set has
+            #    a gain of its own, so theirs need only make up the rest.
             if len(tokens):
                 n_best, n_set = _find_excluded(tokens, windows, limits, floor, counted)
                 if _adds_up(counted.gains, n_best, floor * (n_targets + n_set) - 2 * n_members):

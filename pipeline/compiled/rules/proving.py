@@ -63,7 +63,7 @@ def _sum(inputs: Inputs, rows: pa.Table) -> tuple[list[str], npt.NDArray[np.void
     sums = np.zeros((len(rows), len(roles)), SUMS)
     if not len(rows):
         return roles, sums
-    rules = _rules(rows, class_bits(inputs))
+    rules = rules_of(rows, class_bits(inputs))
     forms = _forms(inputs, rules, corpus)
     features = np.unique(rules.feature)
     for bucket in read_features(inputs.lake, inputs.sae, features):
@@ -94,7 +94,7 @@ def _forms(inputs: Inputs, rules: Rules, corpus: Corpus) -> Forms:
     return Forms(of_rule, n_predicted)
 
 
-def _rules(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
+def rules_of(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
     """Rows of rules, sorted by feature, as arrays."""
     token_starts, token_ids = flattened(rows["token_ids"])
     before_starts, before_ids = flattened(rows["previous_token_ids"])
