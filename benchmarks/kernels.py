@@ -108,7 +108,7 @@ def measure_kernels(size: Size, folder: Path) -> list[Figure]:
     pre = f"{N_TOKENS:,} tokens, {size.n_features:,} features"
     measured = {
         f"{len(chosen)} buckets": _by_bucket(lake, chosen),
-        f"{N_FEATURES} features": _of_rules(lake),
+        f"{N_FEATURES} features; the index, of the whole corpus": _of_rules(lake),
         f"{N_FEATURES} features of a batch": _of_examples(lake),
         f"{N_BUCKETS} buckets at once": _of_tokens(lake),
         f"{N_COFIRINGS:,} firings": _of_cofirings(lake),
