@@ -33,7 +33,6 @@ from benchmarks.synthetic import (
 )
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.rendering import rendered_windows
-from pipeline.features.cofirings import write_feature_cofirings
 from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import open_corpus_tokens
 from pipeline.firings.buffers import FiringBuffer
@@ -106,7 +105,7 @@ def measure(size: Size, folder: Path) -> list[Figure]:
         ),
         _cpu("write", write_cpu_s, size, limits.encode_s * n_rows, f"{rows}: to shards, merged; encoding alone"),
         *(_cpu(name, step.cpu_s, size, limits.scan_s, ", ".join(STEPS[name])) for name, step in steps.items()),
-        _cpu("cofirings", cofirings.cpu_s, size, None, f"feature_cofirings, {cofirings.result:,} firings counted"),
+        _cpu("cofirings", cofirings.cpu_s, size, None, f"feature_cofirings, on {cofirings.result:,} tokens"),
         Figure(
             "examples_ms_per_feature",
             1000 * examples.result.cpu_s / examples.result.n_features,
@@ -206,8 +205,8 @@ def _write_tables(size: Size, folder: Path, tables: Sequence[str]) -> None:
 
 
 def _write_cofirings(size: Size, folder: Path) -> int:
-    """Make `feature_cofirings`; returns how many firings it counted."""
-    return int(write_feature_cofirings(open_synthetic(size, folder), SAE).figures["firings_counted"])
+    """Make `feature_cofirings`; returns on how many tokens it counted."""
+    return int(make_table(open_synthetic(size, folder), "feature_cofirings", sae=SAE).figures["tokens_counted"])
 
 
 def _write_examples(size: Size, folder: Path) -> Examples:
@@ -225,7 +224,7 @@ def _write_examples(size: Size, folder: Path) -> Examples:
         lake.create_temporary(connection, "candidate_slots")
         with open_corpus_tokens(lake, connection) as corpus:
             begin = time.process_time()
-            windows = rendered_windows(Inputs(lake, SAE, range(size.n_features), corpus, connection))
+            windows = rendered_windows(Inputs(lake, SAE, range(size.n_features), lambda: corpus, connection))
     with open_rows(lake, "examples", sae=SAE, batch=0, given={**given, "rendered_windows": windows}) as rows:
         lake.write("examples", rows, sae=SAE, batch=0)
     rendering_s = time.process_time() - begin

@@ -122,30 +122,34 @@ def _own_step(lake: Lake, table: str, part: str, **values: Any) -> dict[str, pa.
 
 
 _CANDIDATE_SLOTS = "candidate_slots"
-"""Compiled code needs this step to locate tokens, even if its own SQL file does not read it."""
+"""The step that locates the tokens of the corpus for compiled code, even if its own SQL file does not read it."""
 
 
 def needed_steps(name: str | Path, given: Collection[str] = ()) -> tuple[str | Path, ...]:
     """The steps that run for a SQL file, itself included, except those that compiled code reads as arrays."""
     given = {*given, *(STAGES[name].given if name in STAGES else ())}
     steps = steps_of(name, given=given)
-    if any(step in COMPILED for step in steps) and _CANDIDATE_SLOTS not in {*steps, *given}:
+    if any(map(_reads_corpus, steps)) and _CANDIDATE_SLOTS not in {*steps, *given}:
         steps = steps_of(_CANDIDATE_SLOTS, name, given=given)
     needed = {name}
     for step in reversed(steps):
-        if step in needed and step in COMPILED:
-            needed |= {*relations_read(step), _CANDIDATE_SLOTS} - ARRAYS
-        elif step in needed:
-            needed |= {*relations_read(step)}
+        if step in needed:
+            needed |= {*relations_read(step)} - (ARRAYS if step in COMPILED else set())
+            needed |= {_CANDIDATE_SLOTS} if _reads_corpus(step) else set()
     return tuple(step for step in steps if step in needed)
 
 
 def tables_seen(name: str | Path, given: Collection[str] = ()) -> frozenset[str]:
-    """The tables read for the rows of a SQL file; compiled steps also read the corpus's tokens."""
+    """The tables read for the rows of a SQL file; some compiled steps also read the corpus's tokens."""
     steps = needed_steps(name, given)
-    corpus = (_CANDIDATE_SLOTS, "corpus_tokens") if any(step in COMPILED for step in steps) else ()
+    corpus = (_CANDIDATE_SLOTS, "corpus_tokens") if any(map(_reads_corpus, steps)) else ()
     read = {relation for step in steps for relation in relations_read(step)}
     return frozenset(TABLES.keys() & {*read, *tables_read(*corpus)} - {*given})
+
+
+def _reads_corpus(step: str | Path) -> bool:
+    """Whether the rows of a SQL file are made by compiled code that reads `Inputs.corpus`."""
+    return step in COMPILED and not {*ARRAYS, _CANDIDATE_SLOTS}.isdisjoint(relations_read(step))
 
 
 def steps_by_bucket(table: str | Path) -> frozenset[str | Path]:
@@ -181,7 +185,7 @@ class _Run:
         once = [step for step in steps if step not in by_bucket]
         for step in once:
             if step in COMPILED:
-                self._connection.register(step, compiled_rows(step, self._inputs(self._batch_features)))
+                self._connection.register(step, compiled_rows(step, self._inputs(self._features)))
             elif step != name:
                 self._lake.create_temporary(self._connection, str(step), **self._values)
         if name in by_bucket:
@@ -228,13 +232,16 @@ class _Run:
     def _inputs(self, features: range, made: dict[str, pa.Table] | None = None) -> Inputs:
         made = {} if made is None else made
         lake, sae = self._lake, self._values["sae"]
-        return Inputs(lake, sae, features, self._corpus, self._connection, made, self._kept)
+        return Inputs(lake, sae, features, lambda: self._corpus, self._connection, made, self._kept)
 
     @property
-    def _batch_features(self) -> range:
+    def _features(self) -> range:
+        """The features of steps that run once: those given, those of the batch, or all of the SAE."""
         if "first_feature" in self._values:
             return range(self._values["first_feature"], self._values["end_feature"])
-        return self._lake.config.selection.features_of(self._values["batch"])
+        if self._values["batch"] is not None:
+            return self._lake.config.selection.features_of(self._values["batch"])
+        return range(self._lake.config.sae(self._values["sae"]).n_features)
 
     @cached_property
     def _corpus(self) -> CorpusTokens:

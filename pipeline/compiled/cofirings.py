@@ -1,8 +1,66 @@
-"""Compiled loops over the firings of a sample of tokens: listed by token, and counted feature by feature."""
+"""Which features fire on the same tokens: the rows of `sql/compiled/feature_cofirings.sql`, from arrays.
+
+Each pair of firings on a token is counted, so the work grows with the square of the firings per token, and a join
+would hold every pair. Here only the counted firings are in memory (8 bytes each), and the counts of one feature at
+a time. `cofiring_tokens` says which tokens are counted. A test compares the two.
+"""
 
 import numpy as np
+import pyarrow as pa
 
+from pipeline.compiled.inputs import Inputs, named
 from pipeline.compiling import Int32s, Ints, compiled
+from pipeline.firings.buckets import mapped, read_bucket
+from pipeline.firings.layout import n_buckets_of
+from pipeline.lake import Lake
+from pipeline.progress import progress
+
+
+def feature_cofirings(inputs: Inputs) -> pa.Table:
+    """`sql/compiled/feature_cofirings.sql`."""
+    n_most = inputs.lake.config.heuristics.cofiring_features
+    token_index = inputs.table("cofiring_tokens")["token_index"].to_numpy()
+    starts, token = counted_firings(inputs.lake, inputs.sae, token_index)
+    n_found, other, n_both = most_cofiring(starts, token, *list_by_token(starts, token, len(token_index)), n_most)
+    feature, place = np.nonzero(np.arange(n_most) < n_found[:, None])
+    n_own, n_other = np.diff(starts)[feature], np.diff(starts)[other[feature, place]]
+    return pa.table(
+        {
+            "sae": named(inputs.sae, len(feature)),
+            "feature": feature.astype(np.int32),
+            "other": other[feature, place],
+            "rank": (place + 1).astype(np.int32),
+            "n_both": n_both[feature, place],
+            "n_expected": n_own * n_other.astype(np.float64) / len(token_index),
+            "n_feature": n_own,
+            "n_other": n_other,
+            "n_tokens": np.full(len(feature), len(token_index)),
+        }
+    )
+
+
+def counted_firings(lake: Lake, sae: str, token_index: Ints) -> tuple[Ints, Int32s]:
+    """The firings on some tokens: the first of each feature, [n_features + 1], and the number of each one's token.
+
+    token_index: [n_tokens], ascending. The firings of one bucket are in memory at a time, and those counted.
+    """
+    n_features = lake.config.sae(sae).n_features
+    # From 1; 0 for a token that is not counted; as long as the corpus, so in a file.
+    number_of = mapped(lake, int(token_index.max(initial=-1)) + 1, np.dtype(np.int32))
+    number_of[token_index] = np.arange(1, len(token_index) + 1)
+    counts, tokens = [], []
+    buckets = range(n_buckets_of(n_features))
+    with progress(len(buckets), f"feature_cofirings of {sae}", "buckets") as bar:
+        for bucket in buckets:
+            firings = read_bucket(lake, sae, bucket)
+            within = firings.token_index < len(number_of)
+            number = np.where(within, number_of[np.where(within, firings.token_index, 0)], 0)
+            is_counted = number > 0
+            counts.append(np.diff(np.concatenate([[0], np.cumsum(is_counted)])[firings.starts]))
+            tokens.append(number[is_counted] - 1)
+            bar.update(1)
+    starts = np.concatenate([[0], np.cumsum(np.concatenate(counts)[:n_features])])
+    return starts, np.concatenate(tokens)
 
 
 @compiled

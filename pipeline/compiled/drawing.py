@@ -41,21 +41,24 @@ def kept_slots(inputs: Inputs) -> pa.Table:
     starts, rows = active.starts, active.rows
     lot, peak = rows["lot"], rows["peak"]
     n_side = np.diff(starts)
+    # 1. Rank the slots of each side by their peaks. The bits of floats above 0 are ordered like the floats.
     by_lot = order_segments(lot, starts)
     rank = np.empty(len(lot), np.int64)
     by_peak = order_segments(~peak.view(np.uint32), starts, by_lot)  # the strongest first, ties by lot
     rank[by_peak] = _count_from(1, n_side)
     decile = _DECILES - (rank - 1) * _DECILES // np.repeat(n_side, n_side)
-    # A cell is a side and a decile; its slots are drawn in the order of their lots.
+    # 2. Draw within each cell, a side and a decile, in the order of the lots.
     cell = np.repeat(np.arange(len(n_side)), n_side) * (_DECILES + 1) + decile
     n_cell = np.bincount(cell)
     by_cell = np.argsort(_small(cell[by_lot]), kind="stable")
     decile_draw = np.empty(len(lot), np.int64)
     decile_draw[by_cell] = _count_from(1, n_cell)
+    # 3. Keep the first of each cell, and the strongest of each side.
     is_late = decile_draw > sampling.draws_per_decile
     is_kept = ~is_late | (rank[by_lot] <= sampling.top)
     n_kept = np.diff(np.searchsorted(np.flatnonzero(is_kept), starts))
-    # Within a side, slots drawn for their decile come first; on a test side, the others have no draw.
+    # 4. Number the kept slots of each side: those drawn for their decile come first; on a test side, the others
+    #    have no draw.
     part = 2 * np.repeat(np.arange(len(n_kept)), n_kept) + is_late[is_kept]
     order = np.argsort(_small(part), kind="stable")
     kept, draw = by_lot[is_kept][order], _count_from(1, n_kept).astype(np.int32)
@@ -123,7 +126,9 @@ def silent_draws(
     slot [n] below n_slots; active_slot [n_active]; starts and active_starts [n_segments + 1].
     """
     draw = np.zeros(len(slot), np.int64)
-    segment_of = np.full(n_slots, -1, np.int64)  # the last segment that a slot was active or drawn in
+    # The last segment in which a slot was active or drawn: a mark of an earlier one does not count, so nothing
+    # needs clearing.
+    segment_of = np.full(n_slots, -1, np.int64)
     for segment in range(len(starts) - 1):
         for i in range(active_starts[segment], active_starts[segment + 1]):
             segment_of[active_slot[i]] = segment

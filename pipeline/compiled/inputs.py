@@ -24,7 +24,7 @@ class Inputs:
         lake: The store of firings, and the settings.
         sae: The SAE.
         features: The features whose rows are made: those of a batch or of some buckets.
-        corpus: The tokens of the corpus by token index.
+        open_corpus: Opens the tokens of the corpus for the first step that reads them.
         connection: Has the tables, and the steps that run once.
         made: The rows of earlier steps, by name.
         kept_objects: Objects made once per run, independent of the features, by name.
@@ -33,11 +33,16 @@ class Inputs:
     lake: Lake
     sae: str
     features: range
-    corpus: CorpusTokens
+    open_corpus: Callable[[], CorpusTokens]
     connection: duckdb.DuckDBPyConnection
     made: dict[str, pa.Table] = field(default_factory=dict)
     kept_objects: dict[str, Any] = field(default_factory=dict)
     _shared: dict[Any, Any] = field(default_factory=dict)
+
+    @cached_property
+    def corpus(self) -> CorpusTokens:
+        """The tokens of the corpus by token index."""
+        return self.open_corpus()
 
     @cached_property
     def firings(self) -> Bucket:

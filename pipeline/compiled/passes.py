@@ -72,7 +72,11 @@ class Pairs(NamedTuple):
 
 @compiled
 def sort_keys(keys: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> None:
-    """Sort keys in next_free, by as many digits of 11 bits as they have; scratch is as long as they are."""
+    """Sort keys in place, by as many digits of 11 bits as they have; scratch is as long as they are.
+
+    A radix sort from the lowest digit: a pass keeps the order of equal digits, so after the pass for a digit the
+    keys are in the order of all digits up to it. Two passes sort activations of 11 significant bits and a role.
+    """
     n, largest = len(keys), np.uint32(0)
     for i in range(n):
         largest = max(largest, keys[i])
@@ -80,12 +84,14 @@ def sort_keys(keys: npt.NDArray[np.uint32], scratch: npt.NDArray[np.uint32]) -> 
     source, target = keys, scratch
     shift, is_in_place = 0, True
     while largest >> shift:
+        # 1. Count the keys of each digit; the counts before it give the first row of each.
         free[:] = 0
         for i in range(n):
             free[(source[i] >> shift) & 2047] += 1
         next_free = 0
         for digit in range(2048):
             next_free, free[digit] = next_free + free[digit], next_free
+        # 2. Put each key in the next free row of its digit.
         for i in range(n):
             digit = (source[i] >> shift) & 2047
             target[free[digit]] = source[i]
@@ -154,16 +160,21 @@ def order_strengths(
         first, n = starts[feature], starts[feature + 1] - starts[feature]
         if n == 0:
             continue
+        # 1. One key for each firing: its activation, and below it, its role. Floats above 0 are ordered like their
+        #    bits.
         keys = all_keys[:n]
         for i in range(n):
             is_train = np.uint32(fired_on[first + i].is_counted)
             # The low bits are 0: one of them can carry the role.
             keys[i] = (bits[first + i] >> np.uint32(n_zero_bits - 1)) | is_train
             n_train[feature] += is_train
+        # 2. Sorted, the order statistics of all firings are at known rows.
         sort_keys(keys, scratch[:n])
         for k in range(_N_DECILES):
             deciles[feature, k] = _bits_of(keys[-(-n * (k + 1) // (_N_DECILES + 1)) - 1], n_zero_bits)
         largest[feature] = _bits_of(keys[n - 1], n_zero_bits)
+        # 3. Those of the train firings are found by counting through them. n_below of them are weaker than the top
+        #    share: n - n share as in DuckDB's quantile of -share, as n (1 - share) may round to another number.
         n_below = min(int(np.floor(n_train[feature] - n_train[feature] * top_share)), n_train[feature] - 1)
         n_seen = 0
         for i in range(n):
@@ -211,6 +222,7 @@ def count_pairs(
     tokens, scratch = np.empty(n_tokens, np.uint32), np.empty(n_tokens, np.uint32)
     counts, mass = np.zeros((n_tokens, 3), np.int64), np.zeros(n_tokens, np.float64)
     for feature in range(n_features):
+        # 1. Count, in the order in which tokens appear.
         n_pairs = 0
         for row in range(starts[feature], starts[feature + 1]):
             at = fired_on[row]
@@ -226,6 +238,7 @@ def count_pairs(
             counts[pair, 1] += activation[row] >= top_cut[feature]
             counts[pair, 2] += activation[row] > strong_cut[feature]
             mass[pair] += activation[row]
+        # 2. Write the pairs by token, and forget their numbers and counts: only what was touched is cleared.
         first = pair_starts[feature]
         sort_keys(tokens[:n_pairs], scratch[:n_pairs])
         for i in range(n_pairs):
@@ -245,7 +258,7 @@ def count_previous_tokens(
 ) -> Ints:
     """The number of distinct tokens before the train firings in a feature's top share, [n_features]."""
     counts = np.zeros(len(starts) - 1, np.int64)
-    seen_for = np.full(n_tokens, -1, np.int64)
+    seen_for = np.full(n_tokens, -1, np.int64)  # the last feature that counted the token: nothing needs clearing
     for feature in range(len(starts) - 1):
         for row in range(starts[feature], starts[feature + 1]):
             if activation[row] >= top_cut[feature] and fired_on[row].is_counted:
@@ -264,7 +277,7 @@ def find_peaks(
     peaks = np.empty(len(fired_on), np.float32)
     n_peaks = 0
     for feature in range(len(starts) - 1):
-        last = -1
+        last = -1  # firings are in corpus order, so those in a slot follow each other
         for row in range(starts[feature], starts[feature + 1]):
             slot = fired_on[row].slot
             if slot < 0:

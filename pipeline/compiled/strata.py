@@ -98,7 +98,7 @@ def _count_slots(at: Tokens, is_wanted: Bools) -> Ints:
 
 @compiled
 def _list_slots(at: Tokens, is_wanted: Bools, starts: Ints, slots: Int32s) -> None:
-    """Fill in the slots of each wanted token; starts: [n_tokens + 1]."""
+    """Fill in the slots of each wanted token; starts: [n_tokens + 1], from the counts of `_count_slots`."""
     free, last = starts.copy(), np.full(len(is_wanted), -1, np.int32)
     for place in range(len(at)):
         token, slot = at[place].token_id, at[place].slot
@@ -126,17 +126,20 @@ def _count_claims(
     kinds = np.empty(len(drawn.values), np.int64)
     counts = np.zeros((len(features), 2, 4), np.int64)
     n_train = np.sum(is_train)
-    # A slot's kind, and the last feature, from 1, that claimed it, so that nothing needs clearing.
+    # A slot's kind holds for the feature that claimed it last, by number from 1: nothing needs clearing.
     kind, claimed_for = np.empty(len(is_train), np.int8), np.zeros(len(is_train), np.int32)
     for number in range(len(features)):
         feature, own = features[number], counts[number]
+        # 1. Claim the slots in the order of the kinds: the first claim counts.
         claim(fires_in, feature, ACTIVE, number + 1, kind, claimed_for, is_train, own)
         for each in range(tokens.starts[feature], tokens.starts[feature + 1]):
             claim(stands_in, tokens.values[each], SAME_TOKEN, number + 1, kind, claimed_for, is_train, own)
         for each in range(neighbours.starts[feature], neighbours.starts[feature + 1]):
             claim(fires_in, neighbours.values[each], NEIGHBOUR, number + 1, kind, claimed_for, is_train, own)
+        # 2. What nobody claimed is random: all slots of a role, less those claimed.
         own[0, RANDOM] = len(is_train) - n_train - np.sum(own[0])
         own[1, RANDOM] = n_train - np.sum(own[1])
+        # 3. Look up the drawn slots.
         for each in range(drawn.starts[feature], drawn.starts[feature + 1]):
             slot = drawn.values[each]
             kinds[each] = kind[slot] if claimed_for[slot] == number + 1 else RANDOM

@@ -62,8 +62,12 @@ def write_firings(path: Path, table: str, sae: str, firings: Firings, edges: Seq
 def in_order(runs: Sequence[Firings], first_feature: int, n_features: int) -> Firings:
     """The firings of all runs, sorted by (feature, token_index).
 
+    A counting sort by feature: the features of a bucket are few, and the runs are in the order of the corpus, so
+    the firings of a feature arrive sorted.
+
     Raises LakeError if a firing's feature is not one of the `n_features` from `first_feature` on.
     """
+    # 1. Count each feature's firings: the counts before it give its first row.
     counts = np.zeros(n_features, np.int64)
     for run in runs:
         if not _count(run.feature, first_feature, counts):
@@ -72,10 +76,12 @@ def in_order(runs: Sequence[Firings], first_feature: int, n_features: int) -> Fi
                 "the shards"
             )
     starts = np.cumsum(counts) - counts
-    free = starts.copy()  # the next free row of each feature
+    # 2. Copy every firing to the next free row of its feature.
+    free = starts.copy()
     token_index, activation = np.empty(counts.sum(), np.int64), np.empty(counts.sum(), np.float32)
     for run in runs:
         _copy(*run, first_feature, free, token_index, activation)
+    # 3. Sort those of a feature by token where the runs were not in order; now `free` is where each feature ends.
     _sort_each(starts, free, token_index, activation)
     feature = np.repeat(np.arange(first_feature, first_feature + n_features, dtype=np.int32), counts)
     return Firings(feature, token_index, activation)

@@ -58,6 +58,8 @@ class Int8Linear(nn.Module):
         """The product [..., n_out] with inputs [..., n_in], in their dtype; a CPU rounds the inputs to 8 bits."""
         if inputs.device.type != "cpu":
             return nn.functional.linear(inputs, self.unpacked(inputs.dtype), self.bias)
+        # Inputs are s r and weights t w, with integers r and w and a scale s per token and t per output: the
+        # product is s t times that of the integers, which is exact.
         rows = inputs.reshape(-1, inputs.shape[-1])
         rounded, scales = round_rows(rows)
         product: Tensor
@@ -141,7 +143,7 @@ def fastest_kernel(dtype: torch.dtype) -> Kernel:
 def _multiply(rows: Tensor, packed: Tensor, scale: Tensor, zeros: Tensor, kernel: Kernel) -> Tensor:
     """The product of int8 rows [n, n_in] and packed weights, times the scale of each output, [n, n_out]."""
     zero = 0
-    if kernel.is_unsigned:
+    if kernel.is_unsigned:  # with the sign bit flipped, bytes are 128 more; the kernel takes the zero off again
         rows, zero = rows.view(torch.uint8) ^ 128, 128
     product: Tensor = torch.ops.onednn.qlinear_pointwise(
         rows, 1.0, zero, packed, scale, zeros, None, 1.0, 0, kernel.dtype, "none", [], ""

@@ -33,21 +33,27 @@ def round_on_cpu(rows: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _loop(bits: Any, shift: int, rounded: Any, scales: Any) -> None:
-    """Round the floats whose leading bits are `bits` [n, width]; ties go to the even neighbour."""
+    """Round the floats whose leading bits are `bits` [n, width]; ties go to the even neighbour.
+
+    A row's scale maps its largest absolute value to 127. A row is small enough to stay in the cache for all steps,
+    each a loop of its own, because the compiler vectorises those.
+    """
     n, width = bits.shape
     row = np.empty(width, np.uint32)
     values = row.view(np.float32)
     peak = np.empty(1, np.uint32)
     for i in range(n):
-        # Separate small loops, because the compiler vectorises each of these.
+        # 1. The bits as those of a float32; `values` reads the same memory as floats.
         for j in range(width):
             row[j] = np.uint32(bits[i, j]) << np.uint32(shift)
+        # 2. The largest absolute value: without their signs, floats are ordered like their bits.
         largest = np.uint32(0)
         for j in range(width):
             largest = max(largest, np.uint32(row[j] & _MAGNITUDE))
         peak[0] = largest
         scale = max(peak.view(np.float32)[0], _LEAST) / _LARGEST
         scales[i] = scale
+        # 3. Round; a product is faster than a quotient.
         factor = np.float32(1) / scale
         for j in range(width):
             rounded[i, j] = np.int8(np.int32(np.rint(values[j] * factor)))

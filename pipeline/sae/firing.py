@@ -67,25 +67,30 @@ def _threads(n: int) -> ThreadPoolExecutor:
 def _largest(blocks: Floats, k: int, counts: Ints, features: Ints, values: Floats) -> int:
     """Find the k largest of each token, if above 0; returns how many there are in all.
 
-    Those kept so far form a heap with the smallest at the root; once it is full, a value must exceed the root.
+    Those kept so far form a heap with the smallest at the root: the parent of row r is row (r - 1) // 2, and no
+    larger. `lowest` is what a value must exceed to be kept: 0 until the heap is full, then its root.
     """
     n_tokens, n_blocks, n = blocks.shape
     root = 0
     for token in range(n_tokens):
         size, lowest = 0, np.float32(0)
         for block in range(n_blocks):
+            # 1. Whether any value of the block is large enough: without a branch, so that it is vectorised, and by
+            #    `not <=` instead of `>`, so that it finds NaN.
             part = blocks[token, block]
             n_above = np.int32(0)
             for i in range(_BLOCK):
                 n_above += np.int32(not (part[i] <= lowest))
             if n_above == 0:
                 continue
+            # 2. Only then, value by value; `lowest` rises as the heap fills.
             for i in range(n):
                 value = part[i]
                 if value <= lowest:
                     continue
                 if not (value < np.inf):
                     value = np.float32(np.inf)
+                # 3. Where it goes in the heap.
                 at = size
                 if size < k:  # from the end, move up until the parent is smaller
                     size += 1
@@ -106,7 +111,7 @@ def _largest(blocks: Floats, k: int, counts: Ints, features: Ints, values: Float
                 if size == k:
                     lowest = values[root]
         counts[token] = size
-        root += size
+        root += size  # the next token's heap begins where this one ends
     return root
 
 
@@ -116,7 +121,7 @@ def _above(blocks: Floats, thresholds: Floats, counts: Ints, features: Ints, val
     n_tokens, n_blocks, n = blocks.shape
     n_found = 0
     for token in range(n_tokens):
-        counts[token] = -n_found
+        counts[token] = -n_found  # the number after the token is added to it
         for block in range(n_blocks):
             part, lowest = blocks[token, block], thresholds[block]
             n_above = np.int32(0)

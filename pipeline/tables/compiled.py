@@ -29,14 +29,15 @@ COMPILED: dict[str, str] = {
         "rendering": ("rendered_windows",),
         "strata": ("silent_strata",),
         "token_mass": ("feature_masses", "heaviest_tokens"),
+        "cofirings": ("feature_cofirings",),
     }.items()
     for name in names
 }
 """The module that makes the rows of each SQL file, by the file's name, which is also the function's."""
 
-ARRAYS = frozenset({"firings", "corpus_tokens"})
-"""SQL files that compiled code reads as arrays, not as rows: the firings of a bucket (`Inputs.firings`), and the
-tokens of the corpus (`Inputs.corpus`)."""
+ARRAYS = frozenset({"firings", "corpus_tokens", "contexts"})
+"""What compiled code reads as arrays, not as rows: the firings of a bucket (`Inputs.firings`), and the tokens of
+the corpus (`Inputs.corpus`)."""
 
 _ROOT = Path(__file__).parents[2]
 _FOLLOWED = (f"{_PACKAGE}.", "pipeline.compiling", "pipeline.firings.buckets", "pipeline.firings.layout")

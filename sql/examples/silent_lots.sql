@@ -11,8 +11,7 @@ with drawn as (
         generation,
         n_slots,
         n_so_far - n_slots as n_before,
-        hash($seed::bigint, $sae::varchar, feature::int, role, lot::int, generation::int, 'silent') % n_so_far
-            as slot_number
+        draw_hash($seed, ($sae, feature, role, lot, generation, 'silent')) % n_so_far as slot_number
     from (select distinct feature from slot_peaks)
     cross join slot_generations
     cross join range($sampling_silent_candidates) as candidates (lot)

@@ -7,4 +7,4 @@ where
     role = 'train'
     and not is_judge
     and if(kind = 'activating', places[$sampling] <= $n_shown, draw <= $n_silent)
-order by feature, hash($seed::bigint, example_id, 'shown'), example_id
+order by feature, draw_hash($seed, (example_id, 'shown')), example_id

@@ -6,8 +6,7 @@ with positions as (
     select
         token_id,
         unnest(range($scrambling_repeats)) as repeat,
-        1 + (hash($seed::bigint, token_id::int, repeat::int, 'place') % $scrambling_n_fillers::ubigint)::int
-            as position
+        1 + (draw_hash($seed, (token_id, repeat, 'place')) % $scrambling_n_fillers::ubigint)::int as position
     from (select distinct token_id from unigram_tokens)
 ),
 weights as (
@@ -29,8 +28,7 @@ draws as (
         token_id,
         repeat,
         number,
-        hash($seed::bigint, token_id::int, repeat::int, number::int, 'filler')
-        % (select max(total) from weights) as drawn
+        draw_hash($seed, (token_id, repeat, number, 'filler')) % (select max(total) from weights) as drawn
     from positions, range($scrambling_n_fillers) as numbers (number)
 ),
 filled as (

@@ -4,8 +4,7 @@
 -- place ranks a batch's features by another draw. Controls, the pilot and, where the config limits them, LLM
 -- requests take the first ranks. Routes alternate in proportion to their size, so the first ranks are a small
 -- copy of the batch: the r-th feature by draw of a route's n is at (r - 1/2) / n.
--- The draw is a hash of a hash, because DuckDB's hash of several values ends in an xor with the last one: two
--- draws that differed only in their purpose would be related.
+-- The second draw is a hash of a hash (`draw_hash`), so that it is unrelated to the first.
 with quotas as (
     select unnest($quota_routes::varchar[]) as route, unnest($quota_sizes::int[]) as quota
 ),
@@ -18,7 +17,7 @@ drawn as (
         feature // $selection_batch_size as batch,
         row_number() over (
             partition by sae, feature // $selection_batch_size, route
-            order by hash($seed::bigint, sae, feature::int, 'selected'), feature
+            order by draw_hash($seed, (sae, feature, 'selected')), feature
         ) as rank_in_route
     from feature_routes
     join wanted_features using (sae, feature)
@@ -26,7 +25,7 @@ drawn as (
 shared as (
     select
         drawn.*,
-        hash(hash($seed::bigint, sae, feature::int, 'batch')) as batch_hash,
+        hash(draw_hash($seed, (sae, feature, 'batch'))) as batch_hash,
         (row_number() over (partition by sae, batch, route order by batch_hash, feature) - 0.5)
         / count(*) over (partition by sae, batch, route) as share_before
     from drawn

@@ -4,7 +4,7 @@ with drawn as (
         contexts.context_id,
         contexts.token_ids[: $explaining_output_centric_n_text_tokens] as token_ids,
         row_number() over (
-            order by hash($seed::bigint, contexts.context_id, 'token changes'), contexts.context_id
+            order by draw_hash($seed, (contexts.context_id, 'token changes')), contexts.context_id
         ) as number
     from contexts
     join documents using (doc_id)

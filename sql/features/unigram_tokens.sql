@@ -1,10 +1,10 @@
 -- One row per unigram candidate to verify and token among its top firings, with p(fire | token) on train
--- documents. Up to max_features candidates are drawn by hash (a hash of a hash, as in selected_features).
+-- documents. Up to max_features candidates are drawn by hash (a hash of a hash: see draw_hash).
 with verified as (
     select sae, feature
     from feature_stats
     where is_unigram
-    qualify row_number() over (order by hash(hash($seed::bigint, sae, feature::int, 'scrambled')), feature)
+    qualify row_number() over (order by hash(draw_hash($seed, (sae, feature, 'scrambled'))), feature)
         <= $scrambling_max_features
 )
 select

@@ -26,7 +26,7 @@ with hashed as (
             ),
             ''
         )::bit as is_top,
-        hash($seed::bigint, $sae, examples.feature::int, examples.example_id, 'fuzzing') as hash,
+        draw_hash($seed, ($sae, examples.feature, examples.example_id, 'fuzzing')) as hash,
         row_number() over (partition by examples.feature, examples.doc_id order by hash, examples.example_id)
             as turn_in_document
     from examples

@@ -70,6 +70,8 @@ placed as (
         grades.explanation_id, grades.scorer, grades.weighting, grades.question_id, grades.fits
 ),
 by_grade as (
+    -- variance: n / (n - 1) sum w^2 (v - auroc)^2 / (sum w)^2, with the square multiplied out; where every w is 1,
+    -- DeLong's.
     select
         explanation_id,
         scorer,

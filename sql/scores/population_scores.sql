@@ -61,6 +61,7 @@ stratum_rates as (
     join weighed using (explanation_id, scorer, rate)
 ),
 answered as (
+    -- n_squared_over: W^2 / n of the stratum, with n by Kish's share.
     select
         sample_scores.explanation_id,
         sample_scores.scorer,

@@ -35,6 +35,8 @@ levels as (
     group by explanation_id, scorer, stratum, probability
 ),
 placed as (
+    -- twice_under: twice the placement of a positive, the negatives below it and half of those at its level;
+    -- twice_over: twice that of a negative. up counts from the highest probability to this one.
     select
         *,
         sum(n_at_positive) over level_up as n_up_positive,
@@ -64,6 +66,8 @@ summed as (
     having sum(n_at_positive) > 0 and sum(n_at_negative) > 0
 ),
 measured as (
+    -- (squares - sum^2 / n) / (n - 1) is the variance of the doubled placements of a label, which is in units of
+    -- twice the number of the other label; divided by the effective n, it is that of their mean.
     select
         summed.*,
         sum_under / (2 * n_positive * n_negative) as auroc,

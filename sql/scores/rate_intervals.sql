@@ -73,6 +73,8 @@ counted as (
     group by sae, explanation_id, scorer, rate
 ),
 squared as (
+    -- own_rho: (between - within) / (between + (spread - 1) within), with the mean squares between and within
+    -- documents and spread, the number of answers per document that unequal documents are worth.
     select
         *,
         (document_squares - whole_square) / nullif(n_documents - 1, 0) as between,

@@ -51,6 +51,7 @@ by_method as (
     select sae, scorer, other_scorer, feature, 'spearman', x_rank, y_rank from ranked
 ),
 summed as (
+    -- square_x, square_y and product: n times the sums of squares and products about the means.
     select
         sae,
         scorer,

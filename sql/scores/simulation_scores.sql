@@ -64,6 +64,7 @@ left_out as (
     join by_document using (explanation_id, scorer, stratum)
 ),
 correlated as (
+    -- Spreads are n times the sums of squares about the mean, and r is their quotient with n sum xy - sum x sum y.
     select
         *,
         n * xx - x * x as spread_x,
@@ -94,6 +95,7 @@ jackknifed as (
     group by explanation_id, scorer, stratum
 ),
 bounded as (
+    -- By the delta method, the standard error of atanh r is that of r over 1 - r^2.
     select
         *,
         greatest(sqrt(variance) / (1 - centre * centre), 0.6 / sqrt(n_documents)) as error,
@@ -102,7 +104,8 @@ bounded as (
     from jackknifed
 ),
 fitted as (
-    -- a and b are fitted on all windows of the stratum except one; squares: the squared errors on that one.
+    -- a and b are fitted on all windows of the stratum except one; squares: the squared errors on that one,
+    -- sum (y - a - b x)^2, multiplied out, so that the window's sums suffice.
     select
         simulated_windows.explanation_id,
         simulated_windows.scorer,

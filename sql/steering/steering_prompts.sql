@@ -8,7 +8,7 @@ with starts as (
         context_id,
         token_ids[1 : $scoring_intervention_prompt_tokens] as token_ids,
         row_number() over (
-            partition by doc_id order by hash($seed::bigint, context_id, 'steering'), context_id
+            partition by doc_id order by draw_hash($seed, (context_id, 'steering')), context_id
         ) as turn
     from contexts
     where len(token_ids) >= $scoring_intervention_prompt_tokens
@@ -20,7 +20,7 @@ drawn as (
         starts.token_ids,
         row_number() over (
             partition by documents.role
-            order by starts.turn, hash($seed::bigint, documents.doc_id, 'steering'), documents.doc_id
+            order by starts.turn, draw_hash($seed, (documents.doc_id, 'steering')), documents.doc_id
         ) - 1 as prompt_id
     from starts
     join documents using (doc_id)

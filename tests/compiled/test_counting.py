@@ -26,7 +26,6 @@ from pipeline.compiled.passes import sort_keys
 from pipeline.compiled.rows import compiled_rows
 from pipeline.compiled.segments import order_segments
 from pipeline.config.features import RulesConfig
-from pipeline.features.cofirings import write_feature_cofirings
 from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import Bucket, open_corpus_tokens
 from pipeline.firings.layout import BUCKET_FEATURES
@@ -73,7 +72,7 @@ def both(lake):
         buckets = []
         for first in range(0, SIZE.n_features, BUCKET_FEATURES):
             features = range(first, first + BUCKET_FEATURES)
-            buckets.append(of_bucket(Inputs(lake, SAE, features, corpus, connection)))
+            buckets.append(of_bucket(Inputs(lake, SAE, features, lambda: corpus, connection)))
     by_arrays = {name: pa.concat_tables(bucket[name] for bucket in buckets) for name in BY_ARRAYS}
     return {name: (by_sql[name], rows) for name, rows in by_arrays.items()}
 
@@ -110,51 +109,26 @@ def test_arrays_give_the_rows_of_the_sql_file(both, name):
     assert by_sql.select(columns).sort_by(keys).equals(by_arrays.sort_by(keys))
 
 
-PAIRS = """
-    with counted as (
-        select feature, token_index from activations semi join cofiring_tokens using (token_index)
-    ),
-    totals as (select feature, count(*)::double as n from counted group by feature)
-    select
-        one.feature, two.feature as other, count(*) as n_both, any_value(a.n * b.n) / n_tokens as n_expected,
-        row_number() over (partition by one.feature order by n_both - n_expected desc, two.feature) as rank
-    from counted as one
-    join counted as two using (token_index)
-    join totals as a on a.feature = one.feature
-    join totals as b on b.feature = two.feature
-    cross join (select count(*) as n_tokens from cofiring_tokens)
-    where one.feature <> two.feature
-    group by one.feature, two.feature, n_tokens
-    having n_both > n_expected
-    qualify rank <= 20
-    order by one.feature, rank
-"""
-"""The rows of `feature_cofirings` by a join of all pairs of firings of a token."""
-
-
 @pytest.mark.parametrize("n_firings", [10**9, 40_000])
-def test_cofirings_are_those_of_all_pairs_on_the_tokens_that_are_counted(lake, n_firings):
+def test_cofirings_are_those_of_the_sql_file_on_the_tokens_that_are_counted(lake, n_firings):
     heuristics = lake.config.heuristics.model_copy(update={"cofiring_firings": n_firings})
     some = Lake(lake.config.model_copy(update={"heuristics": heuristics}), lake.hashes)
-    figures = write_feature_cofirings(some, SAE).figures
+    figures = make_table(some, "feature_cofirings", sae=SAE).figures
     with some.connect(SAE) as connection:
-        (total,) = connection.sql("select count(*) from activations").fetchall()[0]
-        share = min(1.0, n_firings / total)
-        some.create_temporary(connection, "cofiring_tokens", sae=SAE, share=share)
+        some.create_temporary(connection, "cofiring_tokens", sae=SAE)
         (n_tokens,) = connection.sql("select count(*) from cofiring_tokens").fetchall()[0]
-        expected = connection.sql(PAIRS).fetchall()
-        names = "feature, other, n_both, n_expected, rank"
-        found = connection.sql(f"select {names} from feature_cofirings order by feature, rank").fetchall()
-        assert connection.sql("select distinct n_tokens from feature_cofirings").fetchall() == [(n_tokens,)]
+        expected = some.select(connection, "feature_cofirings", sae=SAE).fetchall()
+        found = connection.sql("from feature_cofirings order by feature, rank").fetchall()
     assert figures["tokens_counted"] == n_tokens and len(found) > 1000
     assert found == expected
-    assert (share < 1) == (n_tokens < 0.5 * SIZE.n_tokens)
+    assert {rank for _, _, _, rank, *_ in found} == {*range(1, 21)}
+    assert (n_firings < 10**9) == (n_tokens < 0.5 * SIZE.n_tokens)
 
 
 def test_bucket_in_which_nothing_fires_gives_tables_without_rows(lake):
     with opened_corpus(lake) as (connection, corpus):
         features = range(SIZE.n_features, SIZE.n_features + 3)
-        inputs = Inputs(lake, SAE, features, corpus, connection)
+        inputs = Inputs(lake, SAE, features, lambda: corpus, connection)
         inputs.firings = Bucket(
             np.array(features), np.zeros(4, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         )
@@ -322,7 +296,7 @@ def test_candidates_for_contexts_are_those_of_the_sql_file(lake):
             lake.create_temporary(connection, name, **ALL)
         by_sql = lake.select(connection, last, **ALL).to_arrow_table()
         with open_corpus_tokens(lake, connection) as corpus:
-            inputs = Inputs(lake, SAE, range(SIZE.n_features), corpus, connection)
+            inputs = Inputs(lake, SAE, range(SIZE.n_features), lambda: corpus, connection)
             by_arrays = compiled_rows("context_candidates", inputs).select(by_sql.schema.names)
     order = ["feature", "token_class", "token_set", "n_before", "is_excluded", "token_id", "position_below"]
     rows = [pl.DataFrame(each).sort(order).to_dicts() for each in (by_sql, by_arrays.cast(by_sql.schema))]
@@ -344,7 +318,7 @@ def test_strata_and_examples_are_those_of_the_sql_files(lake):
         strata = lake.select(connection, "silent_strata").to_arrow_table()
         examples = lake.select(connection, last, sae=SAE, batch=0).to_arrow_table()
         with open_corpus_tokens(lake, connection) as corpus:
-            inputs = Inputs(lake, SAE, range(SIZE.n_features), corpus, connection)
+            inputs = Inputs(lake, SAE, range(SIZE.n_features), lambda: corpus, connection)
             strata_by_arrays = compiled_rows("silent_strata", inputs).cast(strata.schema)
     examples_by_arrays = read_rows(lake, "examples", sae=SAE, batch=0)
     order = [("feature", "ascending"), ("slot", "ascending")]

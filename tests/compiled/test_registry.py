@@ -41,6 +41,16 @@ def test_the_sources_of_a_step_are_its_module_and_those_that_it_is_made_of():
     assert compiled_sources(["feature_routes", "train_tokens"]) == {}
 
 
+def test_every_module_is_in_the_version_of_some_table():
+    folder = ROOT / "pipeline" / "compiled"
+    paths = {path.relative_to(ROOT).with_suffix("") for path in folder.rglob("*.py") if path.stem != "__init__"}
+    hashed = {module for stage in STAGES.values() for module in compiled_sources(stage.steps)}
+    dispatching = {"pipeline.compiled.rows"}  # decides no row: it calls the function of a step's name
+    assert {".".join(path.parts) for path in paths} == dispatching | {
+        module for module in hashed if module.startswith("pipeline.compiled.")
+    }
+
+
 @pytest.mark.parametrize(
     ("module", "own"),
     [
@@ -66,6 +76,20 @@ def test_changed_code_makes_new_versions_of_its_tables_and_of_what_follows(
         if expected & set(stage.inputs):
             expected.add(table)
     assert {table for table in STAGES if before[table] != after[table]} == expected
+
+
+def test_a_changed_cofiring_loop_makes_a_new_version_of_its_table(make_experiment, monkeypatch):
+    config = make_experiment()  # without the scorer that reads the table
+
+    def hashes():
+        tables = ("feature_cofirings", "feature_stats", "example_index", "explanations")
+        return {table: stage_hash(config, table, SourceHashes(), config.sae_names[0]) for table in tables}
+
+    before = hashes()
+    module = "pipeline.compiled.cofirings"
+    monkeypatch.setattr(compiled, "source_text", lambda name: source_text(name) + "x = 1\n" * (name == module))
+    after = hashes()
+    assert {table for table in before if before[table] != after[table]} == {"feature_cofirings"}
 
 
 def test_the_graph_knows_versions_without_numba_and_torch(make_experiment, tmp_path):

@@ -6,6 +6,15 @@ hash; selected_features is in no hash), then write the new values down here.
 """
 
 import hashlib
+import re
+from pathlib import Path
+
+import duckdb
+
+from pipeline import scorers
+from pipeline.tables.macros import create_macros
+from pipeline.tables.sql import SQL_FOLDER
+from pipeline.uncommented import sql_code
 
 from .rows import SAE, Database, fill_firings
 from .test_documents_and_slots import read_document, slots_of
@@ -16,29 +25,55 @@ CHANGED = "DuckDB's hash() has changed: raise the version of all drawing stages 
 
 
 def one_value(expression):
-    [row] = Database().connection.sql(f"select {expression} as value").to_arrow_table().to_pylist()
-    return row["value"]
+    with duckdb.connect() as connection:
+        create_macros(connection)
+        ((value,),) = connection.sql(f"select {expression}").fetchall()
+    return value
+
+
+def test_a_draw_hashes_its_values_one_after_another_whatever_the_width_of_whole_numbers():
+    for values in ("'a', 7::int, 'why'", "'a', 7::hugeint, 'why'", "null::varchar, 2.5::float, 'why'", "'only'"):
+        identity = f"row({values})"
+        assert one_value(f"draw_hash(-3, {identity}) = hash(-3::bigint, {values.replace('hugeint', 'int')})")
+
+
+# Draws of the same things by the plain hash, whose orders are therefore related: of contexts and documents for
+# different uses, where neither is a sample of the other.
+RELATED = {("context_id",), ("doc_id",)}
+
+
+def test_the_same_things_are_drawn_by_the_plain_hash_once():
+    """Two such draws would be related: `draw_hash` says why."""
+    paths = [*SQL_FOLDER.rglob("*.sql"), *(Path(scorers.__file__).parent).rglob("*.sql")]
+    draws = {}
+    for text in (sql_code(path.read_text(encoding="utf-8")) for path in paths):
+        for before, identity in re.findall(r"(hash\(\s*)?draw_hash\(\s*\$seed,\s*\(([^()]*)\)", text):
+            *things, purpose = (part.strip().split(".")[-1] for part in identity.split(","))
+            if purpose.startswith("'") and not before:
+                draws.setdefault(tuple(things), set()).add(purpose)
+    assert len(draws) > 8
+    assert {things for things, purposes in draws.items() if len(purposes) > 1} == RELATED
 
 
 def test_hash_of_a_slot_is_the_known_one():
-    value = one_value(f"hash(0::bigint, '{SAE}'::varchar, 7::int, 'train', 3::bigint, 1::int, 'example')")
+    value = one_value(f"draw_hash(0, ('{SAE}'::varchar, 7::int, 'train', 3::bigint, 1::int, 'example'))")
     assert value == 2376295842394633217, CHANGED
 
 
 def test_hash_of_a_silent_lot_is_the_known_one():
-    value = one_value(f"hash(0::bigint, '{SAE}'::varchar, 7::int, 'test', 5::int, 0::int, 'silent')")
+    value = one_value(f"draw_hash(0, ('{SAE}'::varchar, 7::int, 'test', 5::int, 0::int, 'silent'))")
     assert value == 10045593704883794092, CHANGED
 
 
 def test_hash_of_a_selection_is_the_known_one():
-    value = one_value(f"hash(0::bigint, '{SAE}'::varchar, 7::int, 'selected')")
+    value = one_value(f"draw_hash(0, ('{SAE}'::varchar, 7::int, 'selected'))")
     assert value == 12154874074748887486, CHANGED
 
 
 def test_hashes_of_a_scrambled_text_are_the_known_ones():
-    place = one_value("hash(0::bigint, 7::int, 1::int, 'place')")
-    filler = one_value("hash(0::bigint, 7::int, 1::int, 3::int, 'filler')")
-    candidate = one_value(f"hash(0::bigint, '{SAE}'::varchar, 7::int, 'scrambled')")
+    place = one_value("draw_hash(0, (7::int, 1::int, 'place'))")
+    filler = one_value("draw_hash(0, (7::int, 1::int, 3::int, 'filler'))")
+    candidate = one_value(f"draw_hash(0, ('{SAE}'::varchar, 7::int, 'scrambled'))")
     assert (place, filler) == (4863584801665106617, 3078734044807003820), CHANGED
     assert candidate == 4348260536566877178, CHANGED
 
@@ -58,7 +93,7 @@ def test_slots_themselves_have_the_hash_that_the_expression_has():
     database = corpus_database(n_contexts=4)
     fill_firings(database, [(7, 2, 3)])
     database.make_before("active_slots")
-    expected = one_value(f"hash(0::bigint, '{SAE}'::varchar, 7::int, 'train', 2::bigint, 1::int, 'example')")
+    expected = one_value(f"draw_hash(0, ('{SAE}'::varchar, 7::int, 'train', 2::bigint, 1::int, 'example'))")
     assert [row["lot"] for row in database.rows("active_slots")] == [expected]
 
 

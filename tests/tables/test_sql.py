@@ -41,7 +41,7 @@ STEPS = {
     ),
     "feature_routes": "feature_routes",
     "selected_features": "selected_features",
-    "feature_cofirings": "cofiring_tokens",
+    "feature_cofirings": "cofiring_tokens feature_cofirings",
     "example_index": (
         "candidate_slots corpus_tokens firings slot_peaks active_slots kept_slots slot_generations silent_lots "
         "silent_slots example_index"

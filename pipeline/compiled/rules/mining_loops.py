@@ -1,6 +1,10 @@
 """Compiled loops that find candidates for rules; `mining` turns them into rows.
 
 Conditions on a firing's own token have numbers: 0 is none, then come the classes of tokens, then its sets.
+
+A rule of F1 f has 2 hits = f (tokens + targets), where hits are the firings that it matches, tokens all that it
+matches, and targets all firings. So a rule beats a floor f if 2 hits - f tokens exceeds f targets, a sum to which
+each of its tokens adds 2 hits - f tokens of its own: the token's gain.
 """
 
 from typing import NamedTuple
@@ -49,7 +53,11 @@ class Counted(NamedTuple):
 def count_contexts(
     starts: Ints, token_index: Ints, at: Tokens, wanted: Wanted, windows: Windows, limits: Limits
 ) -> Candidates:
-    """The candidates of the features of a bucket; starts, token_index: their firings."""
+    """The candidates of the features of a bucket; starts, token_index: their firings.
+
+    `counted` and `is_in_set` are shared by all features and cleared where they were touched, since the vocabulary
+    is much larger than what stands before a feature's firings.
+    """
     n_sizes, n_conditions, n_tokens = windows.anywhere.shape
     n_features, n_kept = len(wanted.floor), 2 * limits.max_tokens
     # Pages that are never written take no memory.
@@ -76,26 +84,32 @@ def count_contexts(
                 n_targets += 1
         n_rows = _add_positions(rows, n_rows, feature, floor, at, places[:n_targets], windows, limits)
         for condition in range(n_conditions + N_SETS):
+            # 1. The firings that meet the condition. A rule under it hits at most these: if they would not reach
+            #    the floor without a single false alarm, no such rule does.
             tokens = wanted.tokens[:0]
             if condition >= n_conditions:
                 of_set = feature * N_SETS + condition - n_conditions
                 tokens = wanted.tokens[wanted.starts[of_set] : wanted.starts[of_set + 1]]
             n_members = _list_members(condition, tokens, at, places[:n_targets], windows, is_in_set, members)
-            # A rule that matches only some of them cannot have a higher F1 than one that matches all of them.
             if 2 * n_members <= floor * (n_members + n_targets):
                 continue
+            # 2. The tokens before them, each counted in the smallest window that reaches it.
             n_touched = 0
             for place in members[:n_members]:
                 n_touched = _count_before(at, place, windows.sizes, counted, n_touched)
             is_of = (feature, condition, n_targets)
-            if len(tokens):  # what must not precede
+            # 3. For a set, tokens that must not precede: each takes its hits and tokens off the set's. The set has
+            #    a gain of its own, so theirs need only make up the rest.
+            if len(tokens):
                 n_best, n_set = _find_excluded(tokens, windows, limits, floor, counted)
                 if _adds_up(counted.gains, n_best, floor * (n_targets + n_set) - 2 * n_members):
                     n_rows = _add_best(rows, n_rows, is_of, 0, counted, n_best, n_members, n_set)
-            for size in range(n_sizes):  # what must precede
+            # 4. Tokens that must precede, for each window.
+            for size in range(n_sizes):
                 n_best = _find_needed(size, condition, tokens, windows, limits, floor, counted, n_touched)
                 if _adds_up(counted.gains, n_best, floor * n_targets):
                     n_rows = _add_best(rows, n_rows, is_of, size, counted, n_best, 0, 0)
+            # 5. Forget the counts.
             for other in counted.touched[:n_touched]:
                 for size in range(n_sizes):
                     counted.hits[size, other] = 0
@@ -117,6 +131,7 @@ def _list_members(
     is_in_set: [n_tokens], false before and after.
     """
     n_members = 0
+    # Each place is written where the next member goes, and stays there if it is one: no branch to mispredict.
     if condition < windows.anywhere.shape[1]:
         for place in places:
             members[n_members] = place
@@ -149,12 +164,13 @@ def _find_needed(
     """
     hits, n_best = counted.hits, 0
     for other in counted.touched[:n_touched]:
+        # hits[size] counted nearest occurrences beyond the smaller windows; from here on it counts the window.
         hits[size, other] += hits[size - 1, other] if size > 0 else 0
         if hits[size, other] < limits.min_support:
             continue
-        if len(tokens):
+        if len(tokens):  # a feature's own set: its pairs are added up
             n_there = _count_pairs_of(windows, size, tokens, other)
-        else:
+        else:  # the same for every feature
             n_there = windows.anywhere[size, condition, other]
         gain = 2 * (hits[size, other] - limits.discount) - floor * n_there
         n_best = keep(counted.best, counted.gains, n_best, other, n_there, gain)
@@ -177,6 +193,7 @@ def _add_positions(
     fired_at = np.zeros(len(windows.position_tokens), np.int64)
     for place in places:
         fired_at[at[place].position] += 1
+    # n_hits and n_there count the positions before this one; a candidate is due where it is a power of two.
     below, n_hits, n_there = 1, 0, 0
     for position in range(len(fired_at)):
         if position == below:
@@ -228,6 +245,8 @@ def _find_excluded(
     """The tokens after which those of a set seldom fire: the number kept as best, and the set's tokens."""
     behind, seen = counted.behind, counted.seen
     n_seen, n_set, n_best = 0, 0, 0
+    # 1. Add up the pairs of the set's tokens in the window of one token. Each token of the corpus is in one pair
+    #    there, so their sum is the set's number of tokens.
     for token in tokens:
         for pair in range(windows.starts[0, token], windows.starts[0, token + 1]):
             other = windows.before[pair]
@@ -236,6 +255,7 @@ def _find_excluded(
                 n_seen += 1
             behind[other] += windows.n_tokens[pair]
             n_set += windows.n_tokens[pair]
+    # 2. Excluding a token saves its false alarms and loses its hits: the gain with the sign turned.
     for number in range(n_seen):
         other = seen[number]
         gain = floor * behind[other] - 2 * (counted.hits[0, other] + limits.discount)
@@ -253,6 +273,7 @@ def _count_before(at: Tokens, place: int, sizes: Ints, counted: Counted, n_touch
         if back > sizes[size]:
             size += 1
         other = at[place - back].token_id
+        # Windows hold few tokens: looking back over them is faster than marking those seen.
         is_nearer = False
         for nearer in range(1, back):
             is_nearer |= at[place - nearer].token_id == other
@@ -275,7 +296,8 @@ def _count_pairs_of(windows: Windows, size: int, tokens: Int32s, other: int) -> 
     for token in tokens:
         first, end = windows.starts[size, token], windows.starts[size, token + 1]
         last = end
-        while first < last:  # the first pair whose token is not below the other one
+        # A token's pairs ascend: bisect for the first whose other token is not below the one looked for.
+        while first < last:
             middle = (first + last) // 2
             if windows.before[middle] < other:
                 first = middle + 1
@@ -292,11 +314,13 @@ def keep(best: Ints, gains: Doubles, n_best: int, token: int, n: int, gain: floa
 
     best: [n_rows, 2], tokens and numbers; gains: [n_rows], descending.
     """
+    # 1. Its row: behind all of larger gain, and of equal gain and smaller token.
     row = n_best
     while row > 0 and (gain > gains[row - 1] or (gain == gains[row - 1] and token < best[row - 1, 0])):
         row -= 1
     if gain <= 0 or row == len(best):
         return n_best
+    # 2. Move those behind it down by one; the last drops out of a full list.
     n_best = min(n_best + 1, len(best))
     for each in range(n_best - 1, row, -1):
         best[each, 0], best[each, 1], gains[each] = best[each - 1, 0], best[each - 1, 1], gains[each - 1]
@@ -311,6 +335,44 @@ def _adds_up(gains: Doubles, n_best: int, needed: float) -> bool:
     for row in range(min(n_best, len(gains) // 2)):
         total += gains[row]
     return total > needed
+
+
+@inlined
+def choose_set(
+    rows: tuple[int, int],
+    token_id: Int32s,
+    counts: Doubles,
+    base: Doubles,
+    first_f1: float,
+    discount: float,
+    n_rounds: int,
+    best: Ints,
+    gains: Doubles,
+) -> tuple[int, float, float]:
+    """The set of best F1 from the candidates of one purpose, with at most as many tokens as `best` has rows.
+
+    By Dinkelbach's iteration (1967), which makes a ratio largest by sums alone:
+
+    1. f is the best F1 so far, first that of a single candidate. The set that adds most to 2 hits - f tokens is
+       that of the largest gains above 0.
+    2. f becomes the F1 of that set. It never falls; once it stays, no set has a larger one.
+
+    rows: its first candidate, and the end; base: targets, base hits and base tokens. Fills in `best`; returns the
+    number of tokens, 0 if none gains, and the hits and tokens of the set, with those of the base.
+    """
+    f1, n_best, n_hits, n_there = first_f1, 0, 0.0, 0.0
+    for _ in range(n_rounds + 1):
+        n_best, n_hits, n_there = 0, base[1], base[2]
+        for row in range(rows[0], rows[1]):
+            gain = 2 * (counts[row, 0] - discount) - f1 * counts[row, 1]
+            n_best = keep(best, gains, n_best, token_id[row], row, gain)
+        for place in range(n_best):
+            n_hits += counts[best[place, 1], 0]
+            n_there += counts[best[place, 1], 1]
+        if n_best == 0:
+            break
+        f1 = 2 * (n_hits - discount * n_best) / (n_there + base[0])
+    return n_best, n_hits, n_there
 
 
 @compiled
@@ -338,24 +400,16 @@ def choose_sets(
     for purpose in range(n_purposes):
         n_targets, n_base_hits, n_base_tokens = bases[purpose, 0], bases[purpose, 1], bases[purpose, 2]
         first_f1 = -1.0
-        for row in range(starts[purpose], starts[purpose + 1]):
+        for row in range(starts[purpose], starts[purpose + 1]):  # the F1 of each candidate alone
             n_hits = n_base_hits + counts[row, 0] - discount
             first_f1 = max(first_f1, 2 * n_hits / (n_base_tokens + counts[row, 1] + n_targets))
         for limit in range(len(limits)):
             if limits[limit] > most[purpose]:
                 break
-            f1, n_best, n_hits, n_there = first_f1, 1, 0.0, 0.0
-            for _ in range(n_rounds + 1):
-                n_best, n_hits, n_there = 0, n_base_hits, n_base_tokens
-                for row in range(starts[purpose], starts[purpose + 1]):
-                    gain = 2 * (counts[row, 0] - discount) - f1 * counts[row, 1]
-                    n_best = keep(best[: limits[limit]], gains, n_best, token_id[row], row, gain)
-                for place in range(n_best):
-                    n_hits += counts[best[place, 1], 0]
-                    n_there += counts[best[place, 1], 1]
-                if n_best == 0:
-                    break
-                f1 = 2 * (n_hits - discount * n_best) / (n_there + n_targets)
+            rows = (starts[purpose], starts[purpose + 1])
+            n_best, n_hits, n_there = choose_set(
+                rows, token_id, counts, bases[purpose], first_f1, discount, n_rounds, best[: limits[limit]], gains
+            )
             if n_best == 0:
                 continue
             purpose_of[n_sets], limit_of[n_sets] = purpose, limit

@@ -10,12 +10,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
+from pipeline.compiled.passes import Tokens
 from pipeline.compiled.rules.arrays import NO_TOKEN, class_bits, flattened, token_class_bits
 from pipeline.compiled.rules.proving_loops import (
     SUMS,
     Corpus,
     Firings,
     Forms,
+    Indices,
     InvertedIndex,
     Rules,
     count_runs,
@@ -25,8 +27,9 @@ from pipeline.compiled.rules.proving_loops import (
     predicted_by_document,
     sum_predictions,
 )
-from pipeline.compiling import Int32s
+from pipeline.compiling import Int32s, Ints
 from pipeline.firings.buckets import mapped, read_features
+from pipeline.lake import Lake
 
 _ANYWHERE = 1 << 30
 """A position that no token reaches, for a rule without a clause on the position."""
@@ -60,7 +63,7 @@ def _sum(inputs: Inputs, rows: pa.Table) -> tuple[list[str], npt.NDArray[np.void
     sums = np.zeros((len(rows), len(roles)), SUMS)
     if not len(rows):
         return roles, sums
-    rules = _rules(rows, class_bits(inputs))
+    rules = rules_of(rows, class_bits(inputs))
     forms = _forms(inputs, rules, corpus)
     features = np.unique(rules.feature)
     for bucket in read_features(inputs.lake, inputs.sae, features):
@@ -91,7 +94,7 @@ def _forms(inputs: Inputs, rules: Rules, corpus: Corpus) -> Forms:
     return Forms(of_rule, n_predicted)
 
 
-def _rules(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
+def rules_of(rows: pa.Table, bit_of: dict[str, int]) -> Rules:
     """Rows of rules, sorted by feature, as arrays."""
     token_starts, token_ids = flattened(rows["token_ids"])
     before_starts, before_ids = flattened(rows["previous_token_ids"])
@@ -124,13 +127,21 @@ def _invert(inputs: Inputs) -> tuple[list[str], InvertedIndex]:
     contexts = np.arange(len(tokens) // length)
     context_document = np.searchsorted(first_context, contexts, side="right").astype(np.int32) - 1
     bits = token_class_bits(inputs)
-    starts = first_indices(tokens, length, len(bits))
-    number = np.dtype(np.int32 if len(tokens) < 1 << 31 else np.int64)
-    indices = mapped(inputs.lake, int(starts[-1]), number)
-    list_indices(tokens, length, starts, indices)
-    run_starts = first_runs(tokens, length, starts, indices, context_document)
-    runs = mapped(inputs.lake, 2 * int(run_starts[-1]), np.dtype(np.int32)).reshape(-1, 2)
-    count_runs(tokens, length, starts, indices, context_document, runs)
+    by_token = index_by_token(inputs.lake, tokens, length, context_document, len(bits))
     role = order[encoded.indices.to_numpy()]
     n_tokens = documents["n_tokens"].to_numpy().astype(np.int64)
-    return roles, InvertedIndex(starts, indices, run_starts, runs, context_document, role, n_tokens, bits)
+    return roles, InvertedIndex(*by_token, context_document, role, n_tokens, bits)
+
+
+def index_by_token(
+    lake: Lake, tokens: Tokens, context_length: int, context_document: Int32s, n_tokens: int
+) -> tuple[Ints, Indices, Ints, Int32s]:
+    """`starts`, `indices`, `run_starts` and `runs` of an inverted index; the long ones are mapped from files."""
+    starts = first_indices(tokens, context_length, n_tokens)
+    number = np.dtype(np.int32 if len(tokens) < 1 << 31 else np.int64)
+    indices = mapped(lake, int(starts[-1]), number)
+    list_indices(tokens, context_length, starts, indices)
+    run_starts = first_runs(tokens, context_length, starts, indices, context_document)
+    runs = mapped(lake, 2 * int(run_starts[-1]), np.dtype(np.int32)).reshape(-1, 2)
+    count_runs(tokens, context_length, starts, indices, context_document, runs)
+    return starts, indices, run_starts, runs

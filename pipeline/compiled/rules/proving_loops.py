@@ -151,6 +151,11 @@ def _holds_token(tokens: Tokens, context_length: int, index: int) -> bool:
     return bool(tokens[index].position == index % context_length)
 
 
+# The index is made by counting sorts, in two passes each: one counts how many entries a token has, which gives the
+# first of each; the other puts every entry in the next free row of its token. Tokens are read in the order of the
+# corpus, so the entries of a token ascend.
+
+
 @compiled
 def first_indices(tokens: Tokens, context_length: int, n_tokens: int) -> Ints:
     """The first entry of each token in a list of token indices by token, and the list's length, [n_tokens + 1]."""
@@ -179,7 +184,7 @@ def first_runs(
     """The first run of each token, and the number of runs, [n_tokens + 1]; indices: from `list_indices`."""
     n_runs = np.zeros(len(starts), np.int64)
     for token in range(len(starts) - 1):
-        last = -1
+        last = -1  # a document's contexts are neighbours: where the document changes, a new run begins
         for index in indices[starts[token] : starts[token + 1]]:
             document = context_document[index // context_length]
             if tokens[index].position > 0 and document != last:
@@ -219,14 +224,17 @@ def _document_at(corpus: Corpus, index: int) -> int:
 @inlined
 def matches(rule: int, index: int, rules: Rules, corpus: Corpus, named: Named) -> bool:
     """Whether a rule matches the token at a token index that holds one."""
+    # 1. Its position.
     position, token = np.int64(corpus.tokens[index].position), corpus.tokens[index].token_id
     if position == 0 or position >= rules.position_below[rule]:
         return False
+    # 2. The token itself: it is named, or of the named class, or any will do.
     if rules.token_starts[rule] < rules.token_starts[rule + 1]:
         if not named.is_own[token]:
             return False
     elif rules.token_bits[rule] and not corpus.by_token.class_bits[token] & rules.token_bits[rule]:
         return False
+    # 3. The tokens before it, as far as the context goes: one of them must be named, or none.
     if rules.n_before[rule] == 0:
         return True
     is_found = False
@@ -263,7 +271,8 @@ def sum_predictions(
     """Fill in SUMS of the rules from `first` to below `end`, position 0 left out.
 
     feature_of: [end - first], the index in the bucket of each rule's feature; sums: SUMS [n_rules, n_roles], zeros
-    for these rules.
+    for these rules. The tally counts by document, since answers about one document are correlated; it is all zeros
+    before and after each rule.
     """
     by_token = corpus.by_token
     n_tokens, n_documents = len(by_token.class_bits), len(by_token.document_role)
@@ -274,7 +283,7 @@ def sum_predictions(
         before = rules.before_ids[rules.before_starts[rule] : rules.before_starts[rule + 1]]
         named.is_own[tokens] = True
         named.is_before[before] = True
-        # 1. Where its feature fires, and whether it matches there.
+        # 1. Where its feature fires, and whether it matches there: BOTH, without a look at the rest of the corpus.
         feature = feature_of[rule - first]
         for index in firings.token_index[firings.starts[feature] : firings.starts[feature + 1]]:
             if corpus.tokens[index].position > 0:
@@ -282,7 +291,9 @@ def sum_predictions(
                 count(tally, document, FIRES, 1)
                 if matches(rule, index, rules, corpus, named):
                     count(tally, document, BOTH, 1)
-        # 2. Where it matches at all: from its form's counts, or by testing each token that it could match.
+        # 2. Where it matches at all, from what costs least: the counts of its form; the runs of its tokens, where
+        #    they alone decide; the places of its tokens; those after its preceding tokens; or every place, where
+        #    these must not precede and any other token will do.
         form = forms.of_rule[rule]
         if form >= 0:
             for document in range(n_documents):
@@ -298,6 +309,7 @@ def sum_predictions(
             _count_everywhere(rule, rules, corpus, named, tally)
         else:
             _count_after_tokens(rule, before, rules, corpus, named, tally)
+        # 3. Add up over documents, and forget the rule.
         named.is_own[tokens] = False
         named.is_before[before] = False
         _add_up(tally, by_token, sums[rule])
@@ -325,17 +337,20 @@ def _count_everywhere(rule: int, rules: Rules, corpus: Corpus, named: Named, tal
 def _count_after_tokens(
     rule: int, before: Int32s, rules: Rules, corpus: Corpus, named: Named, tally: Tally
 ) -> None:
-    """Count where a rule matches because one of these tokens precedes."""
+    """Count where a rule matches because one of these tokens precedes.
+
+    Each place is counted once, from the nearest of the preceding tokens: a walk from one of them ends at the next.
+    """
     for token in before:
         for earlier in corpus.by_token.indices[corpus.by_token.starts[token] : corpus.by_token.starts[token + 1]]:
             for index in range(earlier + 1, min(earlier + rules.n_before[rule] + 1, len(corpus.tokens))):
                 is_in_context = corpus.tokens[index].position >= index - earlier
                 if not (_holds_token(corpus.tokens, corpus.context_length, index) and is_in_context):
-                    break  # the context has ended
+                    break  # the context has ended, or the next one has begun
                 if matches(rule, index, rules, corpus, named):
                     count(tally, _document_at(corpus, index), MATCHES, 1)
                 if named.is_before[corpus.tokens[index].token_id]:
-                    break  # the tokens that follow come after this one as well, and are counted there
+                    break  # it is nearer to what follows, and counts that
 
 
 @inlined
@@ -349,7 +364,11 @@ def count(tally: Tally, document: int, column: int, n: int) -> None:
 
 @compiled
 def _add_up(tally: Tally, index: InvertedIndex, sums: npt.NDArray[np.void]) -> None:
-    """Add the counts of a rule to its SUMS by role, [n_roles], and clear them."""
+    """Add the counts of a rule to its SUMS by role, [n_roles], and clear them.
+
+    The scores of a rule are ratios of sums over documents, and their variances need the sums of squares and
+    products (`rule_role_scores.sql`, which adds what documents without a firing or a match contribute).
+    """
     for document in tally.documents[: tally.n[0]]:
         fired, predicted, right = tally.counts[document]
         n_tokens = index.document_tokens[document]

@@ -47,9 +47,7 @@ others as (
             partition by trials.explanation_id, trials.mode, trials.target_kl, trials.trial
             order by
                 borrowed_explanations.other is not null,
-                hash(
-                    $seed::bigint, $sae, trials.feature::int, trials.mode, trials.trial::int, written.feature::int
-                ),
+                draw_hash($seed, ($sae, trials.feature, trials.mode, trials.trial, written.feature)),
                 written.feature
         ) <= 2
 ),
@@ -70,9 +68,12 @@ placed as (
         row_number() over (
             partition by members.explanation_id, members.mode, members.target_kl, members.trial
             order by
-                hash(
-                    $seed::bigint, $sae, members.feature::int, members.mode, members.target_kl::varchar,
-                    members.trial::int, members.member::int, 'place'
+                draw_hash(
+                    $seed,
+                    (
+                        $sae, members.feature, members.mode, members.target_kl::varchar, members.trial,
+                        members.member, 'place'
+                    )
                 ),
                 members.member
         ) as number

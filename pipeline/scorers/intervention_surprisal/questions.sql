@@ -38,7 +38,7 @@ others as (
             partition by own.explanation_id, own.mode, own.target_kl, own.prompt_id
             order by
                 borrowed_explanations.other is not null,
-                hash($seed::bigint, $sae, own.feature::int, own.prompt_id::int, written.feature::int),
+                draw_hash($seed, ($sae, own.feature, own.prompt_id, written.feature)),
                 written.feature
         ) = 1
 ),

@@ -58,9 +58,7 @@ intruders as (
             order by
                 abs(len(windows.token_ids) - len(replaced.token_ids)),
                 abs(len(coalesce(windows.marked, replaced.marked)) - len(replaced.marked)),
-                hash(
-                    $seed::bigint, $sae, replaced.feature::int, replaced.example_id, windows.example_id, 'intruder'
-                ),
+                draw_hash($seed, ($sae, replaced.feature, replaced.example_id, windows.example_id, 'intruder')),
                 windows.example_id
         ) = 1
 ),
@@ -70,16 +68,14 @@ shown as (
     select feature, decile, group_number, example_id, token_ids, marked from grouped where not is_replaced
 ),
 listed as (
-    -- A hash of a hash: see selected_features.
+    -- A hash of a hash: see draw_hash.
     select
         feature,
         decile,
         group_number,
         list(
             {'example_id': example_id, 'token_ids': token_ids, 'marked': marked}
-            order by hash(
-                hash($seed::bigint, $sae, feature::int, decile::int, group_number::int, example_id, 'order')
-            )
+            order by hash(draw_hash($seed, ($sae, feature, decile, group_number, example_id, 'order')))
         ) as windows
     from shown
     group by feature, decile, group_number

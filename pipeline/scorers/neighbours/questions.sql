@@ -7,7 +7,7 @@ with silent as (
         examples.feature,
         examples.example_id,
         row_number() over (
-            partition by examples.feature, examples.neighbour order by hash($seed::bigint, examples.example_id)
+            partition by examples.feature, examples.neighbour order by draw_hash($seed, row(examples.example_id))
         ) as turn,
         examples.neighbour_rank,
         [

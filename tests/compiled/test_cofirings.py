@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pipeline.compiled.cofirings import list_by_token, most_cofiring
-from pipeline.features import cofirings
+from pipeline.compiled import cofirings
+from pipeline.compiled.cofirings import counted_firings, list_by_token, most_cofiring
 from pipeline.firings.buckets import Bucket
 
 N_FEATURES, N_TOKENS = 30, 200
@@ -68,7 +68,7 @@ def test_the_tokens_of_a_long_corpus_are_not_held_in_memory(
     bucket = Bucket(np.arange(2), np.array([0, 2, 4]), token_index, strength)
     monkeypatch.setattr(cofirings, "read_bucket", lambda *given: bucket)
     tracemalloc.start()
-    starts, token = cofirings._counted_firings(lake, "one", np.array([3, n_tokens - 1]))  # type: ignore[arg-type]
+    starts, token = counted_firings(lake, "one", np.array([3, n_tokens - 1]))  # type: ignore[arg-type]
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert (starts.tolist(), token.tolist()) == ([0, 2, 3], [0, 1, 0])
