@@ -206,7 +206,7 @@ def judged_shares(
         for row in rows
     ]
     database.fill("scores", scores)
-    database.make("headline_scores")
+    database.make("headline_scores", scoring_grade_scorers=["graded"])
     return {(row["kind"], row["fault"]): row for row in database.rows("planted_shares")}
 
 
