@@ -97,9 +97,7 @@ def test_either_can_be_a_and_a_feature_without_both_scores_is_left_out():
 
 
 @pytest.mark.parametrize(("coverage", "n_features", "mean"), [(1.0, 4, 0.7), (0.5, 2, 0.9)])
-def test_an_explanation_that_no_window_fits_counts_as_chance_if_the_windows_were_graded(
-    coverage, n_features, mean
-):
+def test_an_explanation_that_no_graded_window_fits_counts_as_chance(coverage, n_features, mean):
     scores = {"default": [0.9, 0.9, None, None], "best_of_k": [0.8, 0.8, 0.7, 0.7]}
     database = database_of(scores, "graded", metric="auroc", coverage=coverage)
     row = compared(database)["default", "best_of_k"]
