@@ -47,7 +47,9 @@ def test_where_no_scorer_can_judge_plants_it_says_why(
 ) -> None:
     monkeypatch.setattr(experiment, "_plant", lambda *_: (tmp_path / "planted", [PLANT]))
     config = make_experiment()
-    with pytest.raises(experiment.ConfigError, match="no scorer can judge planted features; intruder: .*controls"):
+    with pytest.raises(
+        experiment.ConfigError, match=r"no scorer can judge planted features; intruder: .*controls is 0"
+    ):
         plant_experiment(config, 1, 4, ["intruder"])
     planted = plant_experiment(config, 1, 4, ["intruder", "detection"])
     assert (planted.config.scoring.scorers, planted.left_out.keys()) == (("detection",), {"intruder"})
