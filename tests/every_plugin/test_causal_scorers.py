@@ -13,6 +13,7 @@ import torch
 from rich.console import Console
 from tiny import ANIMAL, rows_of, stored
 
+from pipeline.errors import CorpusError
 from pipeline.estimate import estimate
 from pipeline.estimate.printing import print_estimate
 from pipeline.explainers.write import write_explanations
@@ -194,6 +195,21 @@ def test_steered_texts_depend_on_their_feature_alone_and_go_on_after_a_kill(
     assert published.figures["features_steered"] == 2
     assert stored(lake, "steered_texts", sae=SAE, batch=0).equals(rows)
     assert write_steered_texts(lake, SAE, 0).figures["features_steered"] == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"prompt_tokens": 65}, "has 0 train contexts of 65 tokens, but finding a strength takes at least 2"),
+        (
+            {"n_trials": 1000, "set_size": 2},
+            "test documents with a context of 8 tokens, but n_trials x set_size is 2000",
+        ),
+    ],
+)
+def test_a_corpus_with_too_few_texts_says_which(lake_of: Open, keys: dict[str, int], sentence: str) -> None:
+    with pytest.raises(CorpusError, match=sentence):
+        opened(lake_of, "intervention", TRUE, intervention={**STEERING, **keys})
 
 
 def test_continuations_are_ranked_by_how_much_likelier_they_make_the_explanation(lake_of: Open) -> None:
