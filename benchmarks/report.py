@@ -83,6 +83,13 @@ _RULES = (
     ),
 )
 _STEPS = Grid("step", {"{row}_cpu_s": "CPU s", "{row}_peak_gib": "peak GiB"})
+_MANY_QUESTIONS = (
+    Grid(
+        "questions per prompt",
+        {"told_at_{row}": "have a probability", "auc_at_{row}": "AUC", "accuracy_at_{row}": "right"},
+        has_notes=False,
+    ),
+)
 GRIDS: Mapping[str, Sequence[Grid]] = {
     "store": (
         Grid(
@@ -112,13 +119,8 @@ GRIDS: Mapping[str, Sequence[Grid]] = {
             has_notes=False,
         ),
     ),
-    "many_questions": (
-        Grid(
-            "questions per prompt",
-            {"told_at_{row}": "have a probability", "auc_at_{row}": "AUC", "accuracy_at_{row}": "right"},
-            has_notes=False,
-        ),
-    ),
+    "many_questions": _MANY_QUESTIONS,
+    "many_questions_large": _MANY_QUESTIONS,
 }
 
 SECTIONS: Mapping[str, tuple[str, str]] = {
@@ -213,10 +215,15 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "many_questions": (
         "Questions per prompt, asked of a model",
-        "96 questions made by hand (`benchmarks/questions.yaml`), asked of SmolLM2-135M, which is at chance "
-        "however many share a prompt. This shows that each answer has its own probability, but not what many "
-        "questions cost a model that can answer. `python -m benchmarks.many_questions --scale large` asks a "
-        "larger model.",
+        "96 questions made by hand (`benchmarks/questions.yaml`), in detection's own prompts, asked of "
+        "SmolLM2-135M, which is at chance however many share a prompt. This shows that each answer has its own "
+        "probability, but not what many questions cost a model that can answer: "
+        "`python -m benchmarks.many_questions --scale large` asks one.",
+    ),
+    "many_questions_large": (
+        "Questions per prompt, asked of a larger model",
+        "The same questions, asked of Qwen2.5-Coder-1.5B-Instruct in int8. 40 are the default for servers that "
+        "give a probability for each answer.",
     ),
     "local_model": (
         "The local model",
