@@ -222,8 +222,9 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "many_questions_large": (
         "Questions per prompt, asked of a larger model",
-        "The same questions, asked of Qwen2.5-Coder-1.5B-Instruct in int8. 40 are the default for servers that "
-        "give a probability for each answer.",
+        "The same questions, asked of Qwen2.5-Coder-1.5B-Instruct in int8: it answers them one by one, and is "
+        "near chance where they share a prompt. 40 are the default for servers that give a probability for each "
+        "answer, 1 for a model in this process.",
     ),
     "local_model": (
         "The local model",
