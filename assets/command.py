@@ -289,14 +289,22 @@ def export(
 
 @commands.command()
 @_config
-@click.option("--per-kind", type=int, default=30, help="planted features of each of five kinds")
-@click.option("--n-questions", type=int, default=10, help="most questions about an explanation in one prompt")
+@click.option(
+    "--per-kind", type=click.IntRange(min=1), default=30, help="most planted features of each of five kinds"
+)
+@click.option(
+    "--n-questions",
+    type=click.IntRange(4, 200),
+    default=10,
+    help="questions per scorer and explanation with the answer yes, and as many with no",
+)
 @click.option("--scorers", help="scorers, separated by commas (default: all)")
 def benchmark_scorers(config: str, per_kind: int, n_questions: int, scorers: str | None) -> int:
     """Measure which scorers to trust, on planted features."""
     from assets.run.scorers_benchmark import benchmark_scorers
 
-    return benchmark_scorers(config, per_kind, n_questions, scorers.split(",") if scorers else None)
+    names = [name.strip() for name in scorers.split(",")] if scorers else None
+    return benchmark_scorers(config, per_kind, n_questions, names)
 
 
 if __name__ == "__main__":

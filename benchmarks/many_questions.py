@@ -1,32 +1,28 @@
 """The accuracy that many questions per prompt cost a model, when each answer has its own probability.
 
 Detection questions made by hand (`questions.yaml`: 12 explanations, each with four texts that contain what it
-describes and four that do not) are asked 1, 8 (all for one explanation) and 40 per prompt. Prompts of 40 have
-16 + 16 further texts, each joined from two, which count in no figure: as in a run, half of a prompt's answers are
-yes. The figures are the share of the 96 with a probability, their AUC, and the share that is correct. `--scale
-small` asks the embedded model, `--scale large` the one with 1.5B parameters in int8 (1.1 GB to download at first
-use). `benchmarks.calibration` does the same with the oracle.
+describes and four that do not) are asked as a run asks them, 1, 8 (all for one explanation) and 40 per prompt, in
+the order of a hash. Prompts of 40 have 16 + 16 further texts, which count in no figure: as in a run, half of a
+prompt's answers are yes. The figures are the share of the 96 with a probability, their AUC, and the share that is
+correct. `--scale small` asks the embedded model, `--scale large` the one with 1.5B parameters in int8 (1.1 GB to
+download at first use). `benchmarks.calibration` does the same with the oracle.
 """
 
 import argparse
+import hashlib
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import NamedTuple
 
 from benchmarks.borrowed import DEMO
 from benchmarks.figures import Figure, publish
-from benchmarks.wordings import LARGE, SCALES, Question, auc, read_questions
-from pipeline.asking.prompts import load_prompt
-from pipeline.config import load_config
-from pipeline.llm import Message, Request
+from benchmarks.wordings import BY_BYTE, LARGE, SCALES, Entry, Question, auc, read_entries
+from pipeline.config import ScoringConfig, load_config
+from pipeline.llm import Request
 from pipeline.llm.local.client import LocalClient
-from pipeline.plugins import find_plugin
-from pipeline.scorers.numbers import keys_of
-from pipeline.scorers.yes_no.requests import CHOICES
+from pipeline.scorers.yes_no.requests import Question as Row
+from pipeline.scorers.yes_no.requests import score_request
 
 SIZES = (1, 8, 40)
-_DETECTION = find_plugin("scorers", "detection").path
-_SHARED = _DETECTION.parent / "yes_no"
 
 
 class Asked(NamedTuple):
@@ -44,11 +40,12 @@ def main() -> None:
     config = load_config(DEMO)
     if scale == "large":
         config = config.with_llm(LARGE)
-    client, questions = LocalClient(config.in_process(config.scoring), "cpu"), read_questions()
-    own = set(questions)
+    client, entries = LocalClient(config.in_process(config.scoring), "cpu"), read_entries()
+    own = {question for entry in entries for question in entry.questions}
     figures = []
     for size in SIZES:
-        told = [each for each in answered(client, list(prompts(questions, size))) if each[0] in own]
+        asked = list(prompts(config.scoring, entries, size))
+        told = [each for each in answered(client, asked) if each[0] in own]
         known = [(question, probability) for question, probability in told if probability is not None]
         right = sum((probability >= 0.5) == question.label for question, probability in known)
         note = f"{len(told)} questions, {size} per prompt; {config.scoring.model}"
@@ -62,29 +59,28 @@ def main() -> None:
     publish("many_questions" if scale == "small" else "many_questions_large", figures)
 
 
-def prompts(questions: Sequence[Question], size: int) -> Iterator[Asked]:
-    """The prompts of a size: an explanation's own questions, yes and no alternating, padded with made-up ones."""
-    by_words: dict[str, list[Question]] = {}
-    for question in questions:
-        by_words.setdefault(question.explanation, []).append(question)
-    for words, own in by_words.items():
-        half = len(own) // 2
-        mixed = [each for pair in zip(own[:half], own[half:], strict=True) for each in pair]
-        others = [each.text for each in questions if each.explanation != words]
-        filled = mixed + list(islice(_made_up(words, own, others), max(0, size - len(own))))
-        # In prompts of forty, every fifth is an own question, so that they are not adjacent.
-        apart = len(filled) // len(own)
-        order = sorted(range(len(filled)), key=lambda index: index * apart if index < len(own) else index)
-        for first in range(0, len(order), size):
-            yield _asked(words, [filled[index] for index in order[first : first + size]])
+def prompts(scoring: ScoringConfig, entries: Sequence[Entry], size: int) -> Iterator[Asked]:
+    """The prompts of a size: each explanation's own questions and as many further ones as fill the last prompt."""
+    for number, entry in enumerate(entries):
+        n_further = -len(entry.questions) % size
+        filled = [*entry.questions, *further_questions(entries, number, n_further)]
+        # By hash, as in a run: answers that alternate or begin with every yes are right by chance only.
+        filled.sort(key=_hash)
+        for first in range(0, len(filled), size):
+            questions = filled[first : first + size]
+            yield Asked(_request(scoring, number, entry.explanation, questions), questions)
 
 
-def _made_up(words: str, own: Sequence[Question], others: Sequence[str]) -> Iterator[Question]:
-    """Further questions, yes and no alternating: a text of another explanation, then an own one or another's."""
-    right = [each.text for each in own if each.label]
-    for index in range(0, len(others) - 2, 3):
-        yield Question(words, f"{others[index]} {right[index // 3 % len(right)]}", True)
-        yield Question(words, f"{others[index + 1]} {others[index + 2]}", False)
+def further_questions(entries: Sequence[Entry], number: int, n: int) -> list[Question]:
+    """n questions about an explanation that count in no figure, half of them with texts of the others."""
+    entry, others = entries[number], [*entries[number + 1 :], *entries[:number]]
+    # The first text of each of the others, then the second of each, as in a draw of silent windows.
+    noes = [text for texts in zip(*(other.further for other in others), strict=True) for text in texts]
+    return [
+        Question(entry.explanation, text, label)
+        for texts, label in ((entry.further, True), (noes, False))
+        for text in texts[: n // 2]
+    ]
 
 
 def answered(client: LocalClient, asked: Sequence[Asked]) -> Iterator[tuple[Question, float | None]]:
@@ -97,18 +93,15 @@ def answered(client: LocalClient, asked: Sequence[Asked]) -> Iterator[tuple[Ques
         yield from zip(questions, [told.get(name) for name in names], strict=True)
 
 
-def _asked(words: str, questions: Sequence[Question]) -> Asked:
-    """One question in detection's own words, or several as JSON."""
-    if len(questions) == 1:
-        user = load_prompt(_DETECTION / "question.txt").render(explanation=words, text=questions[0].text)
-        messages = (Message("system", load_prompt(_DETECTION / "one.txt").text), Message("user", user))
-        return Asked(Request("detection", "benchmark", 0, "many", messages, 1, choices=CHOICES), questions)
-    texts = "\n".join(f"{number}. {each.text}" for number, each in enumerate(questions, start=1))
-    user = load_prompt(_SHARED / "many.txt").render(explanation=words, texts=texts, n=str(len(questions)))
-    messages = (Message("system", load_prompt(_DETECTION / "many.txt").text), Message("user", user))
-    keys = keys_of(len(questions))
-    request = Request("detection", "benchmark", 0, "many", messages, 500, choices=("true", "false"), keys=keys)
-    return Asked(request, questions)
+def _request(scoring: ScoringConfig, number: int, explanation: str, questions: Sequence[Question]) -> Request:
+    """The request that a run would make of these questions."""
+    rows = [Row(_hash(each), _hash(each), None, each.label, list(each.text.encode())) for each in questions]
+    is_one = len(rows) == 1
+    return score_request(scoring, "benchmark", number, "detection", explanation, rows, BY_BYTE, is_one=is_one)
+
+
+def _hash(question: Question) -> str:
+    return hashlib.md5(f"{question.explanation} {question.text}".encode(), usedforsecurity=False).hexdigest()
 
 
 if __name__ == "__main__":

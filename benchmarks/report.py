@@ -87,6 +87,13 @@ _LOOPS = Grid(
     {"{row}_cpu_s": "CPU s", "{row}_plain_cpu_s": "the fastest other way", "{row}_ratio": "ratio"},
 )
 _STEPS = Grid("step", {"{row}_cpu_s": "CPU s", "{row}_peak_gib": "peak GiB"})
+_MANY_QUESTIONS = (
+    Grid(
+        "questions per prompt",
+        {"told_at_{row}": "have a probability", "auc_at_{row}": "AUC", "accuracy_at_{row}": "right"},
+        has_notes=False,
+    ),
+)
 GRIDS: Mapping[str, Sequence[Grid]] = {
     "store": (_LOOPS, _STEPS),
     "store_large": (_LOOPS, _STEPS),
@@ -110,13 +117,8 @@ GRIDS: Mapping[str, Sequence[Grid]] = {
             has_notes=False,
         ),
     ),
-    "many_questions": (
-        Grid(
-            "questions per prompt",
-            {"told_at_{row}": "have a probability", "auc_at_{row}": "AUC", "accuracy_at_{row}": "right"},
-            has_notes=False,
-        ),
-    ),
+    "many_questions": _MANY_QUESTIONS,
+    "many_questions_large": _MANY_QUESTIONS,
 }
 
 SECTIONS: Mapping[str, tuple[str, str]] = {
@@ -215,10 +217,16 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "many_questions": (
         "Questions per prompt, asked of a model",
-        "96 questions made by hand (`benchmarks/questions.yaml`), asked of SmolLM2-135M, which is at chance "
-        "however many share a prompt. This shows that each answer has its own probability, but not what many "
-        "questions cost a model that can answer. `python -m benchmarks.many_questions --scale large` asks a "
-        "larger model.",
+        "96 questions made by hand (`benchmarks/questions.yaml`), in detection's own prompts, asked of "
+        "SmolLM2-135M, which is at chance however many share a prompt. This shows that each answer has its own "
+        "probability, but not what many questions cost a model that can answer: "
+        "`python -m benchmarks.many_questions --scale large` asks one.",
+    ),
+    "many_questions_large": (
+        "Questions per prompt, asked of a larger model",
+        "The same questions, asked of Qwen2.5-Coder-1.5B-Instruct in int8: it answers them one by one, and is "
+        "near chance where they share a prompt. 40 are the default for servers that give a probability for each "
+        "answer, 1 for a model in this process.",
     ),
     "local_model": (
         "The local model",

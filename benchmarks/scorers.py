@@ -2,6 +2,7 @@
 
     python -m benchmarks.scorers                        # an oracle, 30 features of each kind
     python -m benchmarks.scorers --model embedded       # SmolLM2-135M in this process, 4 of each kind
+    python -m benchmarks.scorers --scorers surprisal    # one of those that take longest, added to the result
 
 The same as `latentlake benchmark-scorers`. Its lake and answers are kept: after an interruption, run it again.
 Shares and costs go to `results/scorers_<model>.json`; `make docs` writes the page.
@@ -42,7 +43,7 @@ class Setting(NamedTuple):
 
 
 SETTINGS = {
-    # Without scorers that steer or read losses: for 30 features of each kind they take hours on two cores.
+    # Without scorers that steer or read losses, which take longest on a CPU and are added one by one (--scorers).
     "oracle": Setting(
         30,
         ("detection", "fuzzing", "neighbours", "graded", "simulation", "generation", "embedding"),
@@ -67,19 +68,24 @@ def main() -> int:
     parser.add_argument("--model", choices=[*SETTINGS], default="oracle")
     parser.add_argument("--per-kind", type=int, help="planted features of each kind")
     parser.add_argument("--n-questions", type=int, default=N_QUESTIONS, help="per explanation and answer")
+    parser.add_argument("--scorers", help="only these, separated by commas, in addition to those in the result")
     given = parser.parse_args()
     setting = SETTINGS[given.model]
     per_kind = given.per_kind or setting.per_kind
+    scorers = [name.strip() for name in given.scorers.split(",")] if given.scorers else setting.scorers
+    path = RESULTS / f"scorers_{given.model}.json"
     try:
         config = config_of(given.model)
-        judged = judge_plants(config, per_kind, given.n_questions, setting.scorers, Console())
+        judged = judge_plants(config, per_kind, given.n_questions, scorers, Console())
     except LatentlakeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if judged is None:
         return 1
-    path = RESULTS / f"scorers_{given.model}.json"
-    path.write_text(json.dumps(content_of(judged, per_kind), indent=1) + "\n", encoding="utf-8")
+    content = content_of(judged, per_kind)
+    if given.scorers and path.exists():
+        content = with_more(json.loads(path.read_text(encoding="utf-8")), content)
+    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {path}")
     return 0
 
@@ -108,9 +114,27 @@ def content_of(judged: JudgedPlants, per_kind: int) -> dict[str, Any]:
         "scorers": [name for name in scoring.scorers if name not in silent],
         NOT_APPLICABLE: silent | judged.left_out,
         "shares": shares.to_dicts(),
-        "costs": costs,
+        "costs": {name: row for name, row in costs.items() if name in scoring.scorers},
         "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def with_more(result: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """A result with another's scorers added or replaced; `added` says of how many features they are, and when."""
+    new = {*more["scorers"], *more[NOT_APPLICABLE]}
+    added = {name: {key: more[key] for key in ("per_kind", "n_questions", "date")} for name in more["scorers"]}
+    return result | {
+        "scorers": [*(name for name in result["scorers"] if name not in new), *more["scorers"]],
+        "shares": [*(row for row in result["shares"] if row["scorer"] not in new), *more["shares"]],
+        **{
+            key: {name: each for name, each in result.get(key, {}).items() if name not in new} | own
+            for key, own in (
+                (NOT_APPLICABLE, more[NOT_APPLICABLE]),
+                ("costs", more["costs"]),
+                ("added", added),
+            )
+        },
     }
 
 

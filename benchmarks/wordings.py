@@ -15,6 +15,7 @@ import yaml
 from benchmarks.borrowed import DEMO
 from benchmarks.figures import Figure, publish
 from pipeline.asking.prompts import load_prompt
+from pipeline.asking.windows import Vocabulary
 from pipeline.config import load_config
 from pipeline.llm import Message, Request
 from pipeline.llm.local.client import LocalClient
@@ -23,6 +24,8 @@ from pipeline.scorers.yes_no.requests import CHOICES
 
 SCALES = ("small", "large")
 LARGE = "qwen-coder-1.5b"
+BY_BYTE = Vocabulary([bytes([value]) for value in range(256)])
+"""Writes texts into prompts as a run does, each byte a token."""
 _HERE = Path(__file__).parent
 _DETECTION = find_plugin("scorers", "detection").path
 
@@ -52,6 +55,14 @@ class Question(NamedTuple):
     label: bool
 
 
+class Entry(NamedTuple):
+    """An explanation, its questions, and further texts that contain what is described."""
+
+    explanation: str
+    questions: Sequence[Question]
+    further: Sequence[str]
+
+
 def main() -> None:
     """Measure, print, write `results/wordings.json` or `results/wordings_large.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.wordings", description=__doc__)
@@ -60,7 +71,8 @@ def main() -> None:
     config = load_config(DEMO)
     if scale == "large":
         config = config.with_llm(LARGE)
-    client, questions = LocalClient(config.in_process(config.scoring), "cpu"), read_questions()
+    client = LocalClient(config.in_process(config.scoring), "cpu")
+    questions = [question for entry in read_entries() for question in entry.questions]
     figures = []
     for name, wording in WORDINGS.items():
         said = ask(client, wording, questions)
@@ -71,14 +83,20 @@ def main() -> None:
     publish("wordings" if scale == "small" else "wordings_large", figures)
 
 
-def read_questions() -> list[Question]:
-    """The questions made by hand."""
+def read_entries() -> list[Entry]:
+    """The explanations and questions made by hand."""
     entries = yaml.safe_load((_HERE / "questions.yaml").read_text(encoding="utf-8"))
     return [
-        Question(entry["explanation"], text.replace("\n", "\\n"), answer == "yes")
+        Entry(
+            entry["explanation"],
+            [
+                Question(entry["explanation"], text, name == "yes")
+                for name in ("yes", "no")
+                for text in entry[name]
+            ],
+            entry["further"],
+        )
         for entry in entries
-        for answer in ("yes", "no")
-        for text in entry[answer]
     ]
 
 
@@ -86,7 +104,8 @@ def ask(client: LocalClient, wording: Wording, questions: Sequence[Question]) ->
     """The probability of Yes for each question."""
     requests = []
     for number, each in enumerate(questions):
-        user = wording.user.replace("{text}", each.text).replace("{explanation}", each.explanation)
+        text = BY_BYTE.render(list(each.text.encode()))
+        user = wording.user.replace("{text}", text).replace("{explanation}", each.explanation)
         messages = (Message("system", wording.system), Message("user", user))
         requests.append(Request("detection", "benchmark", number, "wording", messages, 1, choices=CHOICES))
     answers = {answer.request_id: answer for some in client.answer(requests) for answer in some}

@@ -4,6 +4,7 @@ Made from `benchmarks/results/scorers_*.json` (see `benchmarks/scorers.py`).
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from benchmarks.pages import RESULTS
 from pipeline.planting.report import NOT_APPLICABLE, by_kind, overview
 
 _TEMPLATE = Path(__file__).with_suffix(".txt")
+_TOKENS = {"prompt_tokens": "prompt tokens", "completion_tokens": "answer tokens"}
+"""Columns of costs; an oracle counts none."""
 _COMMANDS = {"oracle": "python -m benchmarks.scorers", "embedded": "python -m benchmarks.scorers --model embedded"}
 
 
@@ -32,6 +35,8 @@ def result_lines(result: dict[str, Any]) -> list[str]:
     """A result's tables, over all kinds and by kind, each scorer's costs, and which scorers are not applicable."""
     shares = pl.DataFrame(result["shares"])
     n = 2 * result["n_questions"]
+    costs = result["costs"]
+    counted = [name for name in _TOKENS if any(row[name] is not None for row in costs.values())]
     return [
         f"{result['per_kind']} features of each kind, {result['n_features']} that some scorer can judge, with "
         f"{result['n_explanations']:,} explanations, and up to {n} questions about each by `{result['model']}` "
@@ -45,20 +50,29 @@ def result_lines(result: dict[str, Any]) -> list[str]:
         "",
         "What an explanation takes:",
         "",
-        "| scorer | figure | requests | prompt tokens | answer tokens |",
-        "|---|---|--:|--:|--:|",
-        *(_cost(name, shares, result["costs"].get(name)) for name in result["scorers"]),
+        f"| {' | '.join(['scorer', 'figure', 'requests', *(_TOKENS[each] for each in counted)])} |",
+        f"|---|---|--:|{'--:|' * len(counted)}",
+        *(_cost(name, shares, costs.get(name), counted) for name in result["scorers"]),
+        *_added(result.get("added", {})),
         *_left_out(result[NOT_APPLICABLE]),
     ]
 
 
-def _cost(name: str, shares: pl.DataFrame, row: dict[str, Any] | None) -> str:
+def _cost(name: str, shares: pl.DataFrame, row: dict[str, Any] | None, counted: Sequence[str]) -> str:
     figure = shares.filter(scorer=name)["metric"][0].replace("_", " ")
-    if row is None:
-        return f"| `{name}` | {figure} | none | | |"
-    tokens = [row["prompt_tokens"], row["completion_tokens"]]
-    told = " | ".join("" if each is None else f"{each:,.0f}" for each in tokens)
-    return f"| `{name}` | {figure} | {row['requests']:,.1f} | {told} |"
+    requests = "none" if row is None else f"{row['requests']:,.1f}"
+    tokens = ["" if row is None or row[each] is None else f"{row[each]:,.0f}" for each in counted]
+    return f"| {' | '.join([f'`{name}`', figure, requests, *tokens])} |"
+
+
+def _added(added: dict[str, dict[str, Any]]) -> list[str]:
+    """Of how many features and questions the scorers are that were measured apart from the others."""
+    told = [
+        f"- `{name}`: {own['per_kind']} features of each kind, up to {2 * own['n_questions']} questions "
+        f"({own['date']})"
+        for name, own in added.items()
+    ]
+    return ["", "Measured apart:", "", *told] if told else []
 
 
 def _left_out(reasons: dict[str, str]) -> list[str]:

@@ -25,7 +25,7 @@ def load_config(path: Path | str) -> Config:
     try:
         config = Config.model_validate(_values(path))
     except ValidationError as error:
-        raise ConfigError(f"config file '{path}': {_first_problem(error)}") from None
+        raise ConfigError(f"config file '{path}': {first_problem(error)}") from None
     llm = os.environ.get(LLM_VARIABLE)
     return config.with_llm(llm) if llm else config
 
@@ -70,13 +70,18 @@ _WANTED = {
 """Messages for errors that pydantic words in terms of Python, by error type."""
 
 
-def _first_problem(error: ValidationError) -> str:
-    """The first problem in words: where, what, and for an unknown key the nearest known one."""
+def first_problem(error: ValidationError, whole: str = "the file") -> str:
+    """The first problem in words: where, what, and for an unknown key the nearest known one.
+
+    Args:
+        error: What is wrong with a file, or with one of its sections.
+        whole: What to call it, where no key of it is to blame.
+    """
     problem = error.errors()[0]
     # Pydantic adds the kind of a text source after its number; it is not a key of the file.
     loc = problem["loc"]
     path = [str(part) for number, part in enumerate(loc) if not (number == 3 and loc[:2] == ("corpus", "sources"))]
-    where = ".".join(path) or "the file"
+    where = ".".join(path) or whole
     if problem["type"] == "extra_forbidden":
         known = _known_keys(problem["loc"][:-1])
         return f"unknown key '{where}'; nearest known: {nearest(path[-1], known)}"

@@ -79,7 +79,7 @@ class ScoringConfig(RoleConfig):
         None,
         description="Questions per prompt (post: 5). null: 40 if a server returns a probability for each of many "
         "answers, which its first answer to the pilot settles for all batches; otherwise, and for a model in "
-        "this process, 1. `python -m benchmarks.calibration` shows what more questions cost and save",
+        "this process, 1. More may cost a small model all its accuracy (`python -m benchmarks.many_questions`)",
     )
     all_draws: bool = Field(
         False,

@@ -249,7 +249,12 @@ def _prompt_rows(lake: Lake, sae: str) -> tuple[list[Row], list[Row]]:
     settings = _settings(lake.config)
     rows = read_rows(lake, "steering_prompts", sae=sae).to_pylist()
     held_out, continued = ([row for row in rows if row["role"] == role] for role in ("train", "test"))
-    if len(held_out) < 2 or len(continued) < settings.n_prompts:
+    if len(held_out) < 2:
+        raise CorpusError(
+            f"scoring.intervention: the corpus has {len(held_out)} train contexts of {settings.prompt_tokens} "
+            "tokens, but finding a strength takes at least 2; lower prompt_tokens or add documents"
+        )
+    if len(continued) < settings.n_prompts:
         raise CorpusError(
             f"scoring.intervention: the corpus has {len(continued)} test documents with a context of "
             f"{settings.prompt_tokens} tokens, but n_trials x set_size is {settings.n_prompts}; lower one of these"

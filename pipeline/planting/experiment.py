@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
 from pipeline.config import Config, SaeConfig, ScoringConfig, SubjectConfig, load_config
+from pipeline.config.file import first_problem
 from pipeline.corpus.documents import read_documents
 from pipeline.errors import ConfigError, LatentlakeError
 from pipeline.lake import Lake
@@ -65,14 +67,17 @@ def plant_experiment(
     asked.
 
     Raises LatentlakeError if the corpus or the tokenizer of the embedded default cannot be read, or a scorer is
-    unknown.
+    unknown, or none of them can run.
     """
+    names = tuple(find_plugins("scorers")) if scorers is None else tuple(scorers)
+    scoring, unread = _read_by_own_subject(config, _scoring(config.scoring, n_questions, names), names)
     text = _text_config(config)
     folder, plants = _plant(text, per_kind)
-    names = tuple(find_plugins("scorers")) if scorers is None else tuple(scorers)
-    scoring, unread = _read_by_own_subject(config, _scoring(config.scoring, n_questions), names)
     planted = _planted_config(text, folder, len(plants), scoring)
     able, unable = _able_scorers(planted, [name for name in names if name not in unread])
+    if not able:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in (unread | unable).items())
+        raise ConfigError(f"no scorer can judge planted features; {reasons}")
     judged = [feature for feature, plant in enumerate(plants) if any(_judges(name, plant.kind) for name in able)]
     own = {
         "scoring": planted.scoring.model_copy(update={"scorers": able}),
@@ -215,12 +220,21 @@ def _pilot_rows(lake: Lake, sae: str) -> list[dict[str, Any]]:
     return [row for path in lake.paths("scorer_rhos", sae=sae) for row in pq.read_table(path).to_pylist()]
 
 
-def _scoring(scoring: ScoringConfig, n_questions: int) -> ScoringConfig:
-    """A section with at most n_questions questions per answer (yes, no), in one round and without a pilot."""
+def _scoring(scoring: ScoringConfig, n_questions: int, names: Sequence[str]) -> ScoringConfig:
+    """A section of these scorers with at most n_questions per answer (yes, no), in one round, without a pilot.
+
+    Raises ConfigError if there is no such scorer, or no such number of questions.
+    """
     n_noes = None if scoring.n_no_questions is None else min(scoring.n_no_questions, n_questions)
-    own = {"n_questions": n_questions, "n_no_questions": n_noes, "target_half_width": None}
-    # model_copy would skip the config's validation.
-    return type(scoring).model_validate({**dict(scoring), **own, "max_features": None, "pilot_features": 0})
+    own = {
+        **{"scorers": names, "n_questions": n_questions, "n_no_questions": n_noes, "target_half_width": None},
+        **{"max_features": None, "pilot_features": 0},
+    }
+    try:
+        # model_copy would skip the config's validation.
+        return type(scoring).model_validate({**dict(scoring), **own})
+    except ValidationError as error:
+        raise ConfigError(first_problem(error, "scoring")) from None
 
 
 def write_planted_explanations(lake: Lake, sae: str, plants: Sequence[Plant]) -> pa.Table:

@@ -7,8 +7,8 @@ select
     explainer,
     not list_contains($explaining_explainers::varchar[], explainer) as is_control,
     feature,
-    value
+    value_or_chance as value
 from headline_scores
 anti join other_draws using (explanation_id)
-where value is not null
-order by sae, scorer, is_control, explainer, value, feature
+where value_or_chance is not null
+order by sae, scorer, is_control, explainer, value_or_chance, feature

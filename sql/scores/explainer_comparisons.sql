@@ -1,6 +1,6 @@
 -- One row per SAE, scorer and pair of explainers, in both orders: the mean difference of their scores on test
 -- documents, A less B, over the features that both explained. Of an explainer's draws for a feature, the chosen
--- one counts.
+-- one counts. Graded windows of which none fits an explanation, or all do, count as chance (value_or_chance).
 -- The interval is over features, by Student's t; null under 3 features. The table student_quantiles holds t by the
 -- number of features. The variance of a difference is taken to be at least that of the less certain of the two
 -- scores. Their sum would be too much, because both explanations are asked about the same windows. In simulations
@@ -14,11 +14,11 @@ with scored as (
         headline_scores.scorer,
         headline_scores.metric,
         headline_scores.explainer,
-        headline_scores.value,
+        headline_scores.value_or_chance as value,
         interval_variance(headline_scores.low, headline_scores.high, $scoring_z::double) as own_variance
     from headline_scores
     join explanations using (explanation_id)
-    where headline_scores.value is not null and explanations.is_chosen
+    where headline_scores.value_or_chance is not null and explanations.is_chosen
 ),
 pairs as (
     select

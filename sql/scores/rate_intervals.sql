@@ -1,9 +1,9 @@
 -- One row per explanation, scorer and rate with at least one answered question: the share of right answers, null
 -- where the scorer ranks and nothing is right or wrong.
 -- rate: `recall` (positive label), `specificity` (negative label), `precision` (positive prediction), or instead
--- of these `accuracy` (choices); `decile 1` to `decile 10` (positives of that decile), or the kind of the example;
--- and the question's own strata. coverage: the share of the rate's questions that was answered, of those that were
--- put.
+-- of these `accuracy` (choices); `decile 1` to `decile 10` (positives of that decile, choices apart), or the kind
+-- of the example; and the question's own strata. coverage: the share of the rate's questions that was answered,
+-- of those that were put.
 -- Wilson's interval, with n by the design effect: m = sum over documents n_d^2 / n is the mean, over questions, of
 -- the number of questions about the same document; rho is the pilot's (scorer_rhos), else the config's.
 -- Answers about the same texts (is_clustered) are far more alike, and no pilot measures them. Their rho is that of
@@ -25,7 +25,7 @@ with named as (
         unnest([
             case when n_choices is not null then 'accuracy' when label then 'recall' else 'specificity' end,
             if(prediction and n_choices is null, 'precision', null),
-            if(label, 'decile ' || decile, null),
+            if(label and n_choices is null, 'decile ' || decile, null),
             kind
         ] || coalesce(strata, [])) as rate
     from question_answers

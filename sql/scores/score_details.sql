@@ -8,8 +8,8 @@
 -- scorer's own; for auroc the kind of silent windows that positives are ranked against.
 -- weighting: `sample`, or `population` (detection: all candidate slots of test documents; rule_exact: every test
 -- token).
--- A population figure of detection is null where its interval is wider than max_interval, and a stratum's accuracy
--- where fewer than min_coverage of its own questions were answered.
+-- A population figure of detection is null where its interval is wider than max_interval; a stratum's accuracy
+-- where fewer than min_coverage of its own questions were answered; its auroc, of its negatives.
 with figures as (
     -- max_interval applies only to detection's population figures, which are estimated from answers.
     select *, 'sample' as weighting, null::double as max_interval from sample_scores
@@ -79,24 +79,36 @@ in_strata as (
     from rate_intervals
     where rate not in ('recall', 'specificity', 'precision')
     union all
-    select explanation_id, scorer, 'auroc', stratum, auroc, auroc_low, auroc_high, n, null
+    select
+        ranked_scores.explanation_id,
+        ranked_scores.scorer,
+        'auroc',
+        ranked_scores.stratum,
+        ranked_scores.auroc,
+        ranked_scores.auroc_low,
+        ranked_scores.auroc_high,
+        ranked_scores.n,
+        rate_intervals.coverage
     from ranked_scores
-    where stratum <> 'all'
+    join rate_intervals
+        on rate_intervals.explanation_id = ranked_scores.explanation_id
+        and rate_intervals.scorer = ranked_scores.scorer
+        and rate_intervals.rate = ranked_scores.stratum
+    where ranked_scores.stratum <> 'all'
 ),
 strata as (
     select
-        in_strata.explanation_id,
-        in_strata.scorer,
-        in_strata.metric,
-        in_strata.stratum,
+        explanation_id,
+        scorer,
+        metric,
+        stratum,
         'sample' as weighting,
-        coalesce(in_strata.coverage >= $scoring_min_coverage::double, sample_scores.is_covered) as is_told,
-        if(is_told, in_strata.value, null) as value,
-        if(is_told, in_strata.low, null) as ci_low,
-        if(is_told, in_strata.high, null) as ci_high,
-        in_strata.n
+        coverage >= $scoring_min_coverage::double as is_told,
+        if(is_told, value, null) as value,
+        if(is_told, low, null) as ci_low,
+        if(is_told, high, null) as ci_high,
+        n
     from in_strata
-    join sample_scores using (explanation_id, scorer)
 ),
 covered as (
     select

@@ -2,7 +2,8 @@
 -- scorer's main metric (headline_scores): balanced accuracy; AUROC for a scorer that answers neither yes nor no;
 -- accuracy for one that chooses among several; correlation for one that predicts activations.
 -- A feature with several draws counts once, by their mean. The mean's interval is over features, by Student's t;
--- null under 3 features. The table student_quantiles holds t by the number of features.
+-- null under 3 features. The table student_quantiles holds t by the number of features. Graded windows of which
+-- none fits an explanation, or all do, count as chance (value_or_chance).
 -- Coverage is the share of all questions that was answered. Cost and tokens are those of the distinct requests
 -- that these explanations and answers name, including draws whose answers could not be used, so an explanation's
 -- own request counts in the row of every scorer. An unknown price makes the sum null.
@@ -91,7 +92,7 @@ by_feature as (
         scorer,
         metric,
         feature,
-        exact_mean(value) as value,
+        exact_mean(value_or_chance) as value,
         exact_mean(chance) as chance,
         exact_mean(all_wrong) as all_wrong,
         exact_mean(all_right) as all_right,

@@ -2,9 +2,8 @@
 -- higher, a tie one half. `planted_explanations` has what each explanation is; `planted_worths` has what an
 -- explanation with a fault is worth to a scorer, 2 for the right one, and no row for a kind that the scorer cannot
 -- judge. `fault`: the pairs of the right explanation with those of one fault; `all`: every pair of unequal worth.
--- An explanation whose questions were answered but that has no score, for example because no window was found to
--- fit it, says nothing about its feature: it counts as chance, if the scorer gives another explanation of the
--- feature a score.
+-- An explanation that no graded window was found to fit counts as chance (value_or_chance), if the scorer gives
+-- another explanation of the feature a score.
 -- A feature's share is one observation. The interval is Wilson's, which also holds for shares: they vary no more
 -- than 0s and 1s of the same mean.
 with judged as (
@@ -18,15 +17,7 @@ with judged as (
         bool_or(headline_scores.value is not null) over (
             partition by headline_scores.scorer, headline_scores.feature
         ) as is_judged,
-        if(
-            is_judged and headline_scores.coverage >= $scoring_min_coverage::double,
-            coalesce(
-                headline_scores.value,
-                headline_scores.chance,
-                max(headline_scores.chance) over (partition by headline_scores.scorer)
-            ),
-            headline_scores.value
-        ) as value
+        if(is_judged, headline_scores.value_or_chance, null) as value
     from headline_scores
     join planted_explanations using (explanation_id)
     join planted_worths

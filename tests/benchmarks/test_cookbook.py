@@ -12,8 +12,8 @@ PAGE = Path(__file__).parents[2] / "docs" / "cookbook.md"
 QUESTIONS = list(questions_and_queries())
 
 
-def test_there_are_twenty_questions_each_once() -> None:
-    assert len({question for question, _ in QUESTIONS}) == len(QUESTIONS) == 20
+def test_there_are_21_questions_each_once() -> None:
+    assert len({question for question, _ in QUESTIONS}) == len(QUESTIONS) == 21
     assert all("?" in question for question, _ in QUESTIONS)
 
 

@@ -1,7 +1,9 @@
 """Generation and intervention: their scores are what theory says of whoever writes and chooses."""
 
+import json
 import math
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
@@ -11,15 +13,18 @@ import torch
 from rich.console import Console
 from tiny import ANIMAL, rows_of, stored
 
+from pipeline.errors import CorpusError
 from pipeline.estimate import estimate
 from pipeline.estimate.printing import print_estimate
 from pipeline.explainers.write import write_explanations
 from pipeline.features import steered_texts
 from pipeline.features.steered_texts import write_steered_texts
 from pipeline.lake import Lake
+from pipeline.llm import Answer
 from pipeline.llm.local.model import load_local_model
 from pipeline.make_table import make_table
 from pipeline.models.causal import load_causal
+from pipeline.scorers.generation import is_usable
 from pipeline.scorers.write import write_predictions
 from pipeline.tables import TABLES
 
@@ -94,6 +99,28 @@ def test_texts_of_one_kind_are_worth_one_half(
     assert near["prediction"].mean() == alarms
 
 
+def test_texts_of_a_coin_fire_half_of_the_time(lake_of: Open) -> None:
+    predictions, scores = judge(lake_of, "generation", COIN)
+    read = predictions.filter(pl.col("explanation_id").is_in([row["explanation_id"] for row in own(scores)]))
+    for label in (True, False):
+        fires = read.filter(label=label)["prediction"].drop_nulls()
+        assert len(fires) >= 50
+        assert abs(float(fires.mean()) - 0.5) <= Z_999 * 0.5 / math.sqrt(len(fires))
+
+
+@pytest.mark.parametrize(("n_repeated", "usable"), [(0, True), (4, True), (5, False), (12, False)])
+def test_an_answer_is_asked_for_again_only_if_too_few_of_its_texts_can_be_judged(
+    lake_of: Open, n_repeated: int, usable: bool
+) -> None:
+    lake = lake_of(scoring={"scorers": ["generation"], "oracle": TRUE, "generation": {"n_texts": 10}})
+    assert lake.config.scoring.min_coverage == 0.8
+    tools: Any = SimpleNamespace(config=lake.config, batch=SimpleNamespace(lake=lake))
+    texts = [f"text number {max(0, number - n_repeated)} stop" for number in range(20)]
+    answer = Answer("r", "ok", json.dumps({"active": texts[:10], "near_misses": texts[10:]}))
+    assert is_usable(tools)(answer) is usable
+    assert not is_usable(tools)(Answer("r", "ok", "no texts")), "of none"
+
+
 @pytest.mark.parametrize(
     ("oracle", "status"), [({**TRUE, "refusal_rate": 1.0}, "refused"), ({**TRUE, "garbled_rate": 1.0}, "unparsed")]
 )
@@ -120,6 +147,18 @@ def test_who_knows_the_continuations_chooses_rightly_and_who_does_not_guesses(la
     assert {each for row in predictions["strata"] for each in row} == {"kl 0.3", "kl 2.0", "ablate"}
     assert set(predictions["n_choices"]) == {3}
     assert all(row["accuracy"] <= 0.2 for row in own(judge(lake_of, "intervention", NO)[1]))
+
+
+@pytest.mark.parametrize("error_rate", [0.5, 2 / 3])
+def test_who_errs_chooses_rightly_as_often_as_not_erring_allows(lake_of: Open, error_rate: float) -> None:
+    knows = float(judge(lake_of, "intervention", TRUE)[0]["prediction"].mean())
+    found = judge(lake_of, "intervention", {**TRUE, "false_negative_rate": error_rate})[0][
+        "prediction"
+    ].drop_nulls()
+    # An error takes one of the other two sets, of which one is right where no error would have been wrong.
+    wanted = knows * (1 - error_rate) + (1 - knows) * error_rate / 2
+    assert len(found) >= 100
+    assert abs(float(found.mean()) - wanted) <= Z_999 * math.sqrt(wanted * (1 - wanted) / len(found))
 
 
 def test_right_sets_stand_in_every_place_alike_and_texts_are_never_shown_twice(lake_of: Open) -> None:
@@ -158,6 +197,21 @@ def test_steered_texts_depend_on_their_feature_alone_and_go_on_after_a_kill(
     assert published.figures["features_steered"] == 2
     assert stored(lake, "steered_texts", sae=SAE, batch=0).equals(rows)
     assert write_steered_texts(lake, SAE, 0).figures["features_steered"] == 0
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"prompt_tokens": 65}, "has 0 train contexts of 65 tokens, but finding a strength takes at least 2"),
+        (
+            {"n_trials": 1000, "set_size": 2},
+            "test documents with a context of 8 tokens, but n_trials x set_size is 2000",
+        ),
+    ],
+)
+def test_a_corpus_with_too_few_texts_says_which(lake_of: Open, keys: dict[str, int], sentence: str) -> None:
+    with pytest.raises(CorpusError, match=sentence):
+        opened(lake_of, "intervention", TRUE, intervention={**STEERING, **keys})
 
 
 def test_continuations_are_ranked_by_how_much_likelier_they_make_the_explanation(lake_of: Open) -> None:

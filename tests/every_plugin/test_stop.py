@@ -4,18 +4,22 @@ A planted feature fires on " stop" after two words only; its silent windows hold
 The oracle knows no more than the explanations say.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from tiny import STOP, rows_of
 from transformers import AutoTokenizer
 
+from pipeline.firings.texts import Activations, ReadTexts
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
+from pipeline.scorers import write
 from pipeline.scorers.write import load_scorer, write_predictions
 from pipeline.scorers.yes_no import YesNo
 from pipeline.tables import TABLES
@@ -32,13 +36,14 @@ EXPLANATIONS = {
 SCORERS = sorted(name for name in find_plugins("scorers") if isinstance(load_scorer(name), YesNo))
 """Those that answer yes or no, which a language model does."""
 VALUES = ("graded", "simulation")
+TEXTS = "generation"
 
 
 @pytest.fixture(scope="module")
 def rates(copied_lake: Any, tiny_subject: Path) -> dict[tuple[str, str], dict[str, float]]:
     """Figures by (explanation, scorer)."""
     truthful = {"false_positive_rate": 0.0, "false_negative_rate": 0.0}
-    lake: Lake = copied_lake()(scoring={"scorers": [*SCORERS, *VALUES], "oracle": truthful})
+    lake: Lake = copied_lake()(scoring={"scorers": [*SCORERS, *VALUES, TEXTS], "oracle": truthful})
     rows = pa.Table.from_pylist(list(planted_windows(tiny_subject)), TABLES["examples"].schema)
     for part in lake.parts("examples"):  # all planted windows are of all scorers
         lake.write("examples", rows if part is None else rows.slice(0, 0), sae=SAE, batch=0, part=part)
@@ -54,7 +59,10 @@ def rates(copied_lake: Any, tiny_subject: Path) -> dict[tuple[str, str], dict[st
     ]
     rows = pa.Table.from_pylist(explained, TABLES["explanations"].schema)
     lake.write_parts("explanations", {"default": rows}, sae=SAE, batch=0)
-    write_predictions(lake, SAE, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        # Texts that are written are read by the planted feature.
+        patch.setattr(write, "predictions_table", partial(write.predictions_table, read=reader(tiny_subject)))
+        write_predictions(lake, SAE, 0)
     make_table(lake, "scores", sae=SAE, batch=0)
     return {
         (ids[row["explanation_id"]], row["scorer"]): {
@@ -63,6 +71,25 @@ def rates(copied_lake: Any, tiny_subject: Path) -> dict[tuple[str, str], dict[st
         }
         for row in rows_of(lake, "from scores where scorer <> 'rule_exact'")
     }
+
+
+def reader(subject: Path) -> ReadTexts:
+    """What the planted feature is on texts: 4 on " stop" after one of the two words."""
+    tokenizer = AutoTokenizer.from_pretrained(subject)
+    [stop], *befores = (
+        tokenizer(each, add_special_tokens=False).input_ids for each in (" stop", " don't", " won't")
+    )
+
+    def fires(ids: Sequence[int], place: int) -> bool:
+        return ids[place] == stop and any(list(ids[place - len(each) : place]) == each for each in befores)
+
+    def read(lake: Lake, sae: str, texts: Sequence[Sequence[int]], features: Collection[int]) -> Activations:
+        assert set(features) == {STOP}
+        return {
+            STOP: [np.array([4 * fires(ids, place) for place in range(len(ids))], np.float32) for ids in texts]
+        }
+
+    return read
 
 
 def planted_windows(subject: Path) -> Iterator[dict[str, Any]]:
@@ -120,6 +147,16 @@ def test_the_stop_test_of_predicted_activations(rates: dict[tuple[str, str], dic
     assert right == pytest.approx(1.0) and rates["true", "simulation"]["correlation_low"] > 0.2
     assert 0.4 <= broad <= 0.95 and 0.4 <= narrow <= 0.95
     assert abs(chance) <= 0.1
+
+
+def test_the_stop_test_of_texts(rates: dict[tuple[str, str], dict[str, float]]) -> None:
+    right, broad, narrow, chance = (rates[each, TEXTS] for each in EXPLANATIONS)
+    assert (right["balanced_accuracy"], right["auroc"]) == (1.0, 1.0) and right["ci_low"] > 0.5
+    # By what is too broad, texts are written in which it does not fire. By what is too narrow, it fires in each,
+    # and no text shows that it also fires elsewhere.
+    assert (broad["recall"], broad["balanced_accuracy"]) == (0.0, 0.5) and broad["ci_high"] < 1
+    assert narrow["balanced_accuracy"] == 1.0
+    assert (chance["recall"], chance["balanced_accuracy"]) == (0.0, 0.5)
 
 
 def test_the_stop_test_of_grades(rates: dict[tuple[str, str], dict[str, float]]) -> None:

@@ -206,7 +206,7 @@ def judged_shares(
         for row in rows
     ]
     database.fill("scores", scores)
-    database.make("headline_scores")
+    database.make("headline_scores", scoring_grade_scorers=["graded"])
     return {(row["kind"], row["fault"]): row for row in database.rows("planted_shares")}
 
 
@@ -229,11 +229,12 @@ def test_the_page_of_the_benchmark_begins_with_a_row_a_scorer_over_all_kinds() -
 def test_planted_questions_keep_the_rules_of_a_config() -> None:
     post = load_config(find(Path("config/post.yaml"))).scoring
     assert (post.n_questions, post.n_noes) == (50, 20)
-    few = _scoring(post, 10)
+    few = _scoring(post, 10, post.scorers)
     assert (few.n_questions, few.n_noes, few.pilot_features) == (10, 10, 0)
-    assert (_scoring(post, 30).n_noes, _scoring(post, 30).scorers) == (20, post.scorers)
+    more = _scoring(post, 30, ("detection", "graded"))
+    assert (more.n_noes, more.scorers) == (20, ("detection", "graded"))
     rounds = post.model_copy(update={"target_half_width": 0.1})
-    assert _scoring(rounds, 10).target_half_width is None, "the first round would take more"
+    assert _scoring(rounds, 10, post.scorers).target_half_width is None, "the first round would take more"
 
 
 def test_scorers_are_judged_by_the_thresholds_of_the_experiments_pilot(make_experiment: Any) -> None:

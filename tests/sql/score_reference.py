@@ -216,6 +216,7 @@ INPUTS = {
             ("correlation_high", pa.float64()),
             ("n_scored", pa.int64()),
             ("n_unscored", pa.int64()),
+            ("coverage", pa.float64()),
             ("balanced_accuracy_all_wrong", pa.float64()),
             ("balanced_accuracy_all_right", pa.float64()),
             ("accuracy_all_wrong", pa.float64()),

@@ -10,7 +10,7 @@ from .score_reference import SAE, ScoreDatabase, t_of, z_of
 DETECTION = {"default": [0.5, 0.6, 0.7, 0.9], "best_of_k": [0.7, 0.6, 0.8, 0.8], "empty": [0.5, None, 0.4, 0.5]}
 
 
-def database_of(scores, scorer="detection", requests=(), metric="balanced_accuracy", bounds=()):
+def database_of(scores, scorer="detection", requests=(), metric="balanced_accuracy", bounds=(), coverage=None):
     """An explanation a feature by each explainer, its score, and the request `<explainer><feature>`."""
     names = ("ci_low", "ci_high") if metric == "balanced_accuracy" else (f"{metric}_low", f"{metric}_high")
     database = ScoreDatabase()
@@ -43,6 +43,7 @@ def database_of(scores, scorer="detection", requests=(), metric="balanced_accura
                 "scorer": scorer,
                 "role": "test",
                 metric: value,
+                "coverage": coverage,
                 **dict(zip(names, bounds, strict=False)),
             }
             for explainer, feature, value in rows
@@ -93,6 +94,24 @@ def test_either_can_be_a_and_a_feature_without_both_scores_is_left_out():
     assert compared(database_of({"default": [0.5], "rule": [None]})) == {}
     two = compared(database_of({"default": [0.5, 0.6], "rule": [0.6, 0.8]}))["rule", "default"]
     assert (two["difference"], two["ci_low"], two["ci_high"]) == (pytest.approx(0.15), None, None)
+
+
+@pytest.mark.parametrize(("coverage", "n_features", "mean"), [(1.0, 4, 0.7), (0.5, 2, 0.9)])
+def test_an_explanation_that_no_graded_window_fits_counts_as_chance(coverage, n_features, mean):
+    scores = {"default": [0.9, 0.9, None, None], "best_of_k": [0.8, 0.8, 0.7, 0.7]}
+    database = database_of(scores, "graded", metric="auroc", coverage=coverage)
+    row = compared(database)["default", "best_of_k"]
+    assert (row["n_features"], row["mean_a"]) == (n_features, pytest.approx(mean))
+    routes = [{"sae": SAE, "feature": feature, "route": "llm"} for feature in range(4)]
+    database.fill("feature_routes", routes)
+    [row] = [row for row in database.rows("summary") if row["explainer"] == "default"]
+    assert (row["metric"], row["n_features"], row["mean"]) == ("auroc", n_features, pytest.approx(mean))
+
+
+def test_areas_of_a_scorer_that_does_not_grade_have_no_value_for_want_of_an_answer():
+    scores = {"default": [0.9, None], "best_of_k": [0.8, 0.7]}
+    row = compared(database_of(scores, "embedding", metric="auroc", coverage=1.0))["default", "best_of_k"]
+    assert (row["n_features"], row["mean_a"]) == (1, 0.9)
 
 
 def test_the_cost_of_a_search_is_that_of_all_draws_and_of_those_who_judged_them():

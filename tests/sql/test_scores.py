@@ -220,7 +220,7 @@ def test_choices_under_the_minimum_coverage_have_no_accuracy_and_both_bounds():
 def test_choices_are_told_by_stratum_with_the_design_effect_of_shared_documents():
     rows = choices(15, 5)
     for i, row in enumerate(rows):
-        row["example_id"] = f"x{i}"
+        row |= {"example_id": f"x{i}", "strata": [f"decile {1 + i % 2}"]}
     examples = [
         {
             "example_id": f"x{i}",
@@ -228,7 +228,7 @@ def test_choices_are_told_by_stratum_with_the_design_effect_of_shared_documents(
             "feature": 7,
             "role": "test",
             "kind": "activating",
-            "decile": 1 + i % 2,
+            "decile": 9,
             "doc_id": f"d{i // 2}",
         }
         for i in range(20)
@@ -238,6 +238,9 @@ def test_choices_are_told_by_stratum_with_the_design_effect_of_shared_documents(
     documents = [i // 2 for i in range(20)]
     assert bounds(told) == pytest.approx(wilson_of(0.75, effective(20, documents, 0.1))) and told["n"] == 20
     assert bounds(found["intruder", "sample", "accuracy", "decile 1"]) == pytest.approx(wilson_of(0.8, 10))
+    assert ("intruder", "sample", "accuracy", "decile 9") not in found, (
+        "the intruder's own decile is not asked about"
+    )
     assert found["intruder", "sample", "recall", "all"]["value"] is None
 
 
@@ -345,6 +348,18 @@ def test_an_area_is_told_against_each_kind_of_silent_windows():
         else:
             assert told["value"] == {"same_token": 0, "random": 1}[kind]
     assert not [key for key in found if key[2] == "accuracy" and found[key]["value"] is not None]
+
+
+def test_an_area_is_null_against_a_kind_of_which_too_few_windows_were_answered():
+    rows, examples = ranked_answers()
+    kinds = {each["example_id"]: each["kind"] for each in examples}
+    of_random = [row for row in rows if kinds[row["example_id"]] == "random"]
+    for row in of_random[: len(of_random) // 2]:
+        row |= {"status": "refused", "probability": None}
+    found = details(database_of(rows, examples))
+    assert found["embedding", "sample", "auroc", "all"]["value"] is not None
+    assert found["embedding", "sample", "auroc", "same_token"]["value"] is not None
+    assert bounds(found["embedding", "sample", "auroc", "random"]) == (None, None, None)
 
 
 def test_a_summary_is_of_accuracies_where_a_scorer_chooses():

@@ -6,7 +6,7 @@ fires. AUROC ranks them against the near misses by their peaks (clarity, Puri et
 Position 0 of a text is ignored, as everywhere.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,7 +71,7 @@ class Generation:
         for rows in by_explanation:
             feature, words = rows["feature"][0], rows["explanation"][0]
             request = writing_request(config.scoring, sae, feature, words)
-            asked.setdefault(request.request_id, ToAsk(request, is_whole(tools), stand_in(config.scoring)))
+            asked.setdefault(request.request_id, ToAsk(request, is_usable(tools), stand_in(config.scoring)))
             rows_of.setdefault(request.request_id, []).append(rows)
         answers = tools.ask(list(asked.values()))
         for request_id, explanations in rows_of.items():
@@ -154,9 +154,14 @@ def _judged(text: str | None, known: set[str], tools: Tools) -> WrittenText:
     return WrittenText(text, token_ids, "ok")
 
 
-def is_whole(tools: Tools) -> Any:
-    """A function that returns whether all texts of an answer can be judged."""
-    return lambda answer: all(text.status == "ok" for text in texts_of(answer, tools))
+def is_usable(tools: Tools) -> Callable[[Answer], bool]:
+    """A function that returns whether enough texts of an answer can be judged for a score (min_coverage)."""
+
+    def check_texts(answer: Answer) -> bool:
+        statuses = [text.status for text in texts_of(answer, tools)]
+        return statuses.count("ok") >= tools.config.scoring.min_coverage * len(statuses)
+
+    return check_texts
 
 
 def writing_request(scoring: ScoringConfig, sae: str, feature: int, explanation: str) -> Request:
