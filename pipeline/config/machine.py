@@ -37,7 +37,9 @@ class MachineConfig(Section):
     batch_tokens: Positive | None = Field(
         None, description="Tokens per forward pass; by default 2,048 on a CPU and 16,384 on a GPU"
     )
-    flush_tokens: Positive = Field(262_144, description="Tokens whose firings are sorted and written together")
+    flush_firings: Positive = Field(
+        2_097_152, description="Firings of an SAE that are sorted and written together, as a file of a shard"
+    )
     memory_limit: str = Field(
         "4GB",
         pattern=r"(?i)^\d+(\.\d+)? ?([KMGT]i?B|%)$",

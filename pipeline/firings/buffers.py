@@ -1,7 +1,6 @@
 """Firings on their way into the store: gathered in memory, sorted by feature, and written as the files of a shard.
 
-A buffer holds the firings of some hundred thousand tokens; each flush becomes one Parquet file with one row group
-per bucket of features.
+A buffer holds some million firings; each flush becomes one Parquet file with one row group per bucket of features.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,19 +17,24 @@ from pipeline.lake import Lake
 
 
 class FiringBuffer:
-    """The firings of one SAE in a shard; each flush writes a file into the shard's folder."""
+    """The firings of one SAE in a shard; each flush writes a file into the shard's folder.
+
+    `n_pending` is the number of firings that wait for a flush.
+    """
 
     def __init__(self, folder: Path, sae: str, n_features: int) -> None:
         self.folder = folder
         self.folder.mkdir(exist_ok=True)
         self._sae = sae
         self._n_features = n_features
+        self.n_pending = 0
         self._pending: list[Firings] = []
         self._n_files = 0
 
     def add(self, firings: Firings) -> None:
         """Add a batch's firings."""
-        self._pending.append(firings._replace(activation=rounded(firings.activation)))
+        self._pending.append(firings)
+        self.n_pending += len(firings.feature)
 
     def flush(self) -> None:
         """Write what is pending as one file, with one row group per bucket, empty ones included."""
@@ -39,11 +43,12 @@ class FiringBuffer:
     def hand_over(self) -> Callable[[], None]:
         """Empty the buffer; the returned function writes what it held, as `flush` does, in any thread."""
         pending, path = self._pending, self.folder / f"{self._n_files:05d}.parquet"
-        self._pending, self._n_files = [], self._n_files + 1
+        self._pending, self.n_pending, self._n_files = [], 0, self._n_files + 1
         return partial(self._write, pending, path)
 
     def _write(self, pending: Sequence[Firings], path: Path) -> None:
         firings = in_order(pending, 0, self._n_features)
+        firings = firings._replace(activation=rounded(firings.activation))
         firsts = np.arange(n_buckets_of(self._n_features) + 1, dtype=np.int32) * BUCKET_FEATURES
         edges = np.searchsorted(firings.feature, firsts)
         write_firings(path, "activation_shards", self._sae, firings, edges.tolist())

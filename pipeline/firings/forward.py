@@ -89,7 +89,11 @@ def run_batch(
         with block:
             fetched = {name: fetch(encode()) for name, encode in encoding.items()}
         for name, (tokens, features, activations) in fetched.items():
-            found = Firings(features.to(torch.int32).numpy(), token_index[tokens].numpy(), activations.numpy())
+            found = Firings(
+                features.to(torch.int32).numpy(),
+                token_index[tokens].numpy(),
+                activations.clone().numpy(),  # a copy, since there is little pinned memory
+            )
             if not np.isfinite(found.activation).all():
                 raise SubjectError(
                     f"hookpoint '{readers[name].hookpoint.module}' of '{subject.name}' gave values that are no "

@@ -6,8 +6,11 @@ Firings stream into buffers (see `buffers`), which are sorted and written during
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+
+import torch
 
 from pipeline.firings.buffers import FiringBuffer, shard_buffers
 from pipeline.firings.files import Firings
@@ -19,6 +22,9 @@ from pipeline.subject.forward import Subject
 _BATCHES_AHEAD = 4
 """Maximum number of started batches whose firings have not been taken yet."""
 
+_GPU_WRITERS = 8
+"""Maximum number of files that are written in parallel during a GPU's passes; each holds its firings twice."""
+
 
 def cache_shard(
     lake: Lake, shard: int, subject: Subject, readers: Mapping[str, Reader], generation: int = 0
@@ -26,50 +32,67 @@ def cache_shard(
     """One pass over a shard for all SAEs; returns tokens read and seconds taken, including writing."""
     start = time.monotonic()
     with shard_buffers(lake, shard, readers, generation) as buffers:
-        n_tokens = n_pending = 0
+        n_tokens = 0
         contexts = lake.path("contexts", shard=shard, generation=generation)
         total = lake.query("shard_tokens", shard=shard, given={"contexts": [contexts]}).item()
         # One thread owns the buffers, and others sort and write them, so the device waits for neither.
         with (
             progress(total, f"activations, shard {shard}", "tokens") as bar,
-            ThreadPoolExecutor(_n_writers(), thread_name_prefix="shards") as writers,
+            _Writers(_n_writers(subject.device)) as writers,
             ThreadPoolExecutor(1, thread_name_prefix="firings") as taker,
         ):
-            flushed: Future[list[Future[None]]] = taker.submit(list)
-            adding: deque[Future[None]] = deque()
+            take = partial(_take, buffers, writers, lake.config.machine.flush_firings)
+            taking: deque[Future[None]] = deque()
             for batch in context_batches(lake, shard, generation):
-                adding.append(taker.submit(_add, run_batch(batch, subject, readers), buffers))
-                if len(adding) > _BATCHES_AHEAD:
-                    adding.popleft().result()
+                taking.append(taker.submit(take, run_batch(batch, subject, readers)))
+                _wait_for_all_but(_BATCHES_AHEAD, taking)
                 n_tokens += batch.n_tokens
-                n_pending += batch.n_tokens
-                if n_pending >= lake.config.machine.flush_tokens:
-                    _wait(flushed.result())  # so that no more than two buffers are in memory
-                    flushed = taker.submit(_flush, buffers, writers)
-                    n_pending = 0
                 bar.update(batch.n_tokens)
-            _wait([*adding, *flushed.result()])
-            _wait(_flush(buffers, writers))
+            _wait_for_all_but(0, taking)
+            for buffer in buffers.values():
+                writers.write(buffer)
+            writers.finish()
     return n_tokens, time.monotonic() - start
 
 
-def _n_writers() -> int:
-    """Threads that write SAEs' files in parallel; with few cores, the pass needs all but one."""
-    return max(1, (os.cpu_count() or 1) // 4)
+class _Writers(ThreadPoolExecutor):
+    """Threads that write buffers as files; beyond one file each, they keep whoever hands one over waiting."""
+
+    def __init__(self, n: int) -> None:
+        super().__init__(n, thread_name_prefix="shards")
+        self._n = n
+        self._writing: deque[Future[None]] = deque()
+
+    def write(self, buffer: FiringBuffer) -> None:
+        """Start writing a buffer, and leave it empty."""
+        self._writing.append(self.submit(buffer.hand_over()))
+        _wait_for_all_but(self._n, self._writing)
+
+    def finish(self) -> None:
+        """Wait until all files are written."""
+        _wait_for_all_but(0, self._writing)
 
 
-def _add(firings: Callable[[], Iterator[tuple[str, Firings]]], buffers: Mapping[str, FiringBuffer]) -> None:
-    """Put a batch's firings into the buffers of their SAEs."""
+def _n_writers(device: torch.device) -> int:
+    """Threads that write files in parallel; a CPU's pass needs most of the cores, and a GPU's few."""
+    n_cores = os.cpu_count() or 1
+    return max(1, n_cores // 4 if device.type == "cpu" else min(n_cores // 2, _GPU_WRITERS))
+
+
+def _take(
+    buffers: Mapping[str, FiringBuffer],
+    writers: _Writers,
+    flush_firings: int,
+    firings: Callable[[], Iterator[tuple[str, Firings]]],
+) -> None:
+    """Put a batch's firings into the buffers of their SAEs, and start writing those that are full."""
     for name, found in firings():
         buffers[name].add(found)
+        if buffers[name].n_pending >= flush_firings:
+            writers.write(buffers[name])
 
 
-def _flush(buffers: Mapping[str, FiringBuffer], writers: ThreadPoolExecutor) -> list["Future[None]"]:
-    """Start writing the buffers' contents, and leave them empty."""
-    return [writers.submit(buffer.hand_over()) for buffer in buffers.values()]
-
-
-def _wait(steps: Iterable["Future[None]"]) -> None:
-    """Wait until firings are taken or buffers written. Raises any exception of these steps."""
-    for each in steps:
-        each.result()
+def _wait_for_all_but(n: int, steps: deque["Future[None]"]) -> None:
+    """Wait until only the last n steps may be unfinished. Raises any exception of the others."""
+    while len(steps) > n:
+        steps.popleft().result()

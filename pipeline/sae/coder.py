@@ -10,8 +10,8 @@ from torch.nn.functional import embedding_bag, linear
 
 from pipeline.sae.firing import find_above, find_largest, is_cut_in_blocks
 
-_DENSE_BYTES = 1 << 28
-"""Bound on the size of the dense pre-activations that exist at once."""
+_DENSE_BYTES, _GPU_DENSE_BYTES = 1 << 28, 1 << 30
+"""Bound on the size of the dense pre-activations that exist at once; a GPU is waited for after each part."""
 
 
 class _Room(local):
@@ -241,7 +241,7 @@ class SparseCoder:
 
         Dense values exist for only a few thousand tokens at a time.
         """
-        rows = max(1, _DENSE_BYTES // (4 * self.n_features))
+        rows = max(1, (_GPU_DENSE_BYTES if x.is_cuda else _DENSE_BYTES) // (4 * self.n_features))
         parts = []
         for number, part in enumerate(torch.split(x, rows)):
             encoding = self.activation.fire(self._pre_activations(part))

@@ -157,7 +157,7 @@ def test_a_second_lake_from_the_same_experiment_has_the_same_rows(
     prepared: Path, tiny_subject: Path, tmp_path: Path
 ) -> None:
     first = open_lake(load_config(prepared / "tiny.yaml"))
-    machine = {"batch_tokens": 256, "flush_tokens": 512}
+    machine = {"batch_tokens": 256, "flush_firings": 512}
     second = open_lake(load_config(prepare(tmp_path, tiny_subject, machine=machine) / "tiny.yaml"))
     assert first.root != second.root
     for table in ("feature_stats", "feature_rules", "selected_features", "example_index"):

@@ -1,9 +1,13 @@
 """The activation store: exactly the firings that the hand-set SAE must give, however they were written."""
 
+import os
 import resource
 import shutil
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -38,6 +42,7 @@ from pipeline.errors import LakeError, SubjectError
 from pipeline.firings.buffers import FiringBuffer, rounded
 from pipeline.firings.files import Firings
 from pipeline.firings.layout import BUCKET_FEATURES, n_buckets_of
+from pipeline.firings.shards import _n_writers, _Writers
 from pipeline.firings.store import write_activations
 from pipeline.firings.write import write_activation_shards
 from pipeline.lake import Lake, Published
@@ -95,7 +100,7 @@ def expected_firings(lake: Lake, answers: Answers, *, scale: float = 1.0, first:
 def plain_lake(tiny_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> Lake:
     """The activations of an experiment as it is, for tests that only read."""
     folder = tmp_path_factory.mktemp("plain")
-    sections = {"subject": {"model": str(tiny_subject)}, "machine": {"flush_tokens": 500}}
+    sections = {"subject": {"model": str(tiny_subject)}, "machine": {"flush_firings": 500}}
     return write_all(load_config(write_experiment(folder, **sections)))
 
 
@@ -107,7 +112,7 @@ def plain_lake(tiny_subject: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     [
         {},
         {"corpus": {"prepend_bos": True}},
-        {"corpus": {"shards": 5}, "machine": {"flush_tokens": 100, "batch_tokens": 70}},
+        {"corpus": {"shards": 5}, "machine": {"flush_firings": 100, "batch_tokens": 70}},
         {"machine": {"batch_tokens": 1}},
         {"subject": {"dtype": "bfloat16"}},
     ],
@@ -130,7 +135,7 @@ def test_a_feature_on_every_token_fires_on_every_token_position_zero_included(pl
 
 def test_flushes_shards_and_batches_leave_no_trace_in_the_files(make_experiment, tmp_path):
     contents = []
-    for name, shards, machine in (("one", 1, {}), ("many", 4, {"flush_tokens": 64, "batch_tokens": 128})):
+    for name, shards, machine in (("one", 1, {}), ("many", 4, {"flush_firings": 64, "batch_tokens": 128})):
         lake = write_all(make_experiment(tmp_path / name, corpus={"shards": shards}, machine=machine))
         flushes = len(list(lake.path("activation_shards", sae="hand-set", shard=0).iterdir()))
         assert (flushes > 5) == (name == "many")
@@ -140,7 +145,7 @@ def test_flushes_shards_and_batches_leave_no_trace_in_the_files(make_experiment,
 
 
 def test_a_store_is_made_of_more_files_than_a_process_may_hold_open(make_experiment):
-    machine = {"flush_tokens": 1, "batch_tokens": 1}
+    machine = {"flush_firings": 1, "batch_tokens": 1}
     lake = write_corpus_tables(make_experiment(corpus={"shards": 1}, machine=machine))
     write_activation_shards(lake, 0)
     write_activations(lake, "hand-set")  # what it loads once is open then
@@ -177,7 +182,7 @@ def test_features_beyond_a_bucket_are_found_in_their_own_file(make_experiment, t
     write_hand_set_sae(tmp_path / "wide", dead_ids=2 * BUCKET_FEATURES - 2, n_features=10, k=16)
     n_features = 2 * BUCKET_FEATURES + 8
     config = make_experiment(
-        saes=[hand_set_entry(tmp_path / "wide", n_features=n_features)], machine={"flush_tokens": 900}
+        saes=[hand_set_entry(tmp_path / "wide", n_features=n_features)], machine={"flush_firings": 900}
     )
     lake = write_all(config)
     files = sorted(lake.path("activations", sae="hand-set").iterdir())
@@ -248,7 +253,7 @@ def test_a_deeper_hookpoint_gives_what_the_sae_finds_in_the_models_own_states(
 @pytest.mark.parametrize("scale", [1.0, 2.0**40, 2.0**-24, 1e-30])
 def test_strengths_of_any_size_are_kept_to_eleven_bits(make_experiment, tmp_path, answers, scale):
     write_hand_set_sae(tmp_path / "sae", scale=scale)
-    lake = write_all(make_experiment(machine={"flush_tokens": 100}))
+    lake = write_all(make_experiment(machine={"flush_firings": 100}))
     expected = expected_firings(lake, answers, scale=scale)
     assert firings_of(lake) == pytest.approx(expected, rel=2.0**-11, abs=0)
 
@@ -358,7 +363,7 @@ def test_a_shard_that_is_there_is_not_read_again(make_experiment):
 
 
 def test_a_pass_that_breaks_off_leaves_no_shard_and_can_be_made_again(make_experiment, answers, monkeypatch):
-    lake = write_corpus_tables(make_experiment(machine={"flush_tokens": 64, "batch_tokens": 64}))
+    lake = write_corpus_tables(make_experiment(machine={"flush_firings": 64, "batch_tokens": 64}))
     run, calls = type(load_subject(lake.config.subject, "cpu")).run, []
 
     def break_off(self, *arguments):
@@ -379,7 +384,7 @@ def test_a_pass_that_breaks_off_leaves_no_shard_and_can_be_made_again(make_exper
 
 
 def test_a_flush_that_fails_beside_the_pass_stops_the_run(make_experiment, monkeypatch):
-    lake = write_corpus_tables(make_experiment(machine={"flush_tokens": 64, "batch_tokens": 64}))
+    lake = write_corpus_tables(make_experiment(machine={"flush_firings": 64, "batch_tokens": 64}))
 
     def fill_the_disk(self, pending, path):
         raise OSError("No space left on device")
@@ -388,6 +393,49 @@ def test_a_flush_that_fails_beside_the_pass_stops_the_run(make_experiment, monke
     with pytest.raises(OSError, match="No space left"):
         write_activation_shards(lake, 0)
     assert not lake.has("activation_shards", sae="hand-set", shard=0)
+
+
+def test_whoever_hands_over_a_file_waits_while_every_writer_has_one():
+    may_end, begun = Event(), []
+
+    def write() -> None:
+        begun.append(1)
+        assert may_end.wait(60)
+
+    buffer = SimpleNamespace(hand_over=lambda: write)
+    with _Writers(2) as writers, ThreadPoolExecutor(1) as taker:
+        three = taker.submit(lambda: [writers.write(buffer) for _ in range(3)])
+        with pytest.raises(TimeoutError):
+            three.result(0.2)
+        assert len(begun) == 2
+        may_end.set()
+        assert len(three.result(60)) == 3
+        writers.finish()
+    assert len(begun) == 3
+
+
+@pytest.mark.parametrize(
+    ("n_cores", "device", "n_writers"),
+    [(2, "cpu", 1), (16, "cpu", 4), (1, "cuda", 1), (4, "cuda", 2), (16, "cuda", 8), (128, "cuda", 8)],
+)
+def test_files_are_written_by_cores_that_the_pass_leaves(monkeypatch, n_cores, device, n_writers):
+    monkeypatch.setattr(os, "cpu_count", lambda: n_cores)
+    assert _n_writers(torch.device(device)) == n_writers
+
+
+def test_each_sae_is_flushed_by_its_own_firings(make_experiment, tmp_path):
+    write_hand_set_sae(tmp_path / "few", k=1)
+    write_hand_set_sae(tmp_path / "all")
+    saes = [hand_set_entry(tmp_path / name, name) for name in ("few", "all")]
+    lake = write_corpus_tables(make_experiment(saes=saes, machine={"flush_firings": 60, "batch_tokens": 1}))
+    write_activation_shards(lake, 0)
+    n_files = {}
+    for sae in ("few", "all"):
+        files = sorted(lake.path("activation_shards", sae=sae, shard=0).glob("*.parquet"))
+        *full, last = (pq.read_metadata(path).num_rows for path in files)
+        assert all(n >= 60 for n in full) and last < 60
+        n_files[sae] = len(files)
+    assert 2 < n_files["few"] < n_files["all"]
 
 
 def test_figures_are_the_tokens_and_firings_of_the_shard(make_experiment, answers):

@@ -531,7 +531,7 @@ def test_a_changed_seed_changes_what_is_drawn(make_experiment):
     "sections",
     [
         {"selection": {"batch_size": 2, "quotas": None, "where": "density > 0", "priority": 3}},
-        {"machine": {"device": "cuda", "batch_tokens": 7, "flush_tokens": 7, "memory_limit": "1GB"}},
+        {"machine": {"device": "cuda", "batch_tokens": 7, "flush_firings": 7, "memory_limit": "1GB"}},
         {"endpoints": {"scorer": {"max_concurrent": 3}}},
         {"budget": {"max_usd": 3.0}},
         {"report": {"beside": "post"}},
