@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 from pipeline.asking.draws import ask_draws
-from pipeline.asking.roles import Role, RoleName, role_of
+from pipeline.asking.roles import ModelRole, RoleName, role_of
 from pipeline.asking.spending import open_budget, prices_of, prices_of_paid
 from pipeline.asking.truth import read_truth
 from pipeline.lake import LEDGER_FOLDER, Given, Lake
@@ -146,10 +146,10 @@ class BatchAsker:
             self._ledger, client, requests, budget=budget, prices=prices, renew=renew, on_answer=self._on_answer
         )
 
-    def _open_budget(self, role: Role) -> AbstractContextManager[Budget | None]:
+    def _open_budget(self, role: ModelRole) -> AbstractContextManager[Budget | None]:
         return open_budget(self._config, role)
 
-    def _open_client(self, role: Role) -> Client:
+    def _open_client(self, role: ModelRole) -> Client:
         return role.open_client(self._ledger, self._read_truth)
 
     def _count(self, answer: Answer) -> None:

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Self
 
 from pipeline.asking.batches import BatchAsker, ToAsk
-from pipeline.asking.roles import Role, RoleName
+from pipeline.asking.roles import ModelRole, RoleName
 from pipeline.llm import Answer, Client, Request
 from pipeline.llm.ledger.answers import ReadLedger
 from pipeline.llm.stand_ins import StandInClient
@@ -73,8 +73,8 @@ class StandInAsker(BatchAsker):
             )
         return answers
 
-    def _open_budget(self, _role: Role) -> AbstractContextManager[None]:
+    def _open_budget(self, _role: ModelRole) -> AbstractContextManager[None]:
         return nullcontext()
 
-    def _open_client(self, _role: Role) -> Client:
+    def _open_client(self, _role: ModelRole) -> Client:
         return self._stand_ins

@@ -313,3 +313,10 @@ def test_every_section_is_frozen_and_closed():
 )
 def test_intervals_are_as_wide_as_the_normal_quantile_of_their_level(confidence, z):
     assert ScoringConfig(confidence=confidence).z == pytest.approx(z, rel=1e-13)
+
+
+def test_a_key_of_before_is_read_with_a_word_about_the_new_one(make_experiment, caplog):
+    with caplog.at_level("WARNING"):
+        config = make_experiment(machine={"flush_tokens": 100_000})
+    assert config.machine.flush_firings == 2_097_152
+    assert "machine.flush_firings" in caplog.text

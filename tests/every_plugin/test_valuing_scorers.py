@@ -121,8 +121,13 @@ def true_values(lake: Lake, judged: Judged, explanation_id: str) -> np.ndarray[A
     windows = {row["example_id"]: row for row in rows_of(lake, "from examples")}
     largest = {row["feature"]: row["max_activation_train"] for row in rows_of(lake, "from feature_stats")}
     rows = judged.predictions.filter(explanation_id=explanation_id).sort("question_id")
-    fires = [10 * np.array(windows[each]["activations"]) for each in rows["example_id"]]
-    return np.minimum(10, np.floor(np.concatenate(fires) / largest[rows["feature"][0]] + 0.5))
+    fires = [np.array(windows[each]["activations"]) for each in rows["example_id"]]
+    return on_scale(np.concatenate(fires), largest[rows["feature"][0]])
+
+
+def on_scale(activations: np.ndarray[Any, Any], largest: float) -> np.ndarray[Any, Any]:
+    """Activations from 0 to 10, as prompts show them."""
+    return np.minimum(10, np.floor(10 * activations / largest + 0.5))
 
 
 def correlation(x: np.ndarray[Any, Any], y: np.ndarray[Any, Any]) -> float:

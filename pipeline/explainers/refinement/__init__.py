@@ -171,7 +171,7 @@ def check(config: Config) -> None:
     """
     name = settings_of(config.explaining, Refinement.name, Settings).of
     base = load_prompted(Refinement.name, name)
-    shown = base.shown_fields(config.explaining.of(name))
+    shown = base.shown_fields(config.explaining.seen_by(name))
     if not ("examples" in shown and base.has_marks):
         raise ConfigError(
             f"explaining.refinement.of: '{name}' does not show windows with marks, which refinement needs to "
