@@ -34,6 +34,8 @@ from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LAKE_VARIABLE, LLM_VARIABLE, Config
 from pipeline.errors import ConfigError, LakeError
 from pipeline.progress import tell
+from pipeline.tables.stages import BATCH_TABLES, STAGES
+from pipeline.tables.versions import is_made
 
 _MOST_DEATHS = 3
 """A partition whose process died this often is not sent again: it may be the cause, by its memory for example."""
@@ -332,9 +334,14 @@ def room_for(need: Need, nodes: Sequence[Node]) -> int:
 
 
 def _computes(config: Config, job: str) -> bool:
-    """Whether a job spends most of its time in a language model in its own process."""
+    """Whether a job runs a language model in its own process.
+
+    The jobs before those that ask run the subject model: to check that SAEs fit (`corpus`), for the firings
+    (`cache`), and for scrambled contexts and logits (`prepare`).
+    """
     from pipeline.asking.roles import role_of, roles_of
 
-    if job in ASKING:
-        return any(role_of(config, name).is_local for name in roles_of(config))
-    return job == "cache"
+    if job not in ASKING:
+        return True
+    steers = any(STAGES[table].is_on_demand and is_made(config, table) for table in BATCH_TABLES)
+    return steers or any(role_of(config, name).is_local for name in roles_of(config))

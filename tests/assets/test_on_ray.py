@@ -83,11 +83,11 @@ def test_an_address_is_looked_at_before_anything_is_written(
     assert not config.lake_folder.exists()
 
 
-def test_a_shard_asks_for_a_gpu_where_there_is_one(make_experiment: Callable[..., Config]) -> None:
+def test_what_runs_the_subject_model_gets_a_gpu_if_there_is_one(make_experiment: Callable[..., Config]) -> None:
     config = make_experiment(machine={"device": "auto"})
     nodes = [HEAD, SMALL, WITH_GPUS]
-    needs = {job: what_a_run_needs(config, job, nodes) for job in ("corpus", "cache", "prepare")}
-    assert needs == {"corpus": Need(1, 0), "cache": Need(1, 1), "prepare": Need(1, 0)}
+    for job in ("corpus", "cache", "prepare"):  # they run the subject model
+        assert what_a_run_needs(config, job, nodes) == Need(1, 1)
     assert what_a_run_needs(config, "cache", [HEAD, SMALL, LARGE]) == Need(4, 0)
     on_cpus = make_experiment(machine={"device": "cpu"})
     assert what_a_run_needs(on_cpus, "cache", nodes) == Need(4, 0)
@@ -102,6 +102,8 @@ def test_a_batch_asks_for_a_gpu_where_a_model_of_this_process_is_asked(
     by_a_model = make_experiment(machine=auto, explaining=asked)
     for job in ("pilot", "explain_and_score"):
         assert what_a_run_needs(by_oracle, job, nodes) == Need(1, 0)
+        steering = make_experiment(machine=auto, explaining=asked, scoring={**asked, "scorers": ["intervention"]})
+        assert what_a_run_needs(steering, job, nodes) == Need(1, 1)
         assert what_a_run_needs(by_a_model, job, nodes) == Need(1, 1)
 
 
