@@ -48,7 +48,7 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
         end_dead_runs(context.instance)
         with failures_for_people():
             lake = recorded_lake(config)
-            unfinished = unfinished_batches(lake)
+            unfinished = _unfinished(lake)
             stopped = spent_budget(config) if unfinished else None
             without_pilot = {key.sae for key in unfinished if not lake.has("scorer_rhos", sae=key.sae)}
         if stopped:
@@ -77,8 +77,14 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
     return schedule
 
 
-def unfinished_batches(lake: "Lake") -> list[BatchKey]:
+def unfinished_batches(config: Config) -> list[BatchKey]:
     """Batches with a selected feature that is not done, higher priority first."""
+    from pipeline.sources import recorded_lake
+
+    return _unfinished(recorded_lake(config))
+
+
+def _unfinished(lake: "Lake") -> list[BatchKey]:
     from pipeline.asking import unfinished
 
     return [BatchKey(*each) for each in unfinished.unfinished_batches(lake)]

@@ -130,9 +130,8 @@ def _print_next_steps(config: Config, path: str, console: Console, seconds: floa
 def _print_what_is_left(config: Config, console: Console) -> None:
     """Print why batches are unfinished: the budget is spent, or a run makes no more of them."""
     from pipeline.asking.spending import spent_budget
-    from pipeline.sources import recorded_lake
 
-    unfinished = unfinished_batches(recorded_lake(config))
+    unfinished = unfinished_batches(config)
     n_taken = config.selection.batches_per_run
     first = "first" if n_taken == 1 else f"first {n_taken:,}"
     if beyond := {key.partition for key in unfinished} - {*partitions_of(config, BATCHES, n_taken)}:

@@ -7,7 +7,7 @@ import pytest
 from tiny import open_lake
 
 from pipeline.asking.batches import BatchAsker, ToAsk
-from pipeline.asking.roles import Role
+from pipeline.asking.roles import ModelRole
 from pipeline.asking.stand_ins import StandInAsker
 from pipeline.config import Config
 from pipeline.lake import Lake
@@ -68,7 +68,7 @@ def test_it_counts_what_a_run_would_send_while_that_run_holds_the_ledger(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     replies = Replies({"odd": "perhaps"})
-    monkeypatch.setattr(Role, "open_client", lambda *_: replies)
+    monkeypatch.setattr(ModelRole, "open_client", lambda *_: replies)
     with asker_of(BatchAsker, lake) as run:
         run.ask("scorer", to_ask("odd", "plain"))
         with asker_of(StandInAsker, lake) as counting:
@@ -94,7 +94,7 @@ def test_it_counts_what_a_run_would_send_while_that_run_holds_the_ledger(
 def test_after_a_known_answer_that_is_of_no_use_the_next_draw_is_counted_once(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Role, "open_client", lambda *_: Replies({"odd": "perhaps"}))
+    monkeypatch.setattr(ModelRole, "open_client", lambda *_: Replies({"odd": "perhaps"}))
     [first] = to_ask("odd")
     with asker_of(BatchAsker, lake) as run:
         run.ask("scorer", [first._replace(is_usable=lambda _: True)])
@@ -109,7 +109,7 @@ def test_after_a_known_answer_that_is_of_no_use_the_next_draw_is_counted_once(
 def test_what_could_not_be_asked_is_counted_anew_with_all_that_goes_with_a_request_that_renews(
     lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Role, "open_client", lambda *_: Replies({"one": None, "two": None}))
+    monkeypatch.setattr(ModelRole, "open_client", lambda *_: Replies({"one": None, "two": None}))
     with asker_of(BatchAsker, lake) as run:
         run.ask("scorer", to_ask("one", "two"))
     with asker_of(StandInAsker, lake) as counting:

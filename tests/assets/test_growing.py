@@ -111,17 +111,17 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
         assert lake.query("stale_batches").to_dicts() == [
             {"sae": "hand-set", "batch": 0, "generation": 0, "n_features": len({row["feature"] for row in before})}
         ]
-        assert unfinished_batches(lake_of(config)) == [] and ledger(config) == paid
+        assert unfinished_batches(config) == [] and ledger(config) == paid
         steps = list(missing_steps(config))
         assert [step.job for step in steps] == ["prepare", "explain_and_score"]
         assert steps[-1].partition is None and "summary" in steps[-1].tables
         # It is made anew where a person asks for it: by the config, or in the UI.
         again = explained(selection={"remake_stale": True})
-        assert [each.partition for each in unfinished_batches(lake_of(again))] == [KEY]
+        assert [each.partition for each in unfinished_batches(again)] == [KEY]
         launch(config, instance, "explain_and_score", KEY)
     lake = lake_of(config)
     assert {row["generation"] for row in rows_of(lake, "select generation from scores")} == {1}
-    assert lake.query("stale_batches").is_empty() and unfinished_batches(lake_of(again)) == []
+    assert lake.query("stale_batches").is_empty() and unfinished_batches(again) == []
     assert ledger(config) > paid
 
 
@@ -148,25 +148,25 @@ def test_the_selection_changes_between_ticks_and_nothing_done_is_lost_or_bought_
 
     with dg.DagsterInstance.ephemeral() as instance:
         colour = select(where="feature = 1")
-        assert [each.partition for each in unfinished_batches(lake_of(colour))] == [KEY]
+        assert [each.partition for each in unfinished_batches(colour)] == [KEY]
         launch(colour, instance, "pilot", "hand-set")
         launch(colour, instance, "explain_and_score", KEY)
-        assert unfinished_batches(lake_of(colour)) == []
+        assert unfinished_batches(colour) == []
         first, paid = rows_of(lake_of(colour), "from scores order by all"), ledger(colour)
         assert {row["feature"] for row in first} == {1}
         # A list, which leaves out what is done: only the other feature is asked about.
         (tmp_path / "wanted.csv").write_text("sae,feature,priority\nhand-set,4,7\n", encoding="utf-8")
         animal = select(features=str(tmp_path / "wanted.csv"))
-        assert [each.partition for each in unfinished_batches(lake_of(animal))] == [KEY]
+        assert [each.partition for each in unfinished_batches(animal)] == [KEY]
         launch(animal, instance, "explain_and_score", KEY)
-        assert unfinished_batches(lake_of(animal)) == [] and ledger(animal) > paid
+        assert unfinished_batches(animal) == [] and ledger(animal) > paid
         assert {row["feature"] for row in rows_of(lake_of(animal), "from scores")} == {4}
         # Both: the tables have them both again, and every answer is known.
         paid = ledger(animal)
         both = select(where="feature in (1, 4)", priority=3)
-        assert [each.partition for each in unfinished_batches(lake_of(both))] == [KEY]
+        assert [each.partition for each in unfinished_batches(both)] == [KEY]
         launch(both, instance, "explain_and_score", KEY)
-        assert unfinished_batches(lake_of(both)) == [] and ledger(both) == paid
+        assert unfinished_batches(both) == [] and ledger(both) == paid
     scores = rows_of(lake_of(both), "from scores order by all")
     assert {row["feature"] for row in scores} == {1, 4}
     assert [row for row in scores if row["feature"] == 1] == first
