@@ -185,7 +185,7 @@ def _by_bucket(lake: Lake, chosen: Iterable[int]) -> Times:
                 if bucket == first:
                     spent.clear()
                 features = range(bucket * BUCKET_FEATURES, (bucket + 1) * BUCKET_FEATURES)
-                inputs = Inputs(lake, SAE, features, lambda: corpus, connection)
+                inputs = Inputs(lake, SAE, features, corpus, connection)
                 _time(spent, _kernels(inputs), lambda file: lake.select(connection, file, sae=SAE).to_arrow_table)
     return spent
 
@@ -206,7 +206,7 @@ def _of_rules(lake: Lake) -> Times:
 
             def inputs() -> Inputs:
                 kept.pop("forms", None)
-                return Inputs(lake, SAE, range(N_FEATURES), lambda: corpus, connection, {}, kept)
+                return Inputs(lake, SAE, range(N_FEATURES), corpus, connection, {}, kept)
 
             documents = connection.sql("select document_number from corpus_documents").fetchnumpy()
             contexts = np.arange(len(corpus.tokens) // corpus.context_length)

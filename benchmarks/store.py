@@ -224,7 +224,7 @@ def _write_examples(size: Size, folder: Path) -> Examples:
         lake.create_temporary(connection, "candidate_slots")
         with open_corpus_tokens(lake, connection) as corpus:
             begin = time.process_time()
-            windows = rendered_windows(Inputs(lake, SAE, range(size.n_features), lambda: corpus, connection))
+            windows = rendered_windows(Inputs(lake, SAE, range(size.n_features), corpus, connection))
     with open_rows(lake, "examples", sae=SAE, batch=0, given={**given, "rendered_windows": windows}) as rows:
         lake.write("examples", rows, sae=SAE, batch=0)
     rendering_s = time.process_time() - begin

@@ -177,11 +177,13 @@ class _Run:
         self._stack = stack
         self._values = values
         self._kept: dict[str, Any] = {}
+        self._reads_corpus = False
 
     def rows(self, name: str | Path, given: frozenset[str]) -> pa.RecordBatchReader:
         """Run the steps, and return the rows of the last one."""
         by_bucket = steps_by_bucket(name)
         steps = needed_steps(name, given)
+        self._reads_corpus = any(map(_reads_corpus, steps))
         once = [step for step in steps if step not in by_bucket]
         for step in once:
             if step in COMPILED:
@@ -232,7 +234,8 @@ class _Run:
     def _inputs(self, features: range, made: dict[str, pa.Table] | None = None) -> Inputs:
         made = {} if made is None else made
         lake, sae = self._lake, self._values["sae"]
-        return Inputs(lake, sae, features, lambda: self._corpus, self._connection, made, self._kept)
+        corpus = self._corpus if self._reads_corpus else None
+        return Inputs(lake, sae, features, corpus, self._connection, made, self._kept)
 
     @property
     def _features(self) -> range:

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline import plugins
 from pipeline.config import load_config
 from pipeline.errors import ConfigError
 from pipeline.plugins import Plugin
+from pipeline.plugins.plugin import digest_of
 from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES, compiled, macros
 from pipeline.tables.stages import STAGES
@@ -96,4 +96,4 @@ def test_a_plugin_with_a_syntax_error_is_named(tmp_path):
     path = tmp_path / "odd.py"
     path.write_text("def f(:\n", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"odd\.py' is not Python: .*, line 1"):
-        plugins._digest([path])
+        digest_of([path])

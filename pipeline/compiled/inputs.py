@@ -24,7 +24,7 @@ class Inputs:
         lake: The store of firings, and the settings.
         sae: The SAE.
         features: The features whose rows are made: those of a batch or of some buckets.
-        open_corpus: Opens the tokens of the corpus for the first step that reads them.
+        tokens: The tokens of the corpus; None if no step reads them.
         connection: Has the tables, and the steps that run once.
         made: The rows of earlier steps, by name.
         kept_objects: Objects made once per run, independent of the features, by name.
@@ -33,7 +33,7 @@ class Inputs:
     lake: Lake
     sae: str
     features: range
-    open_corpus: Callable[[], CorpusTokens]
+    tokens: CorpusTokens | None
     connection: duckdb.DuckDBPyConnection
     made: dict[str, pa.Table] = field(default_factory=dict)
     kept_objects: dict[str, Any] = field(default_factory=dict)
@@ -42,7 +42,8 @@ class Inputs:
     @cached_property
     def corpus(self) -> CorpusTokens:
         """The tokens of the corpus by token index."""
-        return self.open_corpus()
+        assert self.tokens is not None
+        return self.tokens
 
     @cached_property
     def firings(self) -> Bucket:

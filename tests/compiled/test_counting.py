@@ -72,7 +72,7 @@ def both(lake):
         buckets = []
         for first in range(0, SIZE.n_features, BUCKET_FEATURES):
             features = range(first, first + BUCKET_FEATURES)
-            buckets.append(of_bucket(Inputs(lake, SAE, features, lambda: corpus, connection)))
+            buckets.append(of_bucket(Inputs(lake, SAE, features, corpus, connection)))
     by_arrays = {name: pa.concat_tables(bucket[name] for bucket in buckets) for name in BY_ARRAYS}
     return {name: (by_sql[name], rows) for name, rows in by_arrays.items()}
 
@@ -128,7 +128,7 @@ def test_cofirings_are_those_of_the_sql_file_on_the_tokens_that_are_counted(lake
 def test_bucket_in_which_nothing_fires_gives_tables_without_rows(lake):
     with opened_corpus(lake) as (connection, corpus):
         features = range(SIZE.n_features, SIZE.n_features + 3)
-        inputs = Inputs(lake, SAE, features, lambda: corpus, connection)
+        inputs = Inputs(lake, SAE, features, corpus, connection)
         inputs.firings = Bucket(
             np.array(features), np.zeros(4, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)
         )
@@ -296,7 +296,7 @@ def test_candidates_for_contexts_are_those_of_the_sql_file(lake):
             lake.create_temporary(connection, name, **ALL)
         by_sql = lake.select(connection, last, **ALL).to_arrow_table()
         with open_corpus_tokens(lake, connection) as corpus:
-            inputs = Inputs(lake, SAE, range(SIZE.n_features), lambda: corpus, connection)
+            inputs = Inputs(lake, SAE, range(SIZE.n_features), corpus, connection)
             by_arrays = compiled_rows("context_candidates", inputs).select(by_sql.schema.names)
     order = ["feature", "token_class", "token_set", "n_before", "is_excluded", "token_id", "position_below"]
     rows = [pl.DataFrame(each).sort(order).to_dicts() for each in (by_sql, by_arrays.cast(by_sql.schema))]
@@ -318,7 +318,7 @@ def test_strata_and_examples_are_those_of_the_sql_files(lake):
         strata = lake.select(connection, "silent_strata").to_arrow_table()
         examples = lake.select(connection, last, sae=SAE, batch=0).to_arrow_table()
         with open_corpus_tokens(lake, connection) as corpus:
-            inputs = Inputs(lake, SAE, range(SIZE.n_features), lambda: corpus, connection)
+            inputs = Inputs(lake, SAE, range(SIZE.n_features), corpus, connection)
             strata_by_arrays = compiled_rows("silent_strata", inputs).cast(strata.schema)
     examples_by_arrays = read_rows(lake, "examples", sae=SAE, batch=0)
     order = [("feature", "ascending"), ("slot", "ascending")]

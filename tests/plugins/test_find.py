@@ -211,7 +211,7 @@ def test_what_settings_declare_is_read_off_a_class_and_its_objects(site: Site) -
     assert Declared.by(None) == Declared()
 
 
-@pytest.mark.parametrize("name", ["embedder", "n_questions", "model_copy", "of"])
+@pytest.mark.parametrize("name", ["embedder", "n_questions", "model_copy", "with_model"])
 def test_a_name_that_the_section_uses_is_refused(site: Site, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     site.declare(f"{name} = elsewhere.capitals")
     monkeypatch.setattr(plugin_sections, "find_plugins", find_plugins.__wrapped__)
