@@ -9,7 +9,6 @@ random numbers. Arrays are compared here, whole tables in `tests/compiled`.
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +62,7 @@ from pipeline.firings.buckets import Bucket, CorpusTokens, open_corpus_tokens
 from pipeline.firings.files import Firings, in_order
 from pipeline.firings.layout import BUCKET_FEATURES, ROUNDED_BITS, n_buckets_of
 from pipeline.lake import Lake
+from pipeline.make_table import reads_corpus
 from pipeline.models.rounding import round_on_cpu
 from pipeline.sae.firing import find_above, find_largest
 from pipeline.tables.compiled import COMPILED
@@ -252,9 +252,9 @@ def _of_steps(
             lake.create_temporary(connection, step, **values)
             continue
         with ExitStack() as stack:
-            corpus = cache(lambda stack=stack: stack.enter_context(open_corpus_tokens(lake, connection)))
+            corpus = stack.enter_context(open_corpus_tokens(lake, connection)) if reads_corpus(step) else None
 
-            def rows(step: str = step, corpus: Callable[[], CorpusTokens] = corpus) -> pa.Table:
+            def rows(step: str = step, corpus: CorpusTokens | None = corpus) -> pa.Table:
                 return compiled_rows(step, Inputs(lake, SAE, features, corpus, connection))
 
             made = rows()  # to compile and load everything

@@ -129,25 +129,25 @@ def needed_steps(name: str | Path, given: Collection[str] = ()) -> tuple[str | P
     """The steps that run for a SQL file, itself included, except those that compiled code reads as arrays."""
     given = {*given, *(STAGES[name].given if name in STAGES else ())}
     steps = steps_of(name, given=given)
-    if any(map(_reads_corpus, steps)) and _CANDIDATE_SLOTS not in {*steps, *given}:
+    if any(map(reads_corpus, steps)) and _CANDIDATE_SLOTS not in {*steps, *given}:
         steps = steps_of(_CANDIDATE_SLOTS, name, given=given)
     needed = {name}
     for step in reversed(steps):
         if step in needed:
             needed |= {*relations_read(step)} - (ARRAYS if step in COMPILED else set())
-            needed |= {_CANDIDATE_SLOTS} if _reads_corpus(step) else set()
+            needed |= {_CANDIDATE_SLOTS} if reads_corpus(step) else set()
     return tuple(step for step in steps if step in needed)
 
 
 def tables_seen(name: str | Path, given: Collection[str] = ()) -> frozenset[str]:
     """The tables read for the rows of a SQL file; some compiled steps also read the corpus's tokens."""
     steps = needed_steps(name, given)
-    corpus = (_CANDIDATE_SLOTS, "corpus_tokens") if any(map(_reads_corpus, steps)) else ()
+    corpus = (_CANDIDATE_SLOTS, "corpus_tokens") if any(map(reads_corpus, steps)) else ()
     read = {relation for step in steps for relation in relations_read(step)}
     return frozenset(TABLES.keys() & {*read, *tables_read(*corpus)} - {*given})
 
 
-def _reads_corpus(step: str | Path) -> bool:
+def reads_corpus(step: str | Path) -> bool:
     """Whether the rows of a SQL file are made by compiled code that reads `Inputs.corpus`."""
     return step in COMPILED and not {*ARRAYS, _CANDIDATE_SLOTS}.isdisjoint(relations_read(step))
 
@@ -183,7 +183,7 @@ class _Run:
         """Run the steps, and return the rows of the last one."""
         by_bucket = steps_by_bucket(name)
         steps = needed_steps(name, given)
-        self._reads_corpus = any(map(_reads_corpus, steps))
+        self._reads_corpus = any(map(reads_corpus, steps))
         once = [step for step in steps if step not in by_bucket]
         for step in once:
             if step in COMPILED:
