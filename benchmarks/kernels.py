@@ -178,7 +178,7 @@ def _by_bucket(lake: Lake, chosen: Iterable[int]) -> Times:
     spent: Times = {}
     with lake.connect(SAE) as connection:
         for step in ("candidate_slots", "slot_generations"):
-            lake.create_temporary(connection, step, sae=SAE)
+            lake.create(connection, step, sae=SAE)
         with open_corpus_tokens(lake, connection) as corpus:
             first, *others = chosen
             for bucket in (first, first, *others):  # the first one twice, to compile and load everything
@@ -200,7 +200,7 @@ def _of_rules(lake: Lake) -> Times:
     with lake.connect(SAE) as connection:
         spent = _of_steps(lake, connection, steps_of("rule_sets"), values)
         for step in ("proved_rules", "corpus_documents"):
-            lake.create_temporary(connection, step, **values)
+            lake.create(connection, step, **values)
         kept: dict[str, Any] = {}
         with open_corpus_tokens(lake, connection) as corpus:
 
@@ -249,7 +249,7 @@ def _of_steps(
     features = range(values["first_feature"], values["end_feature"])
     for step in map(str, steps):
         if step not in COMPILED:
-            lake.create_temporary(connection, step, **values)
+            lake.create(connection, step, **values)
             continue
         with ExitStack() as stack:
             corpus = stack.enter_context(open_corpus_tokens(lake, connection)) if reads_corpus(step) else None
@@ -271,7 +271,7 @@ def _of_cofirings(lake: Lake) -> Times:
     n_most = heuristics.cofiring_features
     spent: Times = {}
     with lake.connect(SAE) as connection:
-        lake.create_temporary(connection, "cofiring_tokens", sae=SAE)
+        lake.create(connection, "cofiring_tokens", sae=SAE)
         token_index = connection.table("cofiring_tokens").fetchnumpy()["token_index"]
         starts, token = counted_firings(lake, SAE, token_index)
         counted = {"feature": features_of(starts).astype(np.int32), "token_index": token_index[token]}

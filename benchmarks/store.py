@@ -221,7 +221,7 @@ def _write_examples(size: Size, folder: Path) -> Examples:
     n_features = pc.count_distinct(given["taken_slots"]["feature"]).as_py()
     begin = time.process_time()
     with lake.connect(SAE, 0, given) as connection:
-        lake.create_temporary(connection, "candidate_slots")
+        lake.create(connection, "candidate_slots")
         with open_corpus_tokens(lake, connection) as corpus:
             begin = time.process_time()
             windows = rendered_windows(Inputs(lake, SAE, range(size.n_features), corpus, connection))

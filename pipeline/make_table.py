@@ -189,7 +189,7 @@ class _Run:
             if step in COMPILED:
                 self._connection.register(step, compiled_rows(step, self._inputs(self._features)))
             elif step != name:
-                self._lake.create_temporary(self._connection, str(step), **self._values)
+                self._lake.create(self._connection, str(step), **self._values)
         if name in by_bucket:
             rows = self._rows_by_bucket([str(step) for step in steps if step in by_bucket])
             return pa.RecordBatchReader.from_batches(TABLES[str(name)].schema, rows)

@@ -110,7 +110,7 @@ def test_parquet_files_may_be_given_as_a_relation(lake):
 
 def test_a_step_never_hides_the_view_of_a_table(lake):
     with lake.connect() as connection, pytest.raises(duckdb.CatalogException, match="View"):
-        lake.create_temporary(connection, "slots")
+        lake.create(connection, "slots")
 
 
 def test_a_table_is_written_with_its_figures(lake):

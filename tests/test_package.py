@@ -140,23 +140,21 @@ def test_every_sql_file_prompt_and_shipped_file_is_in_the_wheel(installed: Insta
     assert prompts and {path.relative_to(site) for path in (site / "pipeline").rglob("*.txt")} == prompts
 
 
+def said(installed: Installed, folder: Path, code: str) -> str:
+    """What some Python prints in the environment of the wheel, in a folder."""
+    command, env = [str(installed.python), "-c", code], installed.variables(with_extras=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=True).stdout
+
+
 def test_the_environment_has_the_wheel_and_no_checkout(installed: Installed, empty: Path) -> None:
     code = (
         "import json, sys, pathlib, assets, pipeline;"
         "holds = [folder for folder in sys.path if (pathlib.Path(folder) / 'pipeline').exists()];"
         "print(json.dumps([holds, assets.__file__, pipeline.__file__]))"
     )
-    done = subprocess.run(
-        [str(installed.python), "-c", code],
-        cwd=empty,
-        env=installed.variables(with_extras=False),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
     site = installed.site
     files = [str(site / package / "__init__.py") for package in ("assets", "pipeline")]
-    assert json.loads(done.stdout) == [[str(site)], *files]
+    assert json.loads(said(installed, empty, code)) == [[str(site)], *files]
 
 
 def test_the_installed_command_runs_an_experiment_and_reads_its_lake(latentlake: Say, experiment: str) -> None:
@@ -220,12 +218,4 @@ def test_the_demo_is_found_from_an_empty_folder(installed: Installed, empty: Pat
         "config = load_config('config/demo.yaml'); load_prices(find(config.budget.prices));"
         "print(load_sparse_coder(config.saes[0].source).n_features)"
     )
-    done = subprocess.run(
-        [str(installed.python), "-c", code],
-        cwd=empty,
-        env=installed.variables(with_extras=False),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout.split() == ["4096"]
+    assert said(installed, empty, code).split() == ["4096"]

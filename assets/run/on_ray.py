@@ -25,7 +25,7 @@ from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, Worke
 from rich.console import Console
 
 from assets.graph.build import JOBS, build_definitions
-from assets.graph.history import lake_tag
+from assets.graph.history import UNDER_WAY, lake_tag
 from assets.processes import CLUSTER_TAG, end_dead_runs, end_run
 from assets.run.dagster_home import CODE_FOLDER
 from assets.run.printing import announce, print_failures
@@ -46,12 +46,6 @@ _PATIENCE_SECONDS = 120.0
 """How long to retry while a cluster does not answer: its head may be starting, or be busy. A busy one may take
 half a minute or more to answer at `ray://`."""
 _ADDRESS = re.compile(r"(?:(?P<scheme>ray|https?)://)?(?P<host>[^/:@\s]+):(?P<port>\d+)/?")
-_UNDER_WAY = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 Outcome = Literal["under way", "made", "failed", "died"]
@@ -245,7 +239,7 @@ class Cluster:
 
     def _earlier_runs(self) -> dict[tuple[str, str | None], str]:
         """Runs started by an earlier command, by job and partition. Dead ones are marked as failed."""
-        found = self._instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY, tags=self._tags))
+        found = self._instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY, tags=self._tags))
         alive = [run for run in found if self._outcome(run.run_id)[0] == "under way"]
         return {(run.job_name, run.tags.get("dagster/partition")): run.run_id for run in alive}
 

@@ -39,7 +39,7 @@ class Batch:
 
     def create(self, name: str, **given: Any) -> None:
         """Make the rows of a SQL file a table of the connection's with the file's name."""
-        self.lake.create_temporary(self.connection, name, sae=self.sae, batch=self.number, **given)
+        self.lake.create(self.connection, name, sae=self.sae, batch=self.number, **given)
 
     def select(self, name: str | Path, **given: Any) -> duckdb.DuckDBPyRelation:
         """The rows of a SQL file, by its name in `sql/` or by its path."""

@@ -55,8 +55,12 @@ class Vocabulary:
         return self._joined(token_ids).decode("utf-8", "replace")
 
     def whole_text(self, token_ids: Iterable[int]) -> str:
-        """The same without the bytes of characters that a window's edges cut: for models that read plain text."""
-        return self._joined(token_ids).decode("utf-8", "ignore")
+        """The same without the bytes of characters that a window's edges cut: for models that read plain text.
+
+        A window of nothing but such bytes has the text of `text`, as no model reads an empty one.
+        """
+        joined = self._joined(token_ids)
+        return joined.decode("utf-8", "ignore") or joined.decode("utf-8", "replace")
 
     def _joined(self, token_ids: Iterable[int]) -> bytes:
         # Bytes are joined before they are decoded: one character may be spelled by several tokens.

@@ -26,7 +26,7 @@ def write_slots(lake: Lake) -> Published:
     """
     lake.require("documents")
     with lake.connect(tables=("documents",)) as connection:
-        lake.create_temporary(connection, "slots")
+        lake.create(connection, "slots")
         _check_roles(lake, connection)
         rows = connection.table("slots").order("context_id, start")
         published = lake.write("slots", rows.to_arrow_reader())
@@ -46,8 +46,8 @@ def check_first_texts(lake: Lake) -> None:
         read = read_documents(lake.config, path, most)
         given: Given = {"read_documents": [path], "earlier_documents": TABLES["documents"].schema.empty_table()}
         with lake.connect(given=given, tables=()) as connection:
-            lake.create_temporary(connection, "documents")
-            lake.create_temporary(connection, "slots")
+            lake.create(connection, "documents")
+            lake.create(connection, "slots")
             try:
                 _check_roles(lake, connection)
             except CorpusError as error:

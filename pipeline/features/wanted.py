@@ -146,8 +146,11 @@ def _odd_sentence(config: Config, odd_rows: list[str]) -> str:
     sentence = f"{counted} no feature: {', '.join(odd_rows[:_SHOWN_ROWS])}"
     if len(odd_rows) <= _SHOWN_ROWS:
         return f"{sentence} of '{config.selection.features}'"
-    more = f"{len(odd_rows) - _SHOWN_ROWS:,} more of '{config.selection.features}'"
-    return f"{sentence} and {more}, all listed in '{_write_odd_rows(config, odd_rows)}'"
+    sentence += f" and {len(odd_rows) - _SHOWN_ROWS:,} more of '{config.selection.features}'"
+    try:
+        return f"{sentence}, all listed in '{_write_odd_rows(config, odd_rows)}'"
+    except OSError:  # who only reads the lake, say for an estimate, need not be able to write into it
+        return sentence
 
 
 def _write_odd_rows(config: Config, odd_rows: list[str]) -> Path:

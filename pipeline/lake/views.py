@@ -81,7 +81,7 @@ class Lake(Files):
             with instance.cursor() as connection:
                 connection.execute(f"detach database if exists {name}")
 
-    def create_temporary(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
+    def create(self, connection: duckdb.DuckDBPyConnection, name: str, **values: Any) -> None:
         """Create or replace the table `name` from `<name>.sql`, in the connection's own database, as `queries`."""
         queries.create(connection, self.config, name, values)
 

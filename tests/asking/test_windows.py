@@ -229,6 +229,7 @@ def test_no_further_line_of_a_window_begins_as_a_prompts_own_do():
 def test_plain_text_of_a_window_has_no_parts_of_characters():
     vocabulary = Vocabulary(["国".encode()[:1], "国".encode()[1:], "é".encode()[:1], b"a"])
     assert vocabulary.whole_text([1, 0, 1, 3, 2]) == "国a"
+    assert vocabulary.whole_text([0]) == "\ufffd"  # no model reads an empty text
     assert "\ufffd" in vocabulary.text([1, 0, 1, 3, 2])
 
 

@@ -66,7 +66,7 @@ def both(lake):
     with lake.connect(SAE, tables=TABLES.keys() - {"feature_tokens"}) as connection:
         before = ("candidate_slots", "slot_generations", "corpus_tokens", "firings", "feature_cuts")
         for name in (*before, "feature_tokens", *FILES):
-            lake.create_temporary(connection, name, **ALL)
+            lake.create(connection, name, **ALL)
         by_sql = {name: connection.sql(f"select * from {name}").to_arrow_table() for name in FILES}
     with opened_corpus(lake) as (connection, corpus):
         buckets = []
@@ -82,7 +82,7 @@ def opened_corpus(lake):
     """A connection and the tokens of the corpus."""
     with lake.connect(SAE) as connection:
         for name in ("candidate_slots", "slot_generations"):
-            lake.create_temporary(connection, name, sae=SAE)
+            lake.create(connection, name, sae=SAE)
         with open_corpus_tokens(lake, connection) as corpus:
             yield connection, corpus
 
@@ -115,7 +115,7 @@ def test_cofirings_are_those_of_the_sql_file_on_the_tokens_that_are_counted(lake
     some = Lake(lake.config.model_copy(update={"heuristics": heuristics}), lake.hashes)
     figures = make_table(some, "feature_cofirings", sae=SAE).figures
     with some.connect(SAE) as connection:
-        some.create_temporary(connection, "cofiring_tokens", sae=SAE)
+        some.create(connection, "cofiring_tokens", sae=SAE)
         (n_tokens,) = connection.sql("select count(*) from cofiring_tokens").fetchall()[0]
         expected = some.select(connection, "feature_cofirings", sae=SAE).fetchall()
         found = connection.sql("from feature_cofirings order by feature, rank").fetchall()
@@ -187,7 +187,7 @@ def test_rows_by_bucket_are_those_of_all_features_at_once(by_bucket, table):
         by_bucket = connection.sql(f"select * exclude (sae) from {table} order by all").fetchall()
         *before, last = STAGES[table].steps
         for name in before:
-            lake.create_temporary(connection, name, **ALL)
+            lake.create(connection, name, **ALL)
         at_once = lake.select(connection, last, **ALL).project("* exclude (sae)").order("all").fetchall()
     assert by_bucket == at_once
     assert {row[0] >= BUCKET_FEATURES for row in by_bucket} == {True, False}
@@ -273,7 +273,7 @@ def test_rules_of_every_form_say_so_where_the_sql_file_does(lake):
     by_arrays = read_rows(lake, "rule_sums", sae=SAE, given=given, first_feature=0, end_feature=2048)
     with lake.connect(SAE, given=given) as connection:
         for name in steps_of("rule_sums", given=given):
-            lake.create_temporary(connection, name, sae=SAE)
+            lake.create(connection, name, sae=SAE)
         by_sql = connection.table("rule_sums").to_arrow_table()
     order = [(name, "ascending") for name in ("rule_id", "role")]
     assert by_sql.num_rows > 50
@@ -293,7 +293,7 @@ def test_candidates_for_contexts_are_those_of_the_sql_file(lake):
     *before, last = steps_of("context_candidates")
     with lake.connect(SAE) as connection:
         for name in before:
-            lake.create_temporary(connection, name, **ALL)
+            lake.create(connection, name, **ALL)
         by_sql = lake.select(connection, last, **ALL).to_arrow_table()
         with open_corpus_tokens(lake, connection) as corpus:
             inputs = Inputs(lake, SAE, range(SIZE.n_features), corpus, connection)
@@ -314,7 +314,7 @@ def test_strata_and_examples_are_those_of_the_sql_files(lake):
     *before, last = STAGES["examples"].steps
     with lake.connect(SAE, 0) as connection:
         for name in before:
-            lake.create_temporary(connection, name, sae=SAE, batch=0)
+            lake.create(connection, name, sae=SAE, batch=0)
         strata = lake.select(connection, "silent_strata").to_arrow_table()
         examples = lake.select(connection, last, sae=SAE, batch=0).to_arrow_table()
         with open_corpus_tokens(lake, connection) as corpus:

@@ -13,7 +13,8 @@ import pyarrow as pa
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.rules.arrays import flattened, token_class_bits
 from pipeline.compiled.rules.candidates import Limits, Wanted, Windows
-from pipeline.compiled.rules.mining_loops import N_SETS, add_pairs, choose_sets, count_contexts
+from pipeline.compiled.rules.choosing_loops import choose_sets
+from pipeline.compiled.rules.mining_loops import N_SETS, add_pairs, count_contexts
 from pipeline.compiling import Doubles, Int32s, Ints
 from pipeline.firings.buckets import mapped, read_features
 

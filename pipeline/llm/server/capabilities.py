@@ -15,15 +15,8 @@ from typing import Any, Literal, NamedTuple
 
 from pipeline.llm.choices import choice_masses, choice_of, choice_probabilities
 from pipeline.llm.requests import Message, Request, Wanted
-from pipeline.llm.server.reading import (
-    Failure,
-    blank_masses,
-    final_text_of,
-    first_token,
-    key_masses,
-    shows_thinking,
-    was_cut,
-)
+from pipeline.llm.server.logprobs import blank_masses, first_token, key_masses
+from pipeline.llm.server.reading import Failure, final_text_of, shows_thinking, was_cut
 from pipeline.llm.server.refusals import Refusable, refuses
 
 TOP_LOGPROBS = 20

@@ -9,19 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from pipeline.llm.choices import choice_masses, choice_probabilities, key_probabilities
 from pipeline.llm.requests import Answer, Request, Status
 from pipeline.llm.server.events import joined_events
+from pipeline.llm.server.json_values import choice_in, count_of, dict_of, text_of
+from pipeline.llm.server.logprobs import probabilities_of
 from pipeline.llm.server.pacing import retry_after_seconds
 from pipeline.llm.server.refusals import refuses_anything
 from pipeline.llm.texts import final_text, has_thoughts
-from pipeline.llm.value_positions import (
-    blank_positions,
-    expected_value,
-    number_masses,
-    value_positions,
-    word_masses,
-)
 
 _RETRIED = frozenset({408, 409, 425, 429})
 _OVERLOADED = frozenset({429, 503, 529})
@@ -36,9 +30,6 @@ _NO_ROOM = re.compile(
 Mistral, Anthropic, Gemini, text-generation-inference. Others return HTTP 413."""
 _NO_CREDIT = frozenset({402, "402", "insufficient_quota"})
 """HTTP statuses, error codes and error types for an account without credit."""
-_ROUNDING, _LEAST_LOGPROB = 0.01, -1e9
-"""Log-probabilities may exceed 0 by rounding; those below the least are treated as impossible."""
-_MOST_TOKENS = 10**9
 EMPTY_AT_MOST = 2
 """Attempts with an empty answer before it is accepted as the model's; each of them is paid for."""
 _FILTERED = ("content_filter", "safety", "prohibited_content", "recitation", "blocklist", "spii")
@@ -144,39 +135,39 @@ def usage_of(content: Any) -> Usage:
     xAI and Gemini leave reasoning out of `completion_tokens`, but not out of `total_tokens`. A server that reports
     0 prompt tokens does not count them.
     """
-    usage = _dict(_dict(content).get("usage"))
-    prompt, written, total = (_count(usage.get(f"{what}_tokens")) for what in ("prompt", "completion", "total"))
+    usage = dict_of(dict_of(content).get("usage"))
+    prompt, written, total = (count_of(usage.get(f"{what}_tokens")) for what in ("prompt", "completion", "total"))
     if prompt is not None and total is not None:
         written = max(written or 0, total - prompt)
     return Usage(
         prompt or None,
-        _count(_dict(usage.get("prompt_tokens_details")).get("cached_tokens")),
+        count_of(dict_of(usage.get("prompt_tokens_details")).get("cached_tokens")),
         written,
-        _count(_dict(usage.get("completion_tokens_details")).get("reasoning_tokens")),
+        count_of(dict_of(usage.get("completion_tokens_details")).get("reasoning_tokens")),
     )
 
 
 def resolved_model(content: Any) -> str | None:
     """The model that a server says it ran."""
-    return _text(_dict(content).get("model"))
+    return text_of(dict_of(content).get("model"))
 
 
 def shows_thinking(content: Any) -> bool:
     """Whether a completion's model reasoned, by its token counts or by reasoning in or next to its text."""
-    message = _dict(_choice(content).get("message"))
-    thoughts = (_text(message.get(name)) for name in ("reasoning_content", "reasoning"))
+    message = dict_of(choice_in(content).get("message"))
+    thoughts = (text_of(message.get(name)) for name in ("reasoning_content", "reasoning"))
     has_thought = any(thoughts) or any(part.get("type") == "thinking" for part in _parts(message))
     return bool(usage_of(content).reasoning_tokens) or has_thought or has_thoughts(_written_text(message) or "")
 
 
 def final_text_of(content: Any) -> str | None:
     """The text of a completion without reasoning; None if it ends within reasoning, or there is none."""
-    return final_text(_written_text(_dict(_choice(content).get("message"))) or "")
+    return final_text(_written_text(dict_of(choice_in(content).get("message"))) or "")
 
 
 def was_cut(content: Any) -> bool:
     """Whether a completion ended at its token limit."""
-    return (_text(_choice(content).get("finish_reason")) or "").lower() in _TOO_LONG
+    return (text_of(choice_in(content).get("finish_reason")) or "").lower() in _TOO_LONG
 
 
 def is_cut_thought(answer: Answer, content: Any) -> bool:
@@ -188,43 +179,11 @@ def is_cut_thought(answer: Answer, content: Any) -> bool:
     )
 
 
-def first_token(content: Any) -> list[tuple[str, float]]:
-    """The alternatives (token, log-probability) at a completion's first token; empty if there are fewer than two.
-
-    A single one only shows which token was drawn, not how probable another choice was.
-    """
-    return _alternatives(_written(content)[0]) if _written(content) else []
-
-
-def key_masses(request: Request, content: Any) -> dict[str, dict[str, float]]:
-    """The probability of each choice at the token of each key's value, without keys that have none."""
-    written = _written(content)
-    pieces = [_text(_dict(entry).get("token")) or "" for entry in written]
-    positions = value_positions(pieces)
-    found = {}
-    for key in request.keys:
-        if key in positions and (listed := _alternatives(written[positions[key].token])):
-            found[key] = word_masses(listed, request.choices or (), positions[key].lead)
-    return found
-
-
-def blank_masses(request: Request, content: Any) -> list[dict[str, float]] | None:
-    """The probability of each choice at each of a request's blanks; None if the server gave none."""
-    prompt_tokens = _dict(content).get("prompt_logprobs")
-    read = [_prompt_token(entry) for entry in prompt_tokens] if isinstance(prompt_tokens, list) else []
-    positions = blank_positions(
-        [each[0][0] if each else "" for each in read], request.blank or "", request.n_blanks
-    )
-    if not positions:
-        return None
-    return [number_masses(read[position.token], request.choices or (), position.lead) for position in positions]
-
-
 def read_status(request: Request, response: Response, content: Any) -> Answer | Failure:
     """The answer or failure in an error response."""
     if isinstance(content, list) and content:  # Gemini puts its error into a list
         content = content[0]
-    status, inner = response.status, _dict(_dict(content).get("error"))
+    status, inner = response.status, dict_of(dict_of(content).get("error"))
     said = _error_message(content) or response.body.decode(errors="replace")
     if location := response.headers.get("location"):
         said = f"it redirects to {location}"
@@ -251,15 +210,15 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
     """The answer in the JSON of a completion."""
     if not isinstance(content, dict):
         return Failure("the server's answer was not a JSON object", passes=True)
-    choice = _choice(content)
-    message = _dict(choice.get("message"))
-    text, refusal = _written_text(message), _text(message.get("refusal"))
-    finish_reason = _text(choice.get("finish_reason"))
+    choice = choice_in(content)
+    message = dict_of(choice.get("message"))
+    text, refusal = _written_text(message), text_of(message.get("refusal"))
+    finish_reason = text_of(choice.get("finish_reason"))
     end = (finish_reason or "").lower()
     # OpenRouter passes on an upstream failure as HTTP 200 with an error in or next to the choice.
     error = choice.get("error") or content.get("error")
     if error or not choice or end in _NO_END:
-        code = _count(_dict(error).get("code"))
+        code = count_of(dict_of(error).get("code"))
         ended = f"the server ended its answer with finish_reason '{finish_reason}'"
         said = _error_message({"error": error} if error else content)
         return Failure(
@@ -268,9 +227,9 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
             is_too_long=code is not None and _is_too_long(code, said or ""),
             overloaded=code in _OVERLOADED,
             finish_reason=finish_reason,
-            is_out_of_credit=_has_no_credit(None, _dict(error)),
+            is_out_of_credit=_has_no_credit(None, dict_of(error)),
         )
-    probabilities, mass, values = _probabilities_of(request, content)
+    probabilities, mass, values = probabilities_of(request, content)
     # A single requested token may be white space: some tokenizers (Llama 2) write " 3" as two tokens.
     wants_one_token = request.is_choice and request.most_tokens == 1
     is_white = wants_one_token and bool(text) and not shows_thinking(content)
@@ -301,58 +260,6 @@ def _read_completion(request: Request, content: Any) -> Answer | Failure:
     )
 
 
-class _Probabilities(NamedTuple):
-    """The fields of an answer that come from log-probabilities."""
-
-    probabilities: dict[str, float] | None = None
-    choice_mass: float | None = None
-    values: list[float] | None = None
-
-
-def _probabilities_of(request: Request, content: Any) -> _Probabilities:
-    """The probabilities of a request's choices in a completion."""
-    if request.blank:
-        masses = blank_masses(request, content) or []
-        values = [value for value in map(expected_value, masses) if value is not None]
-        least = min((sum(each.values()) for each in masses), default=None)
-        return _Probabilities(None, least, values if masses and len(values) == len(masses) else None)
-    if request.keys:
-        return _Probabilities(*key_probabilities(key_masses(request, content), request.choices or ()))
-    mass = choice_masses(first_token(content), request.choices or ())
-    return _Probabilities(choice_probabilities(mass), sum(mass.values()) if any(mass.values()) else None)
-
-
-def _written(content: Any) -> list[Any]:
-    """A completion's entry for each token that was written."""
-    tokens = _dict(_choice(content).get("logprobs")).get("content")
-    return tokens if isinstance(tokens, list) else []
-
-
-def _alternatives(entry: Any) -> list[tuple[str, float]]:
-    """The alternatives (token, log-probability) to a token, itself first; empty if there are fewer than two."""
-    listed = _dict(entry).get("top_logprobs")
-    found = {}
-    for each in [entry, *(listed if isinstance(listed, list) else [])]:
-        token, logprob = _dict(each).get("token"), _logprob(_dict(each).get("logprob"))
-        if isinstance(token, str) and logprob is not None:
-            found[token] = logprob
-    return list(found.items()) if len(found) > 1 else []
-
-
-def _prompt_token(entry: Any) -> list[tuple[str, float]]:
-    """The alternatives to a token of the prompt, itself first, in vLLM's format."""
-    listed = [_dict(each) for each in _dict(entry).values()]
-    listed_pairs = [(_text(each.get("decoded_token")) or "", _logprob(each.get("logprob"))) for each in listed]
-    return [(token, logprob) for token, logprob in listed_pairs if logprob is not None]
-
-
-def _logprob(value: Any) -> float | None:
-    """A log-probability; None for anything else, such as a number above 0 beyond rounding."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value <= _ROUNDING:
-        return None
-    return min(float(max(value, _LEAST_LOGPROB)), 0.0)
-
-
 def _is_too_long(status: int, said: str) -> bool:
     """Whether an HTTP status and its message mean that a request exceeds the model's context."""
     return status == 413 or (status in {400, 422} and _NO_ROOM.search(said) is not None)
@@ -369,48 +276,22 @@ def _passes(status: int) -> bool:
     return status in _RETRIED or status >= 500
 
 
-def _choice(content: Any) -> dict[str, Any]:
-    """The first choice of a completion; empty if there is none."""
-    choices = _dict(content).get("choices")
-    return _dict(choices[0]) if isinstance(choices, list) and choices else {}
-
-
 def _error_message(content: Any) -> str | None:
     """A server's error message, whose position differs between servers."""
-    inner = _dict(content).get("error", content)
+    inner = dict_of(content).get("error", content)
     if isinstance(content, dict) and not isinstance(inner, str | dict):
         inner = content
-    said = _dict(inner).get("message") or _dict(inner).get("detail")
-    return _text(inner) or _text(said) or (json.dumps(said) if said else None)
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _text(value: Any) -> str | None:
-    """A string that UTF-8 can encode (JSON may contain half a surrogate pair), or None."""
-    return value.encode(errors="replace").decode() if isinstance(value, str) else None
+    said = dict_of(inner).get("message") or dict_of(inner).get("detail")
+    return text_of(inner) or text_of(said) or (json.dumps(said) if said else None)
 
 
 def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
     """The parts of a message that is a list of parts (Mistral); empty if it is a single text."""
     content = message.get("content")
-    return [_dict(part) for part in content] if isinstance(content, list) else []
+    return [dict_of(part) for part in content] if isinstance(content, list) else []
 
 
 def _written_text(message: dict[str, Any]) -> str | None:
     """The text of a message, or of its parts that are not reasoning."""
-    texts = [_text(part.get("text")) or "" for part in _parts(message) if part.get("type") == "text"]
-    return "".join(texts) if texts else _text(message.get("content"))
-
-
-def _count(value: Any) -> int | None:
-    """A token count or a status, given as a number or as digits; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        count = int(value)
-    except (ValueError, OverflowError):
-        return None
-    return count if 0 <= count <= _MOST_TOKENS else None
+    texts = [text_of(part.get("text")) or "" for part in _parts(message) if part.get("type") == "text"]
+    return "".join(texts) if texts else text_of(message.get("content"))

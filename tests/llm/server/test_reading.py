@@ -11,10 +11,10 @@ import pytest
 
 from pipeline.llm import Answer, Message, Request
 from pipeline.llm.server.embeddings import EmbeddingsClient
+from pipeline.llm.server.logprobs import first_token
 from pipeline.llm.server.reading import (
     Failure,
     Response,
-    first_token,
     is_cut_thought,
     json_of,
     read,
