@@ -5,6 +5,7 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable
+from functools import cache
 
 _SQL_PARTS = re.compile(r"('(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|\$\$.*?\$\$)|--[^\n]*|/\*.*?\*/", re.DOTALL)
 """What is kept whole, a string or a quoted name; or else a comment."""
@@ -15,6 +16,7 @@ def sql_code(text: str) -> str:
     return _joined(_SQL_PARTS.sub(lambda part: part[1] or "", text).splitlines())
 
 
+@cache
 def python_code(text: str) -> str:
     """Python without comments, docstrings and blank lines. Raises SyntaxError if it is not Python."""
     tree, lines = ast.parse(text), text.splitlines()

@@ -13,7 +13,7 @@ from assets.share import REPORT_JOB, report_asset
 from pipeline.config import Config
 from pipeline.tables import TABLES, Group
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import is_made
+from pipeline.tables.versions import SourceHashes, Versions, is_made
 
 JOBS: tuple[Group, ...] = get_args(Group)
 """One job per group: assets of different partitions cannot share a job."""
@@ -31,6 +31,7 @@ _DESCRIPTIONS = {
 def build_definitions(config: Config) -> dg.Definitions:
     """Everything that Dagster loads for an experiment. Imports nothing heavy."""
     tables = [TABLES[name] for name in STAGES if is_made(config, name)]
+    versions = Versions(config, SourceHashes())  # of definitions only, which are known before any file is read
     jobs = {
         group: dg.define_asset_job(
             group, dg.AssetSelection.groups(group), description=_DESCRIPTIONS[group], run_tags=lake_tag(config)
@@ -38,7 +39,7 @@ def build_definitions(config: Config) -> dg.Definitions:
         for group in (*JOBS, REPORT_JOB)
     }
     return dg.Definitions(
-        assets=[*(table_asset(config, table) for table in tables), report_asset(config)],
+        assets=[*(table_asset(config, table, versions) for table in tables), report_asset(config)],
         asset_checks=checks_of(config, tables),
         jobs=list(jobs.values()),
         schedules=[next_feature_batches(config)],

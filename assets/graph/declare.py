@@ -19,7 +19,7 @@ from pipeline.config import Config
 from pipeline.tables import TABLES, Table
 from pipeline.tables.schema import type_name
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import SourceHashes, inputs_of, stage_hash
+from pipeline.tables.versions import Versions, inputs_of
 
 AFTER_BATCHES = (
     dg.AutomationCondition.eager()
@@ -36,7 +36,7 @@ _NEW_DOCUMENTS_ENTER = "documents"
 """The table that takes in documents added to the corpus. All others use the documents recorded in it."""
 
 
-def table_asset(config: Config, table: Table) -> dg.AssetsDefinition:
+def table_asset(config: Config, table: Table, versions: Versions) -> dg.AssetsDefinition:
     """The asset of a table in one experiment; what makes it is imported when it is made, not with the graph."""
     stage = STAGES[table.name]
     inputs = (*inputs_of(config, table.name), *stage.gates)
@@ -48,7 +48,7 @@ def table_asset(config: Config, table: Table) -> dg.AssetsDefinition:
         group_name=table.group,
         description=table.row,
         kinds={"duckdb"} if stage.is_sql else {"python"},
-        code_version=stage_hash(config, table.name, SourceHashes()),
+        code_version=versions.of(table.name),
         metadata={"dagster/column_schema": dg.TableSchema(columns=columns), "key": ", ".join(table.key)},
         partitions_def=parts,
         deps=[_dependency(config, TABLES[name], table) for name in inputs],

@@ -1,6 +1,6 @@
 """Where the tables of a lake are kept, and which of them exist.
 
-A table's files are `<table>/<stage_hash>/<partition>.parquet`, next to one empty file with the schema so that a
+A table's files are `<table>/<version>/<partition>.parquet`, next to one empty file with the schema so that a
 view never fails.
 """
 

@@ -73,19 +73,12 @@ def parts_of(config: Config, table: str) -> tuple[str | None, ...]:
             return (None,)
 
 
-def stage_hash(
-    config: Config, table: str, hashes: SourceHashes, sae: str | None = None, part: str | None = None
-) -> str:
-    """The version of one table; see `Versions.of`.
+class Versions:
+    """The versions of a config's tables; each is computed once.
 
-    With empty `hashes` and no SAE it covers definitions only, which are known before any file is read: Dagster's
+    With empty `hashes` and no SAE they cover definitions only, which are known before any file is read: Dagster's
     `code_version`.
     """
-    return Versions(config, hashes).of(table, sae, part)
-
-
-class Versions:
-    """The versions of a config's tables; each is computed once."""
 
     def __init__(
         self,

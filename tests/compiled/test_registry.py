@@ -11,7 +11,7 @@ from pipeline.tables import compiled
 from pipeline.tables.compiled import ARRAYS, COMPILED, compiled_sources, counts_firings, source_text
 from pipeline.tables.sql import SQL_FOLDER, sql_text
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import SourceHashes, stage_hash
+from pipeline.tables.versions import SourceHashes, Versions
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +66,7 @@ def test_changed_code_makes_new_versions_of_its_tables_and_of_what_follows(
     config = make_experiment()
 
     def hashes():
-        return {table: stage_hash(config, table, SourceHashes(), config.sae_names[0]) for table in STAGES}
+        return {table: Versions(config, SourceHashes()).of(table, config.sae_names[0]) for table in STAGES}
 
     before = hashes()
     monkeypatch.setattr(compiled, "source_text", lambda name: source_text(name) + "x = 1\n" * (name == module))
@@ -83,7 +83,7 @@ def test_a_changed_cofiring_loop_makes_a_new_version_of_its_table(make_experimen
 
     def hashes():
         tables = ("feature_cofirings", "feature_stats", "example_index", "explanations")
-        return {table: stage_hash(config, table, SourceHashes(), config.sae_names[0]) for table in tables}
+        return {table: Versions(config, SourceHashes()).of(table, config.sae_names[0]) for table in tables}
 
     before = hashes()
     module = "pipeline.compiled.cofirings"

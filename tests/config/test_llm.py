@@ -8,7 +8,7 @@ from pipeline.asking.roles import find_local_models, role_of
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
 from pipeline.models import load
-from pipeline.tables.versions import SourceHashes, stage_hash
+from pipeline.tables.versions import SourceHashes, Versions
 
 DEMO = Path(__file__).parents[2] / "config" / "demo.yaml"
 
@@ -35,7 +35,7 @@ def test_the_model_takes_both_roles_in_int8_and_the_subject_stays(demo):
 
 def test_only_tables_that_the_model_makes_are_kept_apart(demo):
     def versions(config: Config, *tables: str) -> list[str]:
-        return [stage_hash(config, table, SourceHashes()) for table in tables]
+        return [Versions(config, SourceHashes()).of(table) for table in tables]
 
     plain, other = demo
     before = ("activations", "feature_routes", "selected_features", "examples")

@@ -11,7 +11,7 @@ from pipeline.lake.checks import repeated_keys
 from pipeline.make_table import make_table, read_table
 from pipeline.plugins import find_plugins
 from pipeline.tables.stages import own_windows
-from pipeline.tables.versions import SourceHashes, stage_hash
+from pipeline.tables.versions import SourceHashes, Versions
 
 SAE = "hand-set"
 OWN = [name for name, plugin in find_plugins("scorers").items() if own_windows(plugin)]
@@ -65,6 +65,6 @@ def test_naming_a_further_scorer_makes_no_row_of_the_others_anew(make_experiment
         config = make_experiment(scoring={"scorers": scorers})
         made = [(table, name) for table in ("predictions", "scorer_rhos") for name in ("detection", "simulation")]
         made += [("explanations", "default"), *((table, None) for table in ("examples", "fuzzing_pairs"))]
-        return {each: stage_hash(config, each[0], SourceHashes(), SAE, part=each[1]) for each in made}
+        return {each: Versions(config, SourceHashes()).of(each[0], SAE, part=each[1]) for each in made}
 
     assert versions(["detection", "simulation"]) == versions(["detection", "simulation", further])

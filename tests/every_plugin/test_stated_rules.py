@@ -10,7 +10,7 @@ from tiny import ANIMAL, COLOUR, STOP, rows_of
 from pipeline.lake import Lake
 from pipeline.rules.score import score_rule
 from pipeline.rules.write import write_stated_rule_scores
-from pipeline.tables.versions import stage_hash
+from pipeline.tables.versions import Versions
 
 SAE = "hand-set"
 RULES = {STOP: "the token is ' stop'", COLOUR: "token is ' red' and previous is not ' the'"}
@@ -49,7 +49,7 @@ def test_another_file_is_another_version_and_without_one_there_is_one_version_fo
     def version(**explaining: Any) -> str:
         changed = lake.config.explaining.model_copy(update=explaining)
         config = lake.config.model_copy(update={"explaining": changed})
-        return stage_hash(config, "stated_rule_scores", lake.hashes, SAE)
+        return Versions(config, lake.hashes).of("stated_rule_scores", SAE)
 
     before, none = version(), version(explainers=("rule",))
     assert before != none == version(explainers=("rule",), n_examples=7) and before == version(n_examples=7)

@@ -30,7 +30,7 @@ from pipeline.tables import TABLES, versions
 from pipeline.tables.macros import full_text
 from pipeline.tables.sql import config_value, parameters_of
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import SourceHashes, stage_hash
+from pipeline.tables.versions import SourceHashes, Versions
 
 REPOSITORY = Path(__file__).parents[2]
 OF_THE_CORPUS = ("documents", "tokens", "contexts", "slots")
@@ -486,7 +486,7 @@ def test_a_comma_in_a_path_breaks_no_view(make_experiment, tmp_path):
 
 
 def hashes_of(config: Config, content: SourceHashes | None = None) -> dict[str, str]:
-    return {table: stage_hash(config, table, content or SourceHashes(), config.sae_names[0]) for table in STAGES}
+    return {table: Versions(config, content or SourceHashes()).of(table, config.sae_names[0]) for table in STAGES}
 
 
 def changed_tables(config: Config, other: Config) -> set[str]:
@@ -634,7 +634,7 @@ def test_the_graph_knows_a_version_before_any_file_is_read(tmp_path):
         },
     )
     config = load_config(path)
-    assert all(len(stage_hash(config, table, open_sources(config))) == 12 for table in STAGES)
+    assert all(len(Versions(config, open_sources(config)).of(table)) == 12 for table in STAGES)
 
 
 def test_cleaning_removes_what_no_view_points_at_and_nothing_else(make_experiment):

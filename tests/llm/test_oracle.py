@@ -22,7 +22,7 @@ from pipeline.llm.oracle.client import GARBLED, OracleClient
 from pipeline.llm.oracle.judges import alike, chance, literal
 from pipeline.scorers.yes_no.answers import parse_many, parse_one
 from pipeline.scorers.yes_no.requests import Question, score_request
-from pipeline.tables.versions import SourceHashes, stage_hash
+from pipeline.tables.versions import SourceHashes, Versions
 
 N = 400
 VOCABULARY = Vocabulary([b" stop", b" cat", *(f" w{number}".encode() for number in range(N))])
@@ -178,7 +178,7 @@ def test_its_name_says_oracle_and_how_it_errs_whatever_model_the_config_names(ma
 def test_other_rates_are_another_model_and_matter_to_nobody_else(make_experiment):
     def hashes(**scoring):
         config = make_experiment(scoring=scoring)
-        return [stage_hash(config, table, SourceHashes()) for table in ("explanations", "predictions")]
+        return [Versions(config, SourceHashes()).of(table) for table in ("explanations", "predictions")]
 
     oracles = [hashes(provider="oracle", oracle={"false_positive_rate": rate}) for rate in (0.1, 0.2)]
     assert oracles[0][0] == oracles[1][0] and oracles[0][1] != oracles[1][1]

@@ -8,7 +8,7 @@ import pytest
 from pipeline.asking.roles import role_of, roles_of
 from pipeline.config import Config
 from pipeline.errors import ConfigError
-from pipeline.tables.versions import SourceHashes, stage_hash
+from pipeline.tables.versions import SourceHashes, Versions
 
 SAE = "hand-set"
 SCORERS = ["detection", "graded", "detection@worse", "graded@worse"]
@@ -48,7 +48,7 @@ def test_another_model_makes_no_other_models_rows_anew(make_experiment: Make) ->
     def versions(**scoring: Any) -> dict[str | None, str]:
         config = make_experiment(scoring={**SCORING, **scoring})
         parts = config.scoring.scorers
-        return {part: stage_hash(config, "predictions", SourceHashes(), SAE, part=part) for part in parts}
+        return {part: Versions(config, SourceHashes()).of("predictions", SAE, part=part) for part in parts}
 
     both = versions()
     assert len({*both.values()}) == len(SCORERS)
