@@ -89,11 +89,12 @@ class Meanings:
             working.join(timeout=2)
         if self._embed is None or not self._width:
             return None
+        n_left = self._n_left  # before the search: what is embedded meanwhile may be missing from it
         cursor = self._database.cursor()
         cursor.register("asked_meaning", self._rows([words], self._embed))
         text = ready_text(cursor, "nearest_texts")
         near = cursor.sql(text, params={"n": _FOUND}).to_arrow_table().cast(NEAR_MEANINGS)
-        return Found(near, self._n_left)
+        return Found(near, n_left)
 
     def _work(self) -> None:
         """Load the model, and embed every explanation that is not embedded yet."""

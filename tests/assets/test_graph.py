@@ -178,6 +178,7 @@ def test_an_asset_whose_input_is_missing_fails_with_one_sentence(make_experiment
     assert "materialise 'tiny/activation_shards' first" in sentence
 
 
+@pytest.mark.whole
 def test_a_broken_law_fails_its_check_and_stops_what_is_downstream(
     prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

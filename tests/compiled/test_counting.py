@@ -38,6 +38,8 @@ from pipeline.tables.compiled import COMPILED, counts_firings
 from pipeline.tables.sql import steps_of
 from pipeline.tables.stages import STAGES
 
+pytestmark = pytest.mark.whole
+
 SIZE = Size("tiny", n_tokens=12_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
 COUNTED = tuple(name for name in COMPILED if counts_firings(name))
 FROM_TOKENS = ("feature_masses", "heaviest_tokens")

@@ -28,6 +28,8 @@ from pipeline.scorers.generation import is_usable
 from pipeline.scorers.write import write_predictions
 from pipeline.tables import TABLES
 
+pytestmark = pytest.mark.whole
+
 SAE = "hand-set"
 WRITTEN = ["generation", "intervention", "intervention_surprisal"]
 """Scorers that judge by texts which a model writes."""

@@ -21,6 +21,8 @@ from pipeline.llm.oracle.prompts import plain, read_question, shown_texts
 from pipeline.plugins import find_plugins
 from pipeline.tables.versions import inputs_of
 
+pytestmark = pytest.mark.whole
+
 SAE = "hand-set"
 Answering = Callable[[Request], Answer]
 

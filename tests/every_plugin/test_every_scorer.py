@@ -24,6 +24,8 @@ from pipeline.scorers.yes_no import YesNo
 from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import inputs_of
 
+pytestmark = pytest.mark.whole
+
 SAE = "hand-set"
 SCORERS = {name: load_scorer(name) for name in sorted(find_plugins("scorers"))}
 ASKING = [name for name, scorer in SCORERS.items() if isinstance(scorer, YesNo)]

@@ -13,6 +13,8 @@ from pipeline.plugins import find_plugins
 from pipeline.tables.stages import own_windows
 from pipeline.tables.versions import SourceHashes, Versions
 
+pytestmark = pytest.mark.whole
+
 SAE = "hand-set"
 OWN = [name for name, plugin in find_plugins("scorers").items() if own_windows(plugin)]
 

@@ -28,6 +28,8 @@ from pipeline.llm.oracle.prompts import read_question
 from pipeline.plugins import find_plugin
 from pipeline.scorers.write import write_predictions
 
+pytestmark = pytest.mark.whole
+
 SAE = "hand-set"
 PLANTS, TOO_BROAD = 'the words "rose" and "oak"', f'{ANIMALS_TOLD} "and" "the" "of"'
 

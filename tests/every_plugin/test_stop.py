@@ -25,6 +25,8 @@ from pipeline.scorers.yes_no import YesNo
 from pipeline.tables import TABLES
 from pipeline.tables.explanations import explanation_id
 
+pytestmark = pytest.mark.whole
+
 SAE = "hand-set"
 STOP_PLACE = 8
 EXPLANATIONS = {

@@ -17,6 +17,8 @@ from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.scorers.write import write_predictions
 
+pytestmark = pytest.mark.whole
+
 WAYS = [("graded", {}), ("simulation", {"method": "all_at_once"}), ("simulation", {"method": "structured"})]
 each_way = pytest.mark.parametrize("name, settings", WAYS, ids=["graded", "all_at_once", "structured"])
 

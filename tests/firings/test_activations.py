@@ -51,6 +51,8 @@ from pipeline.sae import load_sparse_coder
 from pipeline.sae.write import write_saes
 from pipeline.subject.forward import Hookpoint, load_subject
 
+pytestmark = pytest.mark.whole
+
 Firing = tuple[int, int, int]
 Answers = Mapping[int, Mapping[int, float]]
 

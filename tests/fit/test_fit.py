@@ -44,6 +44,8 @@ from pipeline.subject.forward import Hookpoint
 from pipeline.subject.hookpoints import resolve_hookpoint
 from pipeline.tables import TABLES
 
+pytestmark = pytest.mark.whole
+
 Experiment = Callable[..., Config]
 N_DIRECTIONS = WIDTH // 2  # with a feature for either sign the decoder is square
 

@@ -82,6 +82,7 @@ def test_accuracy_over_several_targets_is_in_its_interval_as_often_as_promised()
     assert held[True].min() >= 0.88
 
 
+@pytest.mark.whole
 def test_area_over_several_targets_is_in_its_interval_as_often_as_promised():
     rng = np.random.default_rng(2)
     strengths, distances = np.array([0.5, 1.0, 2.0]), (0.0, 0.7, 1.5)

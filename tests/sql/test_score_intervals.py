@@ -208,6 +208,7 @@ def report(title, points, shares):
     print(f"  {'mean':24} {100 * np.mean(shares):.1f} %")
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kind", ["simple", "clustered"])
 def test_balanced_accuracy_is_in_its_interval_as_often_as_promised(kind):
     truth = [sum(rates) / 2 for rates, _ in POINTS]

@@ -12,6 +12,8 @@ import pytest
 from .rows import SAE, Database
 from .score_reference import fill_index
 
+pytestmark = pytest.mark.whole
+
 ANSWERED = ("question_answers", "rate_intervals", "balanced_accuracies")
 RATES = ((0.5, 0.5), (0.6, 0.6), (0.7, 0.8), (0.9, 0.6), (0.8, 0.8), (0.95, 0.9), (0.95, 0.98), (0.99, 0.995))
 N_EXPLANATIONS = (150, 150, 150, 150, 1000, 150, 150, 150)

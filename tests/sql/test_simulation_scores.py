@@ -241,6 +241,7 @@ GRID = [(0.1, 2, 0.05), (0.3, 0, 0.0), (0.5, 2, 0.01), (0.7, 2, 0.05), (0.97, 0,
 """Some of 18 points: over all of them, and 800 samples each, coverage is 0.97 on average and at least 0.92."""
 
 
+@pytest.mark.whole
 def test_intervals_cover_at_15_windows():
     covered = []
     for number, (hit, noise, alarm) in enumerate(GRID):

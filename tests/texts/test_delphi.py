@@ -35,6 +35,8 @@ from pipeline.sources import fixing
 from pipeline.texts import delphi
 from pipeline.texts.tensors import TensorFile
 
+pytestmark = pytest.mark.whole
+
 SAE = {"name": "hand-set", "hookpoint": "embed_tokens", "n_features": 8}
 Change = Callable[[dict[str, Any]], object]
 
