@@ -75,9 +75,9 @@ def ui(experiment: Path, tmp_path: Path) -> Iterator[str]:
     shutil.copy(ROOT / "assets" / "dagster.yaml", home)
     with (tmp_path / "ui.log").open("wb") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster", "dev", "-m", "assets.definitions", "--port", str(port)],
+            [sys.executable, "-m", "assets.command", "dev", str(experiment), "--port", str(port)],
             cwd=ROOT,
-            env={**os.environ, "DAGSTER_HOME": str(home), "LATENTLAKE_CONFIG": str(experiment)},
+            env={**os.environ, "DAGSTER_HOME": str(home)},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -159,6 +159,8 @@ def launch(url: str, job: str, partition: str) -> None:
 @pytest.mark.whole
 def test_a_batch_asked_for_by_graphql_is_run_and_its_rows_are_there(ui: str, experiment: Path) -> None:
     [place] = ask(ui, PLACE)["repositoriesOrError"]["nodes"]
+    # By the location, Dagster remembers what is switched on: each experiment has its own.
+    assert place["location"]["name"] == load_config(experiment).name
     states = {each["name"]: each["sensorState"]["status"] for each in place["sensors"]}
     states |= {each["name"]: each["scheduleState"]["status"] for each in place["schedules"]}
     assert states == dict.fromkeys(
