@@ -26,6 +26,8 @@ for the part of the work that cannot be left out. A value in bold misses its **t
 differ by a fifth and more from run to run; ratios within one run vary less."""
 
 HEADLINES = (
+    ("the demo on two cores, from its texts to its scores", "demo", "all_cores_s"),
+    ("the same on one core", "demo", "one_core_s"),
     (
         "caching a corpus on a CPU: wall-clock speed, as a share of the bare forward pass and product",
         "caching",
@@ -122,6 +124,11 @@ GRIDS: Mapping[str, Sequence[Grid]] = {
 }
 
 SECTIONS: Mapping[str, tuple[str, str]] = {
+    "demo": (
+        "The demo",
+        "`make demo` after the setup, into an empty folder, with nothing else running. `avx2_s` is measured by "
+        "keeping torch and oneDNN from newer instructions. `python -m benchmarks.demo` measures it.",
+    ),
     "store": (
         "The store and the SQL core: 31 million firings",
         "Synthetic data: 1M tokens, 32,768 features. Steps that touch every firing are compiled loops over one "
