@@ -24,7 +24,7 @@ from pipeline.estimate.own_models import asks_nobody, own_seconds
 from pipeline.explainers.write import explaining_ledgers, explanations_table
 from pipeline.firings.texts import Activations
 from pipeline.lake import Lake
-from pipeline.pilot.thresholds import control_answers, control_pairs
+from pipeline.pilot.thresholds import control_answers, control_pairs, others_a_feature
 from pipeline.pilot.unwritten import Tables, unwritten_batch, unwritten_windows
 from pipeline.scorers.write import predictions_table, scoring_ledgers
 from pipeline.tables import TABLES
@@ -107,7 +107,8 @@ def _run_through(lake: Lake, sae: str, batch: int, selected: pa.Table, pilot: pa
             made, _ = make(pilot)
             if config.scoring.threshold == "controls":
                 with unwritten_batch(lake, sae, batch, made) as own:
-                    pairs, n_pairs = control_pairs(own), config.scoring.pilot_features
+                    pairs = control_pairs(own)
+                    n_pairs = config.scoring.pilot_features * others_a_feature(config)
                     control_answers(
                         own, asks_of(thresholds), config.scoring.scorers, pairs, n_pairs, is_certain=False
                     )

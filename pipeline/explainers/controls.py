@@ -1,6 +1,7 @@
 """Controls: explanations that should score no better than chance, as a baseline for the others."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from pipeline.explainers.base import Explanation
@@ -30,19 +31,24 @@ def controls(
         yield Control("other_feature", Explanation(feature, explained[other]))
 
 
-def other_features(own: Mapping[int, str], near: Collection[tuple[int, int]] = ()) -> Iterator[tuple[int, int]]:
-    """Each feature with the feature whose explanation it borrows: the next one whose words differ.
+def other_features(
+    own: Mapping[int, str], near: Collection[tuple[int, int]] = (), n_others: int = 1
+) -> Iterator[tuple[int, int]]:
+    """Each feature with the features whose explanations it borrows: the next ones with other words.
 
     Near neighbours come last, as their explanations may well be right about this feature, too.
 
     Args:
         own: The features' own explanations, in the order of their draw.
         near: Pairs of a feature and a near neighbour.
+        n_others: Maximum number of explanations that a feature borrows.
     """
     explained = list(own)
     for number, feature in enumerate(explained):
         others = explained[number + 1 :] + explained[:number]
-        for other in sorted(others, key=lambda other: (feature, other) in near or (other, feature) in near):
+        others.sort(key=lambda other: (feature, other) in near or (other, feature) in near)
+        by_words: dict[str, int] = {}
+        for other in others:
             if own[other] != own[feature]:
-                yield feature, other
-                break
+                by_words.setdefault(own[other], other)
+        yield from ((feature, other) for other in islice(by_words.values(), n_others))

@@ -5,9 +5,9 @@ is its bias, the same as on silent windows of the right explanation. The thresho
 in ten of these answers reaches. It is set on train windows, once per SAE, scorer and model, before anything is
 judged.
 
-Every feature of the pilot is paired with another one, regardless of `explaining.controls`, and each pair is asked
-about few windows: answers about one explanation are correlated, so few answers about many pairs are more
-informative than many answers about few pairs.
+Every feature of the pilot is paired with another one, or with several if the pilot is small, regardless of
+`explaining.controls` and `scoring.max_features`. Each pair is asked about few windows: answers about one
+explanation are correlated, so few answers about many pairs are more informative than many answers about few pairs.
 """
 
 import math
@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from pipeline.asking.batches import Asks, for_purpose
 from pipeline.asking.tools import Batch, Tools
+from pipeline.config import Config
 from pipeline.explainers.controls import other_features
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.write import load_scorer, tools_of
@@ -27,6 +28,9 @@ from pipeline.tables.explanations import explanation_id
 LEAST_ANSWERS = 100
 """Minimum number of answers with a probability for a threshold: with 100, a share of one in ten has a standard
 error of 3 percentage points."""
+
+_WINDOWS_AN_ANSWER = 2
+"""Train windows of a pair per answer wanted: in up to half of them, the other feature fires as well."""
 
 _SPARE = 1.25
 """Factor on the answers requested, as features may lack windows and answers may lack probabilities."""
@@ -49,21 +53,27 @@ def yes_no_scorers(scorers: Iterable[str]) -> dict[str, YesNo]:
 
 
 def control_pairs(batch: Batch) -> pa.Table:
-    """Each of the pilot's features in a batch's tables with another one's explanation; schema `PAIRS`."""
+    """Each of the pilot's features in a batch's tables with other ones' explanations; schema `PAIRS`."""
     batch.create("batch_features")
-    batch.create("scored_explanations", asks_model=True)
+    batch.create("scored_explanations", asks_model=False)
     own = dict(batch.select("pilot_explanations").fetchall())
     near = set(batch.select("batch_neighbours").fetchall())
     rows = [
         {
-            "explanation_id": explanation_id(batch.sae, feature, "other_feature"),
+            "explanation_id": explanation_id(batch.sae, feature, f"other_feature {other}"),
             "feature": feature,
             "other_feature": other,
             "explanation": own[other],
         }
-        for feature, other in other_features(own, near)
+        for feature, other in other_features(own, near, others_a_feature(batch.lake.config))
     ]
     return pa.Table.from_pylist(rows, PAIRS)
+
+
+def others_a_feature(config: Config) -> int:
+    """Number of other explanations that each of the pilot's features is asked about."""
+    n_windows = config.scoring.pilot_features * config.explaining.n_examples
+    return math.ceil(_WINDOWS_AN_ANSWER * LEAST_ANSWERS / max(n_windows, 1))
 
 
 def windows_a_pair(n_pairs: int) -> int:

@@ -39,9 +39,7 @@ reasoned as (
                 case
                     when n_control_failed > 0 then format('; {} questions failed', n_control_failed)
                     when n_asked < $least_answers::int then format(
-                        '; {} could be asked: raise scoring.pilot_features (and scoring.max_features), or '
-                        || 'explaining.n_examples',
-                        n_asked
+                        '; {} could be asked: raise scoring.pilot_features or explaining.n_examples', n_asked
                     )
                     else '; does the model''s server give log-probabilities?'
                 end

@@ -7,11 +7,16 @@ import pytest
 
 from pipeline.config import Config
 from pipeline.lake import Lake
-from pipeline.pilot.thresholds import LEAST_ANSWERS, control_pairs, windows_a_pair, yes_no_scorers
+from pipeline.pilot.thresholds import (
+    LEAST_ANSWERS,
+    control_pairs,
+    others_a_feature,
+    windows_a_pair,
+    yes_no_scorers,
+)
 from pipeline.pilot.unwritten import unwritten_batch
 from pipeline.pilot.write import write_scorer_rhos
 from pipeline.tables import TABLES
-from pipeline.tables.explanations import explanation_id
 from pipeline.tables.versions import SourceHashes
 
 SAE = "hand-set"
@@ -53,14 +58,28 @@ def explained(words: dict[int, str], near: list[tuple[int, int]]) -> dict[str, p
     }
 
 
-def test_a_feature_of_the_pilot_borrows_other_words_of_a_feature_that_is_not_near(open_lake: Open) -> None:
+def test_a_feature_of_the_pilot_borrows_other_words_and_those_of_near_features_last(open_lake: Open) -> None:
     made = explained({3: "dogs", 1: "dogs", 5: "cats", 4: "birds", 9: "not of the pilot"}, near=[(3, 5), (4, 5)])
-    with unwritten_batch(open_lake(pilot_features=4), SAE, 0, made) as batch:
+    with unwritten_batch(open_lake(pilot_features=4, max_features=1), SAE, 0, made) as batch:
         pairs = control_pairs(batch)
-    borrowed = {row["feature"]: (row["other_feature"], row["explanation"]) for row in pairs.to_pylist()}
-    assert borrowed == {3: (4, "birds"), 1: (5, "cats"), 5: (1, "dogs"), 4: (3, "dogs")}
-    ids = [explanation_id(SAE, feature, "other_feature") for feature in borrowed]
-    assert pairs["explanation_id"].to_pylist() == ids
+    borrowed: dict[int, list[tuple[int, str]]] = {}
+    for row in pairs.to_pylist():
+        borrowed.setdefault(row["feature"], []).append((row["other_feature"], row["explanation"]))
+    assert borrowed == {
+        3: [(4, "birds"), (5, "cats")],
+        1: [(5, "cats"), (4, "birds")],
+        5: [(1, "dogs"), (4, "birds")],
+        4: [(3, "dogs"), (5, "cats")],
+    }
+    assert len(set(pairs["explanation_id"].to_pylist())) == pairs.num_rows
+
+
+@pytest.mark.parametrize(("pilot_features", "n_examples", "n_others"), [(32, 40, 1), (10, 10, 2), (4, 10, 5)])
+def test_a_small_pilot_asks_about_more_explanations_of_others(
+    make_experiment: Callable[..., Config], pilot_features: int, n_examples: int, n_others: int
+) -> None:
+    config = make_experiment(scoring={"pilot_features": pilot_features}, explaining={"n_examples": n_examples})
+    assert others_a_feature(config) == n_others
 
 
 def test_any_number_of_pairs_gives_enough_answers_even_if_a_fifth_is_missing() -> None:

@@ -33,7 +33,7 @@ def test_one_in_ten_answers_about_controls_reach_it():
             [0.9] * 99,
             {},
             "99 of the 100 answers about controls that it takes came with a probability; 99 could be asked: raise "
-            "scoring.pilot_features (and scoring.max_features), or explaining.n_examples",
+            "scoring.pilot_features or explaining.n_examples",
         ),
         (
             [None] * 200,
