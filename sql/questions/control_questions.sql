@@ -14,22 +14,32 @@ with fitting as (
         and activations.position >= examples.start
         and activations.position < examples.start + len(examples.token_ids)
 ),
-put as (
+possible as (
     select
         control_pairs.explanation_id,
         control_pairs.feature,
         control_pairs.explanation,
         examples.example_id,
         examples.token_ids,
-        examples.activations,
-        examples.peak
+        examples.draw,
+        if(
+            $has_marks, marked_positions(examples.activations, examples.peak, $explaining_marked_share), null
+        ) as marked
     from control_pairs
     join examples using (feature)
     anti join fitting using (explanation_id, example_id)
     where examples.role = 'train' and examples.kind = 'activating' and not examples.is_judge
+    -- Two features may fire in one window and borrow the same words.
     qualify
-        row_number() over (partition by control_pairs.explanation_id order by examples.draw, examples.example_id)
-        <= $n_windows
+        row_number() over (
+            partition by control_pairs.explanation, examples.token_ids, marked
+            order by control_pairs.explanation_id, examples.example_id
+        ) = 1
+),
+put as (
+    select *
+    from possible
+    qualify row_number() over (partition by explanation_id order by draw, example_id) <= $n_windows
 )
 select
     explanation_id,
@@ -38,7 +48,7 @@ select
     (row_number() over (partition by explanation_id order by example_id) - 1) // $questions_per_prompt as prompt,
     md5(concat_ws(' ', explanation_id, 'control', example_id)) as question_id,
     example_id,
-    if($has_marks, marked_positions(activations, peak, $explaining_marked_share), null) as marked,
+    marked,
     false as label,
     token_ids
 from put

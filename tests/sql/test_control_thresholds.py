@@ -72,7 +72,7 @@ def windows_of(feature, n):
     return [
         {"context_id": draw, "start": 2, "example_id": f"{feature} {role} {kind} {is_judge} {draw:02}",
          "feature": feature, "role": role, "kind": kind, "is_judge": is_judge, "draw": draw,
-         "token_ids": [5, 6, 7], "activations": [0.0, 1.0, 0.2], "peak": 1.0}
+         "token_ids": [feature, draw, 7], "activations": [0.0, 1.0, 0.2], "peak": 1.0}
         for role, is_judge in (("train", False), ("train", True), ("test", False))
         for kind in ("activating", "random")
         for draw in range(1, n + 1)
@@ -97,6 +97,15 @@ def test_pairs_are_asked_about_train_windows_in_which_the_other_is_silent_with_t
     assert {(row["prompt"], row["label"], row["explanation"]) for row in rows} == {(0, False, "as 2")}
     assert {row["marked"] for row in rows} == {None}
     assert database.rows("control_questions", has_marks=True)[0]["marked"] == [1]
+
+
+def test_two_features_that_fire_in_one_window_and_borrow_the_same_words_ask_once():
+    database = Database(n_windows=2, questions_per_prompt=1)
+    database.fill("control_pairs", [pair(1, 3), pair(2, 3)])
+    rows = windows_of(1, 1) + windows_of(2, 2)
+    database.fill("examples", [row | {"token_ids": [row["draw"], 6, 7]} for row in rows])
+    asked = database.rows("control_questions")
+    assert [(row["feature"], row["token_ids"]) for row in asked] == [(1, [1, 6, 7]), (2, [2, 6, 7])]
 
 
 def test_at_the_shipped_defaults_a_pilot_asks_enough_and_little_more():
