@@ -14,29 +14,37 @@ class Control(NamedTuple):
     explanation: Explanation
 
 
+class Own(NamedTuple):
+    """A feature's own explanation, which another feature may borrow, and its explainer."""
+
+    explainer: str
+    words: str
+
+
 def controls(
-    features: Sequence[int], own: Mapping[int, str | None], near: Collection[tuple[int, int]] = ()
+    features: Sequence[int], own: Mapping[int, Own], near: Collection[tuple[int, int]] = ()
 ) -> Iterator[Control]:
     """Each feature's controls: the empty explanation, and another feature's explanation (`other_features`).
 
     Args:
         features: The features that get controls, in the order of their draw.
-        own: The features' own explanations; None or missing where there is none.
+        own: The features' own explanations; missing where there is none.
         near: Pairs of a feature and a near neighbour.
     """
     for feature in features:
         yield Control("empty", Explanation(feature, ""))
-    explained = {feature: words for feature in features if (words := own.get(feature))}
+    explained = {feature: own[feature] for feature in features if feature in own}
     for feature, other in other_features(explained, near):
-        yield Control("other_feature", Explanation(feature, explained[other]))
+        yield Control("other_feature", Explanation(feature, explained[other].words))
 
 
 def other_features(
-    own: Mapping[int, str], near: Collection[tuple[int, int]] = (), n_others: int = 1
+    own: Mapping[int, Own], near: Collection[tuple[int, int]] = (), n_others: int = 1
 ) -> Iterator[tuple[int, int]]:
     """Each feature with the features whose explanations it borrows: the next ones with other words.
 
-    Near neighbours come last, as their explanations may well be right about this feature, too.
+    Those of the same explainer come first, so that a control differs from what it is compared with in what it
+    says, not in its style. Near neighbours lend nothing: their explanations may well be right about this feature.
 
     Args:
         own: The features' own explanations, in the order of their draw.
@@ -46,9 +54,10 @@ def other_features(
     explained = list(own)
     for number, feature in enumerate(explained):
         others = explained[number + 1 :] + explained[:number]
-        others.sort(key=lambda other: (feature, other) in near or (other, feature) in near)
+        others.sort(key=lambda other: own[other].explainer != own[feature].explainer)
         by_words: dict[str, int] = {}
         for other in others:
-            if own[other] != own[feature]:
-                by_words.setdefault(own[other], other)
+            is_near = (feature, other) in near or (other, feature) in near
+            if not is_near and own[other].words != own[feature].words:
+                by_words.setdefault(own[other].words, other)
         yield from ((feature, other) for other in islice(by_words.values(), n_others))

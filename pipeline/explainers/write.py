@@ -12,7 +12,7 @@ from pipeline.asking.tools import Batch, Tools
 from pipeline.asking.write import write_batch
 from pipeline.config import Config
 from pipeline.explainers.base import Explainer, Explanation, Feature, Shown
-from pipeline.explainers.controls import controls
+from pipeline.explainers.controls import Own, controls
 from pipeline.lake import Lake, Published
 from pipeline.plugins import find_plugin
 from pipeline.tables import TABLES
@@ -40,16 +40,19 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
     generations = [each for each in selected["generation"].unique() if each is not None]
     [generation] = generations or [batch.lake.generation]
     ranks = dict(selected.select("feature", "place").iter_rows())
+    routes = dict(selected.select("feature", "route").iter_rows())
     rows: list[Row] = []
-    own: dict[int, str | None] = {}
+    own: dict[int, Own] = {}
     for name in config.explaining.explainers:
         explainer = load_explainer(name)
         features = read_features(batch, selected, name)
         its = [each for each in features if each.is_asked or explainer.role is None]
         for explanation in explainer.explain(its, tools):
             rows.append(_row(batch.sae, name, explanation))
-            if explanation.is_chosen:
-                own.setdefault(explanation.feature, explanation.words)  # of the first explainer that covers it
+            # A control borrows from the first explainer with words that scorers judge (scored_explanations.sql).
+            is_judged = name != "rule" or routes[explanation.feature] == "rule"
+            if explanation.is_chosen and explanation.words and is_judged:
+                own.setdefault(explanation.feature, Own(name, explanation.words))
     controlled = selected.filter("is_control").sort("place")["feature"].to_list()
     near = set(batch.select("batch_neighbours").fetchall())
     rows += [_row(batch.sae, *control) for control in controls(controlled, own, near)]

@@ -19,7 +19,7 @@ import pyarrow as pa
 from pipeline.asking.batches import Asks, for_purpose
 from pipeline.asking.tools import Batch, Tools
 from pipeline.config import Config
-from pipeline.explainers.controls import other_features
+from pipeline.explainers.controls import Own, other_features
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.write import load_scorer, tools_of
 from pipeline.scorers.yes_no import YesNo
@@ -56,14 +56,14 @@ def control_pairs(batch: Batch) -> pa.Table:
     """Each of the pilot's features in a batch's tables with other ones' explanations; schema `PAIRS`."""
     batch.create("batch_features")
     batch.create("scored_explanations", asks_model=False)
-    own = dict(batch.select("pilot_explanations").fetchall())
+    own = {feature: Own(*rest) for feature, *rest in batch.select("pilot_explanations").fetchall()}
     near = set(batch.select("batch_neighbours").fetchall())
     rows = [
         {
             "explanation_id": explanation_id(batch.sae, feature, f"other_feature {other}"),
             "feature": feature,
             "other_feature": other,
-            "explanation": own[other],
+            "explanation": own[other].words,
         }
         for feature, other in other_features(own, near, others_a_feature(batch.lake.config))
     ]

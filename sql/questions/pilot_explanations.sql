@@ -1,6 +1,6 @@
 -- One row per feature of the pilot that scorers judge, in the order of its draw: the explanation of the first of
 -- the config's explainers that has one.
-select scored_explanations.feature, scored_explanations.explanation
+select scored_explanations.feature, scored_explanations.explainer, scored_explanations.explanation
 from scored_explanations
 join batch_features using (feature)
 where

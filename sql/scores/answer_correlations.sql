@@ -2,6 +2,7 @@
 -- from all scored answers, with its standard error. For a scorer that only ranks, it is the correlation of the
 -- values that it ranks by; for one that grades windows, that of the grades, within the windows in which the
 -- feature fires and within silent ones.
+-- Answers about controls are left out: about an empty explanation they hardly depend on the document.
 -- The analysis-of-variance estimator, pooled over cells of one explanation, scorer and label (Donner 1986; Ridout,
 -- Demetrio and Firth 1999): rho = (MSB - MSW) / (MSB + (m - 1) MSW), with the mean squares between and within
 -- documents and m = sum over cells (n - sum over documents n_d^2 / n) / sum (documents - 1). It may be negative by
@@ -9,21 +10,27 @@
 -- n_repeated: questions beyond a document's first. Explanations of one feature are judged on the same documents,
 -- so the standard error is the jackknife's over features: (F - 1) / F sum (rho without one feature - their
 -- mean)^2.
-with answers as (
+with explained as (
+    select explanation_id, sae, feature
+    from explanations
+    where explainer not in ('empty', 'other_feature')
+),
+answers as (
     select sae, feature, explanation_id, scorer, label, document, coalesce(is_right::double, probability) as value
     from question_answers
+    semi join explained using (explanation_id)
     where is_scored and (is_right is not null or probability is not null)
     union all
     select
-        explanations.sae,
-        explanations.feature,
+        explained.sae,
+        explained.feature,
         predictions.explanation_id,
         predictions.scorer,
         examples.kind = 'activating' as label,
         examples.doc_id as document,
         predictions.values[1] as value
     from predictions
-    join explanations using (explanation_id)
+    join explained using (explanation_id)
     join examples using (example_id)
     where
         predictions.label is null

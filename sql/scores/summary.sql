@@ -10,8 +10,9 @@
 -- Where an explainer chooses among its draws, the scores are those of its choice, and the search's cost is given
 -- separately, beside what it gained on the train windows that chose: the best of several is flattered there.
 -- A feature that an explainer failed to explain has no score: n_asked_features and explained_share show how many
--- it had to explain, and mean_failed_at_chance is the mean if the failures count as explanations that score at
--- chance. An explainer has a row for every scorer of explanations even if it failed on all features.
+-- it had to explain, n_unscored_features how many a scorer judged without a score, as too few answers came.
+-- mean_failed_at_chance is the mean if both count as explanations that score at chance. An explainer has a row for
+-- every scorer of explanations even if it failed on all features.
 with scorers as (
     -- Excludes rule_exact (rules only) and scorers that judge features, which only have rows for the empty
     -- explanation.
@@ -112,6 +113,8 @@ averaged as (
         exact_mean(chance) as chance,
         if(metric = 'correlation', -1, 0) as least_value,
         count(value) as n_features,
+        count(*) filter (value is null and n_asked > 0) as n_unscored_features,
+        n_features / nullif(n_features + n_unscored_features, 0) as scored_share,
         exact_mean(value) as mean,
         error_of_mean(value, own_variance) as error,
         quantile_cont(value, 0.1) as p10,
@@ -189,9 +192,13 @@ select
     searched.search_gain,
     coalesce(explained.n_asked_features, 0) as n_asked_features,
     coalesce(explained.n_echoed_features, 0) as n_echoed_features,
+    averaged.n_unscored_features,
     explained.n_explained_features / explained.n_asked_features as explained_share,
-    if(explained_share = 0, 0, averaged.mean * explained_share) + averaged.chance * (1 - explained_share)
-        as mean_failed_at_chance
+    if(
+        explained_share = 0 or averaged.scored_share = 0,
+        averaged.chance,
+        averaged.chance + (averaged.mean - averaged.chance) * averaged.scored_share * explained_share
+    ) as mean_failed_at_chance
 from averaged
 left join explained using (sae, route, explainer)
 left join searched using (sae, route, explainer)

@@ -907,6 +907,12 @@ def test_a_mean_says_of_how_many_features_it_is_and_what_failures_at_chance_woul
     assert row["mean"] == row["mean_failed_at_chance"] == pytest.approx(0.6)
 
 
+def test_a_feature_whose_answers_are_too_few_for_a_score_counts_at_chance_in_the_second_mean():
+    row = summary([0.5, 0.9, None])
+    assert (row["n_features"], row["n_unscored_features"], row["mean"]) == (2, 1, pytest.approx(0.7))
+    assert row["mean_failed_at_chance"] == pytest.approx((0.5 + 0.9 + 0.5) / 3)
+
+
 def test_an_explainer_that_failed_on_every_feature_has_a_row_of_each_scorer_of_explanations():
     rows = explained([("unparsed", None)] * 3)
     assert {scorer for scorer, explainer in rows if explainer == "default"} == {
