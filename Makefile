@@ -11,6 +11,7 @@ LATENTLAKE := $(VENV)/bin/latentlake
 # These values reach the program exactly as they were typed: neither make nor the shell expands them.
 export LATENTLAKE_TEXT := $(value TEXT)
 export LATENTLAKE_STATEMENT := $(value Q)
+export LATENTLAKE_CSV := $(value CSV)
 export LATENTLAKE_FROM := $(value FROM)
 # AS is make's name of the assembler where nobody sets it.
 export LATENTLAKE_AS := $(if $(filter default,$(origin AS)),,$(value AS))
@@ -24,7 +25,7 @@ export LATENTLAKE_TO := $(value TO)
 export LATENTLAKE_OUT := $(value OUT)
 export LATENTLAKE_EXPLAINER := $(value EXPLAINER)
 export LATENTLAKE_GRAPH := $(value GRAPH)
-unexport TEXT Q FROM AS SAE FEATURE RULE WHERE ON PORT TO OUT EXPLAINER GRAPH CONFIG
+unexport TEXT Q CSV FROM AS SAE FEATURE RULE WHERE ON PORT TO OUT EXPLAINER GRAPH CONFIG
 
 # Only for those who read a config: the tests name theirs.
 run estimate dev explore sql fires rule report site export benchmark-scorers clean-lake cookbook: \

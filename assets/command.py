@@ -176,11 +176,14 @@ def explore(config: str, port: int) -> None:
 @commands.command(context_settings=_FREE_TEXT)
 @_config
 @click.argument("statement", envvar="LATENTLAKE_STATEMENT", required=False, help="default: open a prompt")
-def sql(config: str, statement: str | None) -> int:
+@click.option(
+    "--csv", "as_csv", envvar="LATENTLAKE_CSV", is_flag=True, help="print the statement's rows as CSV, all of them"
+)
+def sql(config: str, statement: str | None, as_csv: bool) -> int:
     """Query the tables: a SQL prompt, or one statement."""
     from pipeline.commands.sql import answer_statements
 
-    return answer_statements(config, statement)
+    return answer_statements(config, statement, as_csv=as_csv)
 
 
 @commands.command(context_settings=_FREE_TEXT)

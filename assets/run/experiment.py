@@ -83,6 +83,7 @@ def make_report(path: str) -> int:
     config = load_config(path)
     lake = recorded_lake(config)
     lake.require("feature_routes")  # and not `summary`, which is missing where no feature is selected
+    lake.require_current("explanations", "scores")
     use_dagster_home()
     with dg.DagsterInstance.get() as instance:
         job = build_definitions(config).resolve_job_def(REPORT_JOB)

@@ -12,15 +12,20 @@ import pyarrow as pa
 from pipeline.config import load_config
 from pipeline.errors import ConfigError, nearest
 from pipeline.exports import GIVEN, Export, ExportedSae, exported_sae
+from pipeline.fit.verdict import misfits_in
 from pipeline.lake import Lake, whole_folder
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.show.run_card import write_run_card
+from pipeline.show.terminal import printable
 from pipeline.sources import recorded_lake
 from pipeline.tables import TABLES
 from pipeline.tables.sql import tables_read
 
 _MARK = ".latentlake-export"
 """An empty file that marks a folder as an export, which the next one may replace."""
+
+_RESULTS = ("explanations", "predictions", "scores")
+"""Tables of what models were asked for; where only another version has rows, an export would have none."""
 
 _SCHEMA = pa.schema(
     [
@@ -55,7 +60,9 @@ def write_export(
         saes: The SAEs; by default all.
         graph: The file of an attribution graph, for exports that label one.
 
-    Raises ConfigError for an unknown name, or a folder that holds something else.
+    Raises:
+        ConfigError: A name is unknown, or the folder holds something else.
+        LakeError: Another config or version of latentlake made what would be exported.
     """
     if not to:
         raise ConfigError(f"no export is named; write make export TO=…, one of {', '.join(_names())}")
@@ -70,11 +77,16 @@ def write_export(
         raise ConfigError(f"'{folder}' already exists and is not an export; choose another folder with OUT=")
     lake = recorded_lake(config)
     lake.require("feature_stats", "feature_routes")
+    module = plugin.load()
+    lake.require_current(*(name for name in _RESULTS if name in _tables_read(module)))
     with whole_folder(folder) as temporary:
-        written = _write(lake, plugin.load(), temporary, chosen, explainer, Path(graph) if graph else None)
+        written = _write(lake, module, temporary, chosen, explainer, Path(graph) if graph else None)
         write_run_card(lake, temporary)
         (temporary / _MARK).touch()
     print(f"{to}: {written}, in {folder}")
+    for sae, sentence in misfits_in(lake).items():
+        if sae in {each.sae for each in chosen}:
+            print(printable(sentence))
     return folder
 
 
@@ -83,7 +95,7 @@ def _write(
 ) -> str:
     """Write into a folder with an export's module; returns what was written, usually explanations by explainer."""
     rows = pa.Table.from_pylist([sae._asdict() for sae in saes], _SCHEMA)
-    with lake.connect(given={"exported_saes": rows}, tables=_tables_read(module)) as connection:
+    with lake.connect(given={"exported_saes": rows}, tables=_tables_read(module, "chosen_counts")) as connection:
         lake.create_steps(connection, "chosen_counts", GIVEN[:1], explainer=explainer)  # chosen_explanations too
         if words := module.write(Export(lake, connection, folder, saes, explainer, graph)):
             return str(words)
@@ -92,14 +104,14 @@ def _write(
     return ", ".join(written) or "no explanations, as the lake has none"
 
 
-def _tables_read(module: Any) -> set[str]:
-    """The tables that an export reads, directly or through the SQL in its `READS`; all if it has no `READS`."""
-    reads = getattr(module, "READS", tuple(TABLES))
+def _tables_read(module: Any, *more: str) -> set[str]:
+    """The tables that an export reads, directly or through the SQL in its `READS`; all if it has no `READS`.
+
+    Those that `more` SQL files read are among them.
+    """
+    reads = (*getattr(module, "READS", tuple(TABLES)), *more)
     files = [name for name in reads if name not in TABLES]
-    return {
-        *(name for name in reads if name in TABLES),
-        *tables_read("chosen_counts", *files, given=GIVEN[:1]),
-    }
+    return {*(name for name in reads if name in TABLES), *tables_read(*files, given=GIVEN[:1])}
 
 
 def _names() -> list[str]:

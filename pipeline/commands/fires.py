@@ -6,7 +6,7 @@ from rich.text import Text
 
 from pipeline.config import load_config
 from pipeline.errors import CorpusError
-from pipeline.show.notebook import fires
+from pipeline.show.notebook import fires, known_misfits
 from pipeline.show.terminal import printable
 
 _ROWS = 25
@@ -40,4 +40,7 @@ def print_fires(path: str, text: str) -> None:
             row["route"] or "",
             Text(words if len(words) <= 90 else words[:89] + "…"),
         )
-    Console().print(table)
+    console = Console()
+    console.print(table)
+    for sentence in known_misfits(config):
+        console.print(printable(sentence), style="bold red", markup=False, highlight=False)

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from pipeline.config import load_config
 from pipeline.errors import RuleError
+from pipeline.fit.verdict import misfits_in
 from pipeline.rules.score import score_rule
 from pipeline.show.terminal import printable, with_interval
 from pipeline.sources import recorded_lake
@@ -42,5 +43,7 @@ def print_rule(path: str, sae: str, feature: str, rule: str) -> None:
     console = Console()
     console.print(f"feature {feature} of {sae}: {printable(words_of_rule)}", markup=False, soft_wrap=True)
     console.print(table)
+    if misfit := misfits_in(lake).get(sae):
+        console.print(printable(misfit), style="bold red", markup=False, highlight=False)
     for reason in filter(None, scores["reason"]):
         console.print(reason)

@@ -70,7 +70,8 @@ class SaeConfig(Section):
     fit: Literal["check", "accept"] = Field(
         "check",
         description="`check`: stop before caching if the SAE does not reconstruct what it reads, or reconstructs "
-        "another hookpoint better (table `sae_fit`); `accept`: continue regardless",
+        "another hookpoint better (table `sae_fit`); `accept`: continue regardless; whatever shows such an SAE "
+        "says so",
     )
     n_features: Positive = Field(description="Number of features; checked against the file when it is loaded")
     aliases: tuple[str, ...] = Field(

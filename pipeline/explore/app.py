@@ -90,8 +90,9 @@ class _Explorer:
             near, error = self._near(search, is_from_elsewhere=_comes_from_elsewhere(request))
             found = features_page(reader, search, self._catalog.held("filter_values"), near)
         is_loading = search.is_by_meaning and not near and not error
+        misfits = self._catalog.misfits({row["sae"] for row in found["rows"]})
         return self._pages.page(
-            "features", **found, error=error, is_loading=is_loading, no_meaning=self._meanings.missing
+            "features", misfits, **found, error=error, is_loading=is_loading, no_meaning=self._meanings.missing
         )
 
     def _near(self, search: Search, *, is_from_elsewhere: bool) -> tuple[Found | None, str]:
@@ -114,7 +115,7 @@ class _Explorer:
             found = feature_page(reader, self._catalog.vocabulary(), sae, feature, explanation_id, shows_all)
             if found is None:
                 raise HTTPException(404, reader.missing(sae, feature))
-        return self._pages.page("feature", sae=sae, feature=feature, **found)
+        return self._pages.page("feature", self._catalog.misfits([sae]), sae=sae, feature=feature, **found)
 
     def requests(self, request: Request) -> Response:
         """The requests about one feature, or one of them."""
@@ -124,11 +125,11 @@ class _Explorer:
             reader.narrow(own["sae"], own["feature"])
             reader.narrow_requests(own["sae"], own["feature"])
             found = requests_page(reader, **own, request_id=asked.get("id"), page=page)
-        return self._pages.page("requests", **own, **found)
+        return self._pages.page("requests", self._catalog.misfits([own["sae"]]), **own, **found)
 
     def run(self, _request: Request) -> Response:
         """The run."""
-        return self._pages.page("run", **run_page(self._catalog))
+        return self._pages.page("run", self._catalog.misfits(), **run_page(self._catalog))
 
     def sql(self, request: Request) -> Response:
         """One select on the lake. A statement that comes from another site is shown but not run."""
@@ -137,6 +138,7 @@ class _Explorer:
         result = answer(self._catalog.folder, statement) if statement and not is_from_elsewhere else None
         return self._pages.page(
             "sql",
+            self._catalog.misfits(),
             statement=statement,
             result=result,
             is_from_elsewhere=bool(statement) and is_from_elsewhere,
@@ -166,6 +168,7 @@ class _Explorer:
                 shown = texts.text_page(reader, found, int(token) if is_position else None)
         return self._pages.page(
             "text",
+            self._catalog.misfits(),
             text=text,
             found=shown,
             error=error,
@@ -186,7 +189,8 @@ class _Explorer:
             return answer
         with self._catalog.reading() as reader:
             found = readers_page(reader)
-        return self._pages.page("readers", rater="", may_rate=self._may_rate(request), **found)
+        may_rate = self._may_rate(request)
+        return self._pages.page("readers", self._catalog.misfits(), rater="", may_rate=may_rate, **found)
 
     def next_to_rate(self, request: Request) -> Response:
         """The explanation that a reader rates next."""
@@ -195,7 +199,8 @@ class _Explorer:
             return RedirectResponse("/readers", 303)
         with self._catalog.reading() as reader:
             found = next_page(reader, self._catalog.vocabulary(), rater)
-        return self._pages.page("rate", rater=rater, verdicts=VERDICTS, **found)
+        misfits = self._catalog.misfits([found["item"]["sae"]]) if found["item"] else []
+        return self._pages.page("rate", misfits, rater=rater, verdicts=VERDICTS, **found)
 
     async def rate(self, request: Request) -> Response:
         """Store a rating, if it comes from a page of this explorer and from somebody who has the token."""
@@ -227,13 +232,13 @@ class _Explorer:
         """The page for a request that cannot be served: one sentence, no stack trace."""
         if isinstance(error, HTTPException):
             title = _TITLES.get(error.status_code, "Not possible")
-            return self._pages.page("message", error.status_code, title=title, sentence=error.detail)
-        return self._pages.page("message", 503, title="Not there yet", sentence=str(error))
+            return self._pages.page("message", (), error.status_code, title=title, sentence=error.detail)
+        return self._pages.page("message", (), 503, title="Not there yet", sentence=str(error))
 
     def fault(self, _request: Request, _error: Exception) -> Response:
         """The page for a bug of ours; the server's terminal has the details."""
         sentence = "This page failed because of a bug in latentlake; see the terminal of 'make explore'."
-        answer = self._pages.page("message", 500, title="Internal error", sentence=sentence)
+        answer = self._pages.page("message", (), 500, title="Internal error", sentence=sentence)
         answer.headers.update(_HEADERS)
         return answer
 

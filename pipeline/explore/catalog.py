@@ -7,7 +7,7 @@ when a run has written their inputs; until then pages use the old ones.
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.firings.layout import BUCKET_FEATURES
+from pipeline.fit.verdict import misfit_sentences
 from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER
 from pipeline.lake.catalog import copy_views, create_requests_view, narrow_view, view_texts
 from pipeline.lake.objects import open_objects
@@ -102,6 +103,14 @@ class Catalog:
                 rows = reader.rows(name, **values)
             self._held[key] = time.monotonic() + _HELD_FACTOR * (time.monotonic() - now), rows
         return rows
+
+    def misfits(self, saes: Container[str] | None = None) -> list[str]:
+        """A sentence about each of some SAEs, by default all, that does not fit its hookpoint.
+
+        Every page that shows the SAE shows it (`base.html`).
+        """
+        found = misfit_sentences(self.held("sae_fits", sae=None), self.config.saes)
+        return [sentence for sae, sentence in found.items() if saes is None or sae in saes]
 
     @property
     def state(self) -> State:

@@ -5,6 +5,7 @@ line ends and direction marks are shown as escapes. `{{ … }}` does both by def
 """
 
 import re
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -55,13 +56,19 @@ class Pages:
             "search_of": Search,
         }
 
-    def page(self, name: str, status: int = 200, **values: Any) -> HTMLResponse:
+    def page(self, name: str, misfits: Sequence[str], status: int = 200, **values: Any) -> HTMLResponse:
         """The page of a template."""
-        return HTMLResponse(self.text(name, **values), status)
+        return HTMLResponse(self.text(name, misfits, **values), status)
 
-    def text(self, name: str, **values: Any) -> str:
-        """The text of a template's page; a value `links` replaces the server's links."""
-        return self._environment.get_template(f"{name}.html").render(**values)
+    def text(self, name: str, misfits: Sequence[str], **values: Any) -> str:
+        """The text of a template's page.
+
+        Args:
+            name: The template's name.
+            misfits: What the page says of each SAE it shows that does not fit its hookpoint (`Catalog.misfits`).
+            values: What the template shows; `links` replaces the server's links.
+        """
+        return self._environment.get_template(f"{name}.html").render(misfits=misfits, **values)
 
 
 def _spelled(value: Any) -> Any:

@@ -90,13 +90,14 @@ def _pages(catalog: Catalog, written: list[tuple[str, int]]) -> Iterator[tuple[s
     """The path, relative to the folder, and the text of every page."""
     pages = Pages(catalog.config.name)
     top = SiteLinks(frozenset(written), "")
-    yield "run.html", pages.text("run", links=top, **run_page(catalog))
+    yield "run.html", pages.text("run", catalog.misfits(), links=top, **run_page(catalog))
     n_pages = -(-len(written) // PAGE_ROWS)
     for search in (Search(sort=sort, page=page) for sort in _ORDERS for page in range(1, n_pages + 1)):
         with catalog.reading() as reader:
             reader.list_only(written)
             listed = features_page(reader, search, [])
-        yield list_file(search), pages.text("features", links=top, orders=_ORDERS, **_NO_SEARCH, **listed)
+        misfits = catalog.misfits({row["sae"] for row in listed["rows"]})
+        yield list_file(search), pages.text("features", misfits, links=top, orders=_ORDERS, **_NO_SEARCH, **listed)
     links = SiteLinks(top.written, "../../")
     with progress(len(written), "pages", "features") as bar:
         for number, (sae, feature) in enumerate(written):
@@ -107,7 +108,7 @@ def _pages(catalog: Catalog, written: list[tuple[str, int]]) -> Iterator[tuple[s
                 "previous_feature": _same_sae(sae, written[max(0, number - 1) : number]),
                 "next_feature": _same_sae(sae, written[number + 1 : number + 2]),
             }
-            text = pages.text("feature", links=links, sae=sae, feature=feature, **found)
+            text = pages.text("feature", catalog.misfits([sae]), links=links, sae=sae, feature=feature, **found)
             yield f"features/{sae}/{feature}.html", text
             bar.update()
 

@@ -4,6 +4,8 @@ from pipeline.exports import Export
 from pipeline.exports.parquet import FILES, write_dictionary
 
 READS = tuple(FILES.values())
+NESTED = frozenset({"list", "struct", "array", "map"})
+"""DuckDB's kinds of types whose values CSV holds as JSON."""
 
 
 def write(export: Export) -> None:
@@ -11,7 +13,7 @@ def write(export: Export) -> None:
     for file, name in FILES.items():
         rows = export.lake.select(export.connection, name)
         flat = ", ".join(
-            f'to_json("{column}") as "{column}"' if kind.id in {"list", "struct", "array"} else f'"{column}"'
+            f'to_json("{column}") as "{column}"' if kind.id in NESTED else f'"{column}"'
             for column, kind in zip(rows.columns, rows.types, strict=True)
         )
         rows.project(flat).write_csv(str(export.folder / f"{file}.csv"), header=True)

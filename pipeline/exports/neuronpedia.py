@@ -12,6 +12,9 @@ from typing import Any
 
 from pipeline.errors import ConfigError, LakeError
 from pipeline.exports import Export, ExportedSae
+from pipeline.fit.verdict import misfits_in
+from pipeline.progress import tell
+from pipeline.show.terminal import printable
 
 _TABLES = {
     "neuronpedia_features": (
@@ -41,6 +44,7 @@ def write(export: Export) -> None:
         LakeError: A file breaks one of Neuronpedia's rules.
     """
     _check_aliases(export)
+    _warn_of_derived_names(export)
     for sae in export.saes:
         base = f"v1/{sae.model_id}/{sae.source_id}"
         (export.folder / base).mkdir(parents=True)
@@ -64,6 +68,17 @@ def _check_aliases(export: Export) -> None:
             raise ConfigError(
                 f"SAE '{sae.sae}': its alias '{aliases[0]}' is not a Neuronpedia name; these are MODEL/LAYER-SET, "
                 "such as 'llama3.1-8b/15-llamascope-res-32k'; add that name to saes.aliases"
+            )
+
+
+def _warn_of_derived_names(export: Export) -> None:
+    """Say which names are derived from ours, for want of an alias: Neuronpedia has no such model."""
+    for sae in export.saes:
+        if f"{sae.model_id}/{sae.source_id}" not in export.lake.config.sae(sae.sae).aliases:
+            tell(
+                f"warning: SAE '{sae.sae}' has no Neuronpedia name, so modelId '{sae.model_id}' and source "
+                f"'{sae.source_id}' are derived from the config's names; to name it as Neuronpedia does, add "
+                "MODEL/LAYER-SET, such as 'gpt2-small/9-res-jb', to saes.aliases, and export again"
             )
 
 
@@ -96,6 +111,8 @@ def _lines(export: Export, sae: ExportedSae) -> dict[str, dict[str, Any]]:
     config = export.lake.config
     creator = {"creatorId": _CREATOR, "visibility": "PUBLIC"}
     about = f"SAE '{sae.sae}' at {sae.hookpoint} of {sae.model_id}, by latentlake"
+    if misfit := misfits_in(export.lake).get(sae.sae):
+        about += f". {printable(misfit)}"
     return {
         "model": {
             **creator,

@@ -1,13 +1,17 @@
 """What the figures of `sae_fit` mean: the SAE fits, or what is wrong and what would fit."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from itertools import groupby
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import SaeConfig
 from pipeline.errors import SaeError
-from pipeline.fit.measure import Figures
 from pipeline.lake import Lake
-from pipeline.sae import SparseCoder
+
+if TYPE_CHECKING:  # who reads the verdict imports no torch
+    from pipeline.fit.measure import Figures
+    from pipeline.sae import SparseCoder
 
 _MARGIN = 0.02
 """An alternative fits better if its FVU is lower by more than this. For the demo's SAE the adjacent layers are
@@ -20,6 +24,8 @@ hookpoint and 0.8 to 0.9 at others, which it was not trained on either."""
 _L0_FACTOR = 3.0
 """L0 may differ by this factor from the declared one, which was measured on another corpus."""
 
+_ACCEPTED = "accepted in the config (saes.fit: accept)"
+
 _WAYS = {
     "none": "with its input not normalised",
     "average_norm": "with its input scaled to a mean norm of sqrt(d)",
@@ -30,7 +36,7 @@ _WAYS = {
 }
 
 
-def judge(figures: Sequence[Figures], declared: float | None) -> list[bool | None]:
+def judge(figures: "Sequence[Figures]", declared: float | None) -> list[bool | None]:
     """Whether each trial fits: FVU below 1, none lower by more than the margin, and L0 close to the declared one.
 
     The first trial is the config's own. A trial on fewer tokens was far worse on these: it does not fit, and its
@@ -50,7 +56,7 @@ def judge(figures: Sequence[Figures], declared: float | None) -> list[bool | Non
     ]
 
 
-def declared_l0(coder: SparseCoder) -> float | None:
+def declared_l0(coder: "SparseCoder") -> float | None:
     """The firings per token that an SAE's files declare, or its k if that is fixed."""
     return coder.declared_l0 or coder.k
 
@@ -69,8 +75,41 @@ def check_fit(lake: Lake, saes: Iterable[SaeConfig]) -> None:
 
 def is_misfit(lake: Lake, sae: str) -> bool:
     """Whether an SAE was found not to fit its hookpoint in the config."""
-    rows = lake.query("sae_fits", sae=sae)
-    return not rows.is_empty() and rows["fits"][0] is False
+    return bool(misfit_sentence(lake.query("sae_fits", sae=sae).to_dicts()))
+
+
+def misfits_in(lake: Lake) -> dict[str, str]:
+    """The sentence about each SAE that does not fit its hookpoint, by its name."""
+    return misfit_sentences(lake.query("sae_fits").to_dicts(), lake.config.saes)
+
+
+def misfit_sentences(rows: Iterable[dict[str, Any]], saes: Iterable[SaeConfig]) -> dict[str, str]:
+    """The sentence about each of some SAEs that does not fit its hookpoint, by its name.
+
+    Whatever shows such an SAE says this sentence.
+
+    Args:
+        rows: Those of `sae_fits`, of every SAE.
+        saes: The SAEs, as the config has them.
+    """
+    by_sae = {name: list(own) for name, own in groupby(rows, itemgetter("sae"))}
+    found = {sae.name: misfit_sentence(by_sae.get(sae.name, []), sae.fit) for sae in saes}
+    return {name: sentence for name, sentence in found.items() if sentence}
+
+
+def misfit_sentence(rows: Sequence[dict[str, Any]], fit: str | None = None) -> str:
+    """What does not fit, what would, and whether the config accepts it; empty if the SAE fits or is not measured.
+
+    Args:
+        rows: Those of `sae_fits` of one SAE.
+        fit: The config's `saes.fit`, if it is known.
+    """
+    if not rows or rows[0]["fits"] is not False:
+        return ""
+    own, *others = rows
+    measured = f"FVU {own['fvu']:.2f} on this corpus{_beside_declared(own)}"
+    accepted = {None: "", "check": "; the config does not accept it (saes.fit: check)"}.get(fit, f"; {_ACCEPTED}")
+    return f"{_which(own)} does not fit: {measured}; {_found(own, others)}{accepted}"
 
 
 def fit_sentence(lake: Lake, sae: str) -> str:
@@ -79,24 +118,47 @@ def fit_sentence(lake: Lake, sae: str) -> str:
     if not rows:
         return ""
     own, *others = rows
-    which = f"SAE '{sae}' at '{own['hookpoint']}'"
+    which = _which(own)
     if own["fvu"] is None:
         return f"{which}: the corpus has too few tokens to tell whether it fits"
     measured = f"FVU {own['fvu']:.2f}, {own['l0']:.1f} firings per token on {own['n_tokens']:,} tokens{_loss(own)}"
     if own["fits"]:
         beside = next((row for row in others if row["hookpoint"] != own["hookpoint"]), None)
         return f"{which} fits: {measured}" + (f" ({_figure(beside, own)})" if beside else "")
-    better = next((row for row in others if row["fits"]), None)
-    is_cure = better is not None and better["fvu"] <= _GOOD_FVU
-    found = "nothing that was tried fits"
-    if better:
-        found = f"{_figure(better, own)} {'fits' if is_cure else 'is the best that was tried, but not good'}"
     if not _is_declared(own["l0"], own["declared_l0"]):
         measured += f", but its files declare {own['declared_l0']:g}"
-    cure = "saes.fit: accept continues anyway"
-    if better and is_cure:
+    is_accepted = lake.config.sae(sae).fit == "accept"
+    cure = _ACCEPTED if is_accepted else "saes.fit: accept continues anyway"
+    if (better := _better(others)) and _is_good(better):
         cure = f"{_cure(better, own)}; {cure}"
-    return f"{which} does not fit: {measured}; {found}; tried: {_tried(own, others)}; {cure}"
+    return f"{which} does not fit: {measured}; {_found(own, others)}; tried: {_tried(own, others)}; {cure}"
+
+
+def _which(own: dict[str, Any]) -> str:
+    return f"SAE '{own['sae']}' at '{own['hookpoint']}'"
+
+
+def _beside_declared(own: dict[str, Any]) -> str:
+    """The firings per token, if they are far from what the SAE's files declare."""
+    if _is_declared(own["l0"], own["declared_l0"]):
+        return ""
+    return f", {own['l0']:.1f} firings per token, but its files declare {own['declared_l0']:g}"
+
+
+def _better(others: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """The best of the other trials, if it fits."""
+    return next((row for row in others if row["fits"]), None)
+
+
+def _is_good(trial: dict[str, Any]) -> bool:
+    return bool(trial["fvu"] <= _GOOD_FVU)
+
+
+def _found(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """Which other trial fits, if one does."""
+    if (better := _better(others)) is None:
+        return "nothing that was tried fits"
+    return f"{_figure(better, own)} {'fits' if _is_good(better) else 'is the best that was tried, but not good'}"
 
 
 def _is_declared(l0: float, declared: float | None) -> bool:

@@ -199,3 +199,20 @@ class Paths:
                     f"table '{table}'{of} is not complete in '{self.root}'; materialise "
                     f"'{self.config.name}/{table}' first, as make run does"
                 )
+
+    def require_current(self, *tables: str) -> None:
+        """Raise LakeError for a table of which only other versions have rows: they would look like none at all."""
+        for table in tables:
+            current = {
+                self.folder(table, sae, part, generation).name
+                for sae in (self.config.sae_names if TABLES[table].is_by_sae else (None,))
+                for part in self.parts(table)
+                for generation in self.generations(table)
+            }
+            files = [path for path in self.files_below(self.root / table) if path.name != SCHEMA_FILE]
+            versions = {path.relative_to(self.root / table).parts[0] for path in files}
+            if versions and not versions & current:
+                raise LakeError(
+                    f"the rows of '{table}' in '{self.root}' were made by another config or another version of "
+                    "latentlake; run again (recorded answers are not paid for again)"
+                )

@@ -32,7 +32,8 @@ _LEAST_WIDTH = 20
 def print_closing_table(lake: Lake, console: Console) -> None:
     """Print where the features went, explanations with their windows, and the scores beside the controls."""
     for sae in lake.config.sae_names:
-        console.print(fit_sentence(lake, sae), style="bold red" if is_misfit(lake, sae) else "", markup=False)
+        style = "bold red" if is_misfit(lake, sae) else ""
+        console.print(printable(fit_sentence(lake, sae)), style=style, markup=False)
         routes = lake.query("closing_funnel", sae=sae)
         console.print(_routes(routes, sae))
         if reason := none_selected(routes, sae):

@@ -15,6 +15,7 @@ from pipeline.config import Config
 from pipeline.errors import CorpusError, LakeError
 from pipeline.firings.forward import encode_batch, open_reader
 from pipeline.firings.texts import text_tokens
+from pipeline.fit.verdict import misfit_sentence, misfit_sentences
 from pipeline.lake import CATALOG_FILE, open_catalog
 from pipeline.lake.queries import bind, create_steps
 from pipeline.models.load import load_tokenizer
@@ -23,17 +24,20 @@ from pipeline.show.terminal import printable
 from pipeline.sources import recorded_lake
 from pipeline.subject.contexts import pad_contexts
 from pipeline.subject.forward import load_subject
+from pipeline.tables.sql import sql_text
 
 
 class FeatureCard(NamedTuple):
     """What the lake knows about one feature; tables that are not made yet are empty.
 
     `logits` has the tokens that the feature promotes and suppresses. `scrambled` has how often it fires on its
-    tokens among random ones, if it is a unigram candidate that was tested.
+    tokens among random ones, if it is a unigram candidate that was tested. `misfit` says if its SAE does not fit
+    its hookpoint; empty otherwise.
     """
 
     statistics: dict[str, Any]
     route: dict[str, Any]
+    misfit: str
     logits: dict[str, Any]
     scrambled: pl.DataFrame
     examples: pl.DataFrame
@@ -47,6 +51,7 @@ class FeatureCard(NamedTuple):
         if route:
             lines[0] += f": route {route['route']} ({route['reason']})"
         largest = "" if own["max_activation"] is None else f", at most {own['max_activation']:.1f}"
+        lines += [self.misfit] if self.misfit else []
         lines.append(f"fires on {own['density']:.2%} of the tokens{largest}: {_in_quotes(own['top_tokens'])}")
         if self.logits:
             lines += [f"{name}: {_in_quotes(self.logits[name])}" for name in ("promoted", "suppressed")]
@@ -89,6 +94,7 @@ class OpenLake:
         return FeatureCard(
             found.row(0, named=True),
             {} if route.is_empty() else route.row(0, named=True),
+            misfit_sentence(self.sql(sql_text("sae_fits"), sae=sae).to_dicts()),
             {} if logits.is_empty() else logits.row(0, named=True),
             *(self._rows_of(table, sae, feature) for table in tables),
         )
@@ -98,6 +104,10 @@ class OpenLake:
         create_steps(self._connection, config, "features_in_words", (), {}, "temp table")
         text, values = bind(self._connection, config, "features_in_words", {})
         return self.sql(text, **values)
+
+    def misfits(self, config: Config) -> dict[str, str]:
+        """A sentence about each SAE of a config that does not fit its hookpoint, by its name."""
+        return misfit_sentences(self.sql(sql_text("sae_fits"), sae=None).to_dicts(), config.saes)
 
     def _rows_of(self, table: str, sae: str, feature: int) -> pl.DataFrame:
         own = (duckdb.ColumnExpression("sae") == duckdb.ConstantExpression(sae)) & (
@@ -179,9 +189,18 @@ def fires(config: Config, text: str) -> pl.DataFrame:
     )
 
 
+def known_misfits(config: Config) -> list[str]:
+    """A sentence about each SAE that does not fit its hookpoint, from the lake; empty if there is no lake yet."""
+    return [*open_lake(config.lake_folder).misfits(config).values()] if _has_lake(config) else []
+
+
 def _known_words(config: Config) -> pl.DataFrame:
     """Routes and explanations from the lake; no rows if there is no lake yet."""
-    if not (config.lake_folder / CATALOG_FILE).is_file():
+    if not _has_lake(config):
         names = {"sae": pl.String, "feature": pl.Int32, "route": pl.String, "words": pl.String}
         return pl.DataFrame(schema=names)
     return open_lake(config.lake_folder).in_words(config)
+
+
+def _has_lake(config: Config) -> bool:
+    return (config.lake_folder / CATALOG_FILE).is_file()

@@ -15,7 +15,9 @@ from typing import Any
 import polars as pl
 
 from pipeline.asking.roles import oracle_sentence
+from pipeline.fit.verdict import misfits_in
 from pipeline.lake import Lake
+from pipeline.show.terminal import printable
 from pipeline.tables import TABLES
 from pipeline.tables.versions import plugin_versions
 
@@ -36,6 +38,7 @@ def run_card(lake: Lake) -> dict[str, Any]:
     """The card, as values that JSON can hold."""
     config = _public(lake.config.model_dump(mode="json", exclude=set(_NOT_SCIENCE)))
     asked, spent = lake.query("method_costs"), lake.query("lifetime_costs")
+    misfits = {sae: printable(sentence) for sae, sentence in misfits_in(lake).items()}
     card = {
         "experiment": lake.config.name,
         "caution": oracle_sentence(lake.config),
@@ -43,7 +46,9 @@ def run_card(lake: Lake) -> dict[str, Any]:
         "tables": _table_versions(lake),
         "subject": {"model": config["subject"]["model"], "revision": config["subject"]["revision"],
                     "dtype": config["subject"]["dtype"]},
-        "saes": _public(lake.query("card_saes").to_dicts()),
+        "saes": [
+            {**_public(row), "misfit": misfits.get(row["sae"])} for row in lake.query("card_saes").to_dicts()
+        ],
         "corpus": {"sha256": lake.hashes.corpus, "documents": lake.query("card_documents").to_dicts()},
         "explanations": lake.query("card_explanations").to_dicts(),
         "asked": asked.to_dicts(),
@@ -67,7 +72,7 @@ def card_markdown(card: dict[str, Any]) -> str:
         "",
         card["cite"],
         "",
-        *([f"**{card['caution']}**", ""] if card["caution"] else []),
+        *(line for each in _cautions(card) for line in (f"**{each}**", "")),
         "## What was read",
         "",
         f"- Subject model: {subject['model']}, revision {subject['revision'] or 'none named'}, {subject['dtype']}",
@@ -105,6 +110,11 @@ def card_markdown(card: dict[str, Any]) -> str:
         *(f"| {name} | `{digest}` |" for name, digest in card["tables"].items()),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _cautions(card: dict[str, Any]) -> list[str]:
+    """What a reader has to know first: that no model was asked, and SAEs that do not fit."""
+    return [each for each in (card["caution"], *(sae["misfit"] for sae in card["saes"])) if each]
 
 
 def _sae_line(sae: dict[str, Any]) -> str:

@@ -195,8 +195,8 @@ def _plugin(config: Config, kind: Literal["explainers", "scorers"], name: str) -
     }
     if (files := getattr(settings, "content", None)) is not None:
         content["content"] = files
-    if kind == "explainers" and any(sae.aliases for sae in config.saes):
-        content["aliases"] = {sae.name: sae.aliases for sae in config.saes}
+        if any(sae.aliases for sae in config.saes):  # the files may name an SAE by an alias
+            content["aliases"] = {sae.name: sae.aliases for sae in config.saes}
     if declared.of is not None:
         content["of"] = _plugin(config, kind, declared.of)
     if declared.n_judging:

@@ -160,6 +160,44 @@ def test_an_alias_that_is_no_name_of_neuronpedias_is_refused_there_and_nowhere_e
     assert write("eleuther").is_dir()
 
 
+def test_neuronpedias_names_that_are_derived_are_told_with_the_key_to_set(
+    write: Write, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = write("neuronpedia")
+    [model] = (path.name for path in (folder / "v1").iterdir())
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"warning: SAE 'hand-set' has no Neuronpedia name, so modelId '{model}'" in said
+    assert "such as 'gpt2-small/9-res-jb', to saes.aliases" in said
+
+    def load(path: str) -> Config:
+        config = load_config(path)
+        sae = config.saes[0].model_copy(update={"aliases": ("gpt2-small/9-res-jb",)})
+        return config.model_copy(update={"saes": (sae,)})
+
+    monkeypatch.setattr(export, "load_config", load)
+    assert (write("neuronpedia") / "v1" / "gpt2-small" / "9-res-jb").is_dir()
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_results_of_another_config_are_not_written_as_none(
+    write: Write, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(path: str) -> Config:
+        config = load_config(path)
+        explaining = config.explaining.model_copy(update={"n_examples": 7})
+        return config.model_copy(update={"explaining": explaining})
+
+    monkeypatch.setattr(export, "load_config", load)
+    if name == "delphi_latents":  # firings do not depend on what explainers are shown
+        assert write(name).is_dir()
+        return
+    words = r"'explanations' in '.*' were made by another config or another version .*; run again \(recorded"
+    with pytest.raises(LakeError, match=words):
+        write(name)
+    assert list(tmp_path.iterdir()) == [] and capsys.readouterr().out == ""
+
+
 def test_an_upload_of_long_windows_is_read_back(finished: Path, write: Write) -> None:
     folder, config = write("neuronpedia"), load_config(finished)
     [upload] = folder.glob("uploads/*/*.json")

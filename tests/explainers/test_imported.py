@@ -197,6 +197,13 @@ def test_another_content_or_alias_is_another_version(config_of: Any, tmp_path: P
     assert version(config_of(path)) != before
 
 
+def test_an_alias_changes_no_explanation_that_comes_from_no_file(make_experiment: Any) -> None:
+    config = make_experiment()
+    named = config.saes[0].model_copy(update={"aliases": ("gpt2-small/9-res-jb",)})
+    aliased = config.model_copy(update={"saes": (named,)})
+    assert plugin_versions(aliased, "explainers") == plugin_versions(config, "explainers")
+
+
 def test_a_file_that_is_renamed_explains_another_feature_in_another_version(
     config_of: Any, tmp_path: Path
 ) -> None:

@@ -48,10 +48,11 @@ class KeptSample(write._Sample):
 
 
 class Rows:
-    """A lake that has nothing but these rows of `sae_fit`."""
+    """A lake of the demo that has nothing but these rows of `sae_fit`."""
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         self.rows = rows
+        self.config = load_config(ROOT / "config" / "demo.yaml")
 
     def query(self, name: str, *, sae: str) -> pl.DataFrame:
         own, *others = self.rows

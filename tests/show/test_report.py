@@ -16,6 +16,7 @@ from assets.graph.build import build_definitions
 from assets.graph.lakes import forget_lakes
 from assets.run.experiment import make_report
 from pipeline.config import LAKE_VARIABLE, Config, load_config
+from pipeline.errors import LakeError
 from pipeline.lake import Lake
 from pipeline.show.figures import FIGURES, draw, inline
 from pipeline.show.report import REPORT_FILE, _page, explainer_labels, write_report
@@ -173,3 +174,17 @@ def test_the_run_card_says_what_made_the_numbers_and_no_path_of_this_machine(lak
     assert card["config_sha256"] in words and card["cite"] in words and "an oracle" in words
     assert str(lake.root.parent) not in json.dumps(card) + words
     assert "machine" not in card["config"]
+
+
+def test_results_of_another_config_are_not_reported_as_none(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "tiny.yaml"
+    config = load_config(finished)
+    path.write_text(
+        finished.read_text(encoding="utf-8").replace("n_examples: 10", "n_examples: 7"), encoding="utf-8"
+    )
+    assert load_config(path).explaining.n_examples != config.explaining.n_examples
+    with pytest.raises(LakeError, match=r"'explanations' in '.*' were made by another config .* run again"):
+        make_report(str(path))
+    assert not (config.lake_folder / "report").exists()
