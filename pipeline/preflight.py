@@ -15,11 +15,11 @@ from typing import NamedTuple
 from pipeline.asking.roles import check_endpoints
 from pipeline.asking.spending import check_prices
 from pipeline.config import Config, DelphiRows, FileTexts, PythonTexts, SaeConfig, TextSource
-from pipeline.errors import CorpusError, LakeError, SaeError
+from pipeline.errors import CorpusError, LakeError, SaeError, SubjectError
 from pipeline.features.wanted import check_selection
 from pipeline.lake import Lake, is_writable
 from pipeline.lake.objects import open_objects
-from pipeline.models.load import load_tokenizer, pick_device
+from pipeline.models.load import load_tokenizer, pick_device, read_positions
 from pipeline.models.tokenising import bos_prefix, tokenise
 from pipeline.plugins import find_plugin
 from pipeline.sae import load_sae
@@ -27,7 +27,13 @@ from pipeline.sae.coder import Side
 from pipeline.sources import fix_sources, look_at_sources, passed_checks, sources_to_read
 from pipeline.sources.contents import digest_of
 from pipeline.subject.forward import Hookpoint
-from pipeline.subject.hookpoints import find_hookpoint, hookpoint_widths, is_same_tensor, resolve_hookpoint
+from pipeline.subject.hookpoints import (
+    find_hookpoint,
+    hookpoint_widths,
+    is_same_tensor,
+    resolve_hookpoint,
+    written_hookpoint,
+)
 from pipeline.texts.delphi import cache_settings, splits_of
 from pipeline.texts.files import source_files
 from pipeline.texts.readers import read_texts, source_name
@@ -68,7 +74,8 @@ def check(config: Config) -> None:
 
     What passed before is not loaded again: an SAE while its record and config are unchanged, and a source of the
     corpus once its documents are in the lake. What is odd but may be intended is logged as a warning: rows of a
-    feature list that name no feature, and a hookpoint in an SAE's files that the subject model does not have.
+    feature list that name no feature, contexts longer than those of a rotary model's training, and a hookpoint in
+    an SAE's files that the subject model does not have or, with `fit: accept`, that is another one.
 
     Raises:
         LatentlakeError: One sentence for the first thing that is wrong: the lake's folder, the prices, an
@@ -92,6 +99,7 @@ def check(config: Config) -> None:
         _check_cache(config, config.corpus.cache)
     _check_corpus(config, sources_to_read(config))
     pick_device(config.device)
+    _check_positions(config)
     passed = passed_checks(config)
     saes = [sae for sae in config.saes if sae.source is not None and passed.get(sae.name) != _facts(config, sae)]
     _check_saes(config, saes)
@@ -117,6 +125,30 @@ def _check_corpus(config: Config, to_read: Sequence[TextSource]) -> None:
             raise unreadable[0]
         names = ", ".join(f"'{source_name(source)}'" for source in config.corpus.sources)
         raise CorpusError(f"the corpus is empty: no text in {names}")
+
+
+def _check_positions(config: Config) -> None:
+    """Check that the subject model has a position for each token of a context, its BOS included.
+
+    Warn if a model with rotary positions, which have no end, was made for fewer.
+    """
+    if all(sae.source is None for sae in config.saes):  # the model is not run
+        return
+    length, positions = config.corpus.context_length, read_positions(config.subject)
+    if positions is None or length <= positions.n:
+        return
+    if not positions.is_rotary:
+        raise SubjectError(
+            f"corpus.context_length is {length}, but '{config.subject.model}' has only {positions.n} positions; "
+            f"set corpus.context_length to {positions.n} or less"
+        )
+    _log.warning(
+        "corpus.context_length is %d, but '%s' was made for at most %d tokens; its activations beyond may mean "
+        "nothing",
+        length,
+        config.subject.model,
+        positions.n,
+    )
 
 
 def _check_cache(config: Config, cache: DelphiRows) -> None:
@@ -160,6 +192,8 @@ class _Seen(NamedTuple):
 
     n_features: int
     d_in: int
+    d_out: int
+    transcodes: bool
     reads: Side
     own_hookpoint: str | None
     target: str | None
@@ -173,12 +207,16 @@ def _facts(config: Config, sae: SaeConfig) -> str:
 def _check_saes(config: Config, saes: Sequence[SaeConfig]) -> None:
     """Check that SAEs load, one at a time, have as many features as the config says, and fit their hookpoints."""
     found = {sae.name: _load(sae) for sae in saes}
-    hookpoints = {
-        sae.name: resolve_hookpoint(config.subject, sae.hookpoint, found[sae.name].reads) for sae in saes
-    }
-    widths = hookpoint_widths(config.subject, set(hookpoints.values())) if saes else {}
+    read, written = {}, {}
     for sae in saes:
-        seen, width = found[sae.name], widths[hookpoints[sae.name]]
+        seen = found[sae.name]
+        read[sae.name] = resolve_hookpoint(config.subject, sae.hookpoint, seen.reads)
+        written[sae.name] = written_hookpoint(
+            config.subject, sae.hookpoint, seen.reads, transcodes=seen.transcodes, target=seen.target
+        )
+    widths = hookpoint_widths(config.subject, {*read.values(), *written.values()}) if saes else {}
+    for sae in saes:
+        seen, width, d_out = found[sae.name], widths[read[sae.name]], widths[written[sae.name]]
         if seen.n_features != sae.n_features:
             raise SaeError(
                 f"SAE '{sae.name}' has {seen.n_features} features, but the config says "
@@ -189,12 +227,20 @@ def _check_saes(config: Config, saes: Sequence[SaeConfig]) -> None:
                 f"SAE '{sae.name}' expects activations of width {seen.d_in}, but hookpoint '{sae.hookpoint}' of "
                 f"'{config.subject.model}' has width {width}"
             )
-        _check_hookpoint(config, sae, seen, hookpoints[sae.name])
+        if seen.d_out != d_out:
+            target = written[sae.name]
+            raise SaeError(
+                f"SAE '{sae.name}' is a transcoder whose output has width {seen.d_out}, but at hookpoint "
+                f"'{sae.hookpoint}' of '{config.subject.model}' it is to reconstruct the {target.reads} of "
+                f"'{target.module}', which has width {d_out}; correct saes.hookpoint"
+            )
+        _check_hookpoint(config, sae, seen, read[sae.name])
 
 
 def _load(sae: SaeConfig) -> _Seen:
     coder = load_sae(sae)
-    return _Seen(coder.n_features, coder.d_in, coder.reads, coder.hookpoint, coder.target)
+    d_out = coder.decoder.shape[1]
+    return _Seen(coder.n_features, coder.d_in, d_out, coder.transcodes, coder.reads, coder.hookpoint, coder.target)
 
 
 def _check_hookpoint(config: Config, sae: SaeConfig, seen: _Seen, hookpoint: Hookpoint) -> None:
@@ -223,7 +269,12 @@ def _check_hookpoint(config: Config, sae: SaeConfig, seen: _Seen, hookpoint: Hoo
             sae.hookpoint,
         )
     if named is not None and not is_same_tensor(config.subject, named, hookpoint):
-        raise SaeError(
-            f"SAE '{sae.name}' at '{sae.source}' names hookpoint '{own}', but the config says "
-            f"'{sae.hookpoint}'; correct saes.hookpoint, or rename the SAE's folder if the config is right"
+        differs = (
+            f"SAE '{sae.name}' at '{sae.source}' names hookpoint '{own}', but the config says '{sae.hookpoint}'"
         )
+        if sae.fit == "check":
+            raise SaeError(
+                f"{differs}; correct saes.hookpoint, or set saes.fit: accept (or rename the SAE's folder) if the "
+                "config is right"
+            )
+        _log.warning("%s; using the config's, because saes.fit is accept", differs)

@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 import pytest
 from sae_layouts import LAYOUTS, random_weights, write_json
 from safetensors.torch import load_file, save_file
-from tiny import WIDTH, hand_set_entry, write_corpus, write_hand_set_sae, write_random_sae
+from tiny import (
+    WIDTH,
+    hand_set_entry,
+    write_corpus,
+    write_hand_set_sae,
+    write_learned_positions,
+    write_random_sae,
+)
 
 from pipeline.config import Config
 from pipeline.corpus.documents import write_documents
@@ -143,6 +150,7 @@ CASES = {
                     "source": str(write_random_sae(folder / "layers.0")),
                     "hookpoint": "layers.1",
                     "n_features": 64,
+                    "fit": "check",
                 }
             ]
         },
@@ -323,7 +331,7 @@ def test_the_place_that_an_saes_files_name_is_told_by_any_of_its_names(
     ("folder", "hookpoint"), [("blocks.1.hook_resid_pre", "resid_post.1"), ("mlp_in.1", "mlp_out.1")]
 )
 def test_another_place_is_refused_by_any_of_its_names(make_experiment, tmp_path, folder, hookpoint):
-    entry = {"name": "deep", "hookpoint": hookpoint, "n_features": 64}
+    entry = {"name": "deep", "hookpoint": hookpoint, "n_features": 64, "fit": "check"}
     entry["source"] = str(write_random_sae(tmp_path / folder))
     with pytest.raises(SaeError, match=f"names hookpoint '{folder}', but the config says '{hookpoint}'"):
         preflight(make_experiment(saes=[entry]))
@@ -340,7 +348,7 @@ def test_a_modules_path_means_its_output_whatever_an_saes_files_call_their_place
     config = json.loads((folder / "cfg.json").read_text())
     config["metadata"]["hook_name"] = "blocks.2.hook_resid_pre"
     write_json(folder / "cfg.json", config)
-    entry = {"name": "deep", "source": str(folder), "hookpoint": hookpoint, "n_features": 64}
+    entry = {"name": "deep", "source": str(folder), "hookpoint": hookpoint, "n_features": 64, "fit": "check"}
     if is_right:
         preflight(make_experiment(saes=[entry]))
     else:
@@ -348,11 +356,36 @@ def test_a_modules_path_means_its_output_whatever_an_saes_files_call_their_place
             preflight(make_experiment(saes=[entry]))
 
 
+def test_a_transcoder_is_held_to_the_width_of_what_it_reconstructs(make_experiment, tmp_path):
+    folder = write_random_sae(tmp_path / "sae", transcode=True)
+    entry = {"name": "t", "source": str(folder), "hookpoint": "layers.1.mlp.up_proj", "n_features": 64}
+    says = r"has width 32, .* 'layers\.1\.mlp\.up_proj' .* the output of 'layers\.1\.mlp\.up_proj', .* width 64"
+    with pytest.raises(SaeError, match=says):
+        preflight(make_experiment(saes=[entry]))
+
+
+def test_contexts_longer_than_a_models_positions_are_refused_or_said(make_experiment, tmp_path, caplog):
+    subject = write_learned_positions(tmp_path / "gpt2", n_positions=64)
+    entry = {"name": "s", "source": str(write_random_sae(tmp_path / "sae")), "hookpoint": "h.1", "n_features": 64}
+    learned = {"saes": [entry], "subject": {"model": str(subject)}}
+    preflight(make_experiment(**learned, corpus={"context_length": 64}))
+    says = r"context_length is 65, but '.*gpt2' has only 64 positions; set corpus\.context_length to 64 or less"
+    with pytest.raises(SubjectError, match=says):
+        preflight(make_experiment(tmp_path / "long", **learned, corpus={"context_length": 65}))
+    with caplog.at_level(logging.WARNING):
+        preflight(make_experiment(tmp_path / "rotary", corpus={"context_length": 1024}))
+        assert "was made for" not in caplog.text
+        preflight(make_experiment(tmp_path / "further", corpus={"context_length": 2048}))
+    assert "context_length is 2048, but" in caplog.text and "was made for at most 1024 tokens" in caplog.text
+
+
 def test_a_transcoder_is_held_to_the_width_of_the_input(make_experiment, tmp_path):
     folder = write_random_sae(tmp_path / "sae", d_in=64, transcode=True)
+    stored = load_file(folder / "sae.safetensors")
+    stored |= {name: stored[name][..., :32].contiguous() for name in ("W_dec", "b_dec")}
+    save_file(stored, folder / "sae.safetensors")
     entry = {"name": "t", "source": str(folder), "hookpoint": "layers.0.mlp.down_proj", "n_features": 64}
     preflight(make_experiment(saes=[entry]))  # down_proj is 64 wide where it reads, 32 where it writes
-    stored = load_file(folder / "sae.safetensors")
     save_file(
         {**stored, "encoder.weight": stored["encoder.weight"][:, :32].contiguous()},
         folder / "sae.safetensors",

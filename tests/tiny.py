@@ -30,7 +30,14 @@ import yaml
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from torch import Tensor
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import (
+    AutoTokenizer,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from pipeline.config import Config
 from pipeline.lake import Lake
@@ -87,6 +94,20 @@ def write_tiny_subject(folder: Path) -> Path:
     noise[:, :_FIRST_FREE] = _hand_set_coordinates(tokenizer)
     model.model.embed_tokens.weight.data.copy_(noise)
     model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def write_learned_positions(folder: Path, n_positions: int) -> Path:
+    """Save a tiny GPT-2, which has a vector for each position and none beyond, with the tiny model's tokenizer."""
+    tokenizer = _train_tokenizer()
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        config = GPT2Config(
+            vocab_size=len(tokenizer), n_embd=WIDTH, n_layer=2, n_head=4, n_positions=n_positions, **ids
+        )
+        GPT2LMHeadModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

@@ -16,6 +16,7 @@ from rich.text import Text
 
 from pipeline.config import CorpusConfig
 from pipeline.errors import ConfigError
+from pipeline.models.load import positions_at_hand
 from pipeline.sae.baselines import PREFIX as BASELINE_PREFIX
 from pipeline.sae.load import load_with_training, saes_inside
 from pipeline.sae.sources import HUB_PREFIX, REGISTRY_PREFIX, split_hub
@@ -141,7 +142,10 @@ def _content_of(saes: Sequence[_Sae], cache: Cache | None) -> _Content:
     """What is known about SAEs of one subject model. Raises ConfigError if they are of several."""
     names = _sae_names(saes)
     hookpoints = [_hookpoint_line(sae, name) for sae, name in zip(saes, names, strict=True)]
-    return _Content(saes, names, _model_line(saes), hookpoints, _context_line(saes), _bos_line(saes), cache)
+    model = _model_line(saes)
+    positions = positions_at_hand(model.value) if model.value else None
+    context = _context_line(saes, positions.n if positions else _LONGEST_CONTEXT)
+    return _Content(saes, names, model, hookpoints, context, _bos_line(saes), cache)
 
 
 def _text(name: str, content: _Content) -> str:
@@ -225,16 +229,17 @@ def _model_line(saes: Sequence[_Sae]) -> _Line:
     return _Line("subject.model", *found[0][1])
 
 
-def _context_line(saes: Sequence[_Sae]) -> _Line:
-    """The shortest context length of the SAEs, within latentlake's limits."""
+def _context_line(saes: Sequence[_Sae], n_positions: int) -> _Line:
+    """The shortest context length of the SAEs, within latentlake's limits and the model's positions."""
     key, facts = "corpus.context_length", [fact for sae in saes if (fact := sae.training.context_length)]
-    if not facts:
-        return _Line(key, CorpusConfig.model_fields["context_length"].default, "not known; latentlake's default")
-    shortest = min(facts)
+    default = Fact(CorpusConfig.model_fields["context_length"].default, "not known; latentlake's default")
+    shortest = min(facts, default=default)
     value = min(max(shortest.value, _SHORTEST_CONTEXT), _LONGEST_CONTEXT)
     note = "" if value == shortest.value else f", {shortest.value}, which latentlake does not support"
     note += "; the shortest of these SAEs" if len({fact.value for fact in facts}) > 1 else ""
-    return _Line(key, value, shortest.origin + note, shortest.is_guess)
+    if value > n_positions:
+        note += f"; {value} is more than the model's {n_positions} positions"
+    return _Line(key, min(value, n_positions), shortest.origin + note, shortest.is_guess)
 
 
 def _bos_line(saes: Sequence[_Sae]) -> _Line:

@@ -2,8 +2,8 @@
 
     sae or hookpoint, feature[, priority][, explanation]     CSV, TSV, JSON, JSON lines or Parquet
     modelId, layer, index[, description]                      Neuronpedia's lists and exports
-    Component, Layer, Feature, Name, Annotation               annotations of circuits (Marks et al. 2024); or a
-                                                              Name alone, `resid_5/3036`
+    Component, Layer, Feature, Annotation                     annotations of circuits (Marks et al. 2024): the SAE
+                                                              is `resid_5`; or a Name alone, `resid_5/3036`
     {"<feature>": "<explanation>", …}                         a file for each SAE, named like it
     <hookpoint>_latent<feature>.txt, a JSON string each       delphi's folder of explanations
 
@@ -161,6 +161,8 @@ def _entry(location: str, row: dict[str, Any]) -> Entry:
         return Entry(location, names, "sae", values["index"], *rest)
     if found := _NAME.fullmatch(str(values.get("name", ""))):
         return Entry(location, (found["name"],), "sae", found["feature"], *rest)
+    if all(values.get(each) not in (None, "") for each in ("component", "layer", "feature")):
+        return Entry(location, (f"{values['component']}_{values['layer']}",), "sae", values["feature"], *rest)
     return Entry(location, (), "sae", None, *rest)
 
 

@@ -63,6 +63,18 @@ def hookpoints_of_all_layers(subject: SubjectConfig, coder: SparseCoder, own: Ho
     return _distinct(subject, coder, own, found)
 
 
+def named_instead(
+    subject: SubjectConfig, coder: SparseCoder, tried: Iterable[Hookpoints]
+) -> dict[Hookpoints, str | None]:
+    """For each, the hookpoint that the coder's files or path name if that is another one of the model's."""
+    plain = {each: each.reads._replace(centred=False) for each in tried}
+    named = find_hookpoint(subject, coder.hookpoint, coder.reads) if coder.hookpoint else None
+    if named is None:
+        return dict.fromkeys(plain)
+    read = read_shapes(subject, {named, *plain.values()})
+    return {each: None if read[reads] is read[named] else coder.hookpoint for each, reads in plain.items()}
+
+
 def _distinct(
     subject: SubjectConfig, coder: SparseCoder, own: Hookpoints, hookpoints: Iterable[Hookpoint]
 ) -> list[Hookpoints]:

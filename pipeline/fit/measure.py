@@ -84,9 +84,11 @@ def with_weights(coder: SparseCoder, weights: Weights) -> SparseCoder | None:
         case "own":
             return coder
         case "input_bias":
-            other = coder.decoder_bias if coder.input_bias is None else None
-            can_be = not coder.transcodes and (other is not None or coder.input_bias is not None)
-            return replace(coder, input_bias=other) if can_be else None
+            if coder.input_bias is not None:
+                return replace(coder, input_bias=None)
+            b_dec = coder.decoder_bias
+            can_be = b_dec is not None and len(b_dec) == coder.d_in  # not if a transcoder writes another width
+            return replace(coder, input_bias=b_dec) if can_be else None
         case "transposed":
             n_features, width = coder.decoder.shape
             return replace(coder, decoder=coder.decoder.T.contiguous()) if n_features == width else None

@@ -10,12 +10,20 @@ from pipeline.errors import SaeError
 from pipeline.lake import Lake
 
 if TYPE_CHECKING:  # who reads the verdict imports no torch
-    from pipeline.fit.measure import Figures
+    from pipeline.fit.measure import Figures, Normalisation
     from pipeline.sae import SparseCoder
 
 _MARGIN = 0.02
 """An alternative fits better if its FVU is lower by more than this. For the demo's SAE the adjacent layers are
 0.06 and 0.11 higher; what makes no difference to it (BOS, centring) changes the FVU by 0.002."""
+
+_AS_MANY = 1.05
+"""A trial fires more than the config's own if its L0 is higher by more than this factor."""
+
+_MUCH_LOWER = 0.6
+"""An input that is scaled up and makes an SAE fire more is better if its FVU is at most this share of the own. The
+demo's SAE with thresholds (JumpReLU and ReLU, L0 8 to 32) gives 0.62 or more where a right input is scaled up,
+however far, and 0.56 or less where one is that is 0.7 of what it should be."""
 
 _GOOD_FVU = 0.5
 """An alternative is suggested as the cure up to this FVU. Without b_dec, the demo's SAE has 1.2 at its own
@@ -36,24 +44,49 @@ _WAYS = {
 }
 
 
-def judge(figures: "Sequence[Figures]", declared: float | None) -> list[bool | None]:
+def judge(
+    figures: "Sequence[Figures]", normalisations: "Sequence[Normalisation]", declared: float | None
+) -> list[bool | None]:
     """Whether each trial fits: FVU below 1, none lower by more than the margin, and L0 close to the declared one.
 
-    The first trial is the config's own. A trial on fewer tokens was far worse on these: it does not fit, and its
-    FVU is not comparable. Null if nothing could be measured.
+    The first trial is the config's own. A trial that cannot be compared with it does not fit: one on fewer tokens,
+    which was far worse on these, or one that had only to fire more (`_had_only_to_fire_more`). Null if nothing
+    could be measured.
     """
-    n_tokens = figures[0].n_tokens
-    comparable = [each.fvu for each in figures if each.fvu is not None and each.n_tokens == n_tokens]
-    lowest = min(comparable, default=0.0)
+    own = figures[0]
+    are_compared = [
+        each.fvu is not None
+        and each.n_tokens == own.n_tokens
+        and not _had_only_to_fire_more(each, normalisation, own, declared)
+        for each, normalisation in zip(figures, normalisations, strict=True)
+    ]
+    compared = [each.fvu for each, is_one in zip(figures, are_compared, strict=True) if is_one]
+    lowest = min((fvu for fvu in compared if fvu is not None), default=0.0)
     return [
         None
         if each.fvu is None
-        else each.n_tokens == n_tokens
+        else is_compared
         and each.fvu < 1
         and each.fvu <= lowest + _MARGIN
         and _is_declared(each.l0 or 0.0, declared)
-        for each in figures
+        for each, is_compared in zip(figures, are_compared, strict=True)
     ]
+
+
+def _had_only_to_fire_more(
+    each: "Figures", normalisation: "Normalisation", own: "Figures", declared: float | None
+) -> bool:
+    """Whether a trial's FVU says nothing of the scale of inputs: it took more firings, and is not much lower.
+
+    An input that is scaled up passes more thresholds, and more firings leave less unexplained, whether the scale
+    is right or wrong. An SAE whose own FVU is 1, or whose own L0 is far from the declared one, is wrong anyway.
+    Another hookpoint gives other vectors, which more firings of this SAE do not explain: it is compared as it is.
+    """
+    if normalisation == "own" or each.fvu is None or own.fvu is None:
+        return False
+    own_l0 = own.l0 or 0.0
+    may_fit = own.fvu < 1 and _is_declared(own_l0, declared)
+    return may_fit and (each.l0 or 0.0) > _AS_MANY * own_l0 and each.fvu > _MUCH_LOWER * own.fvu
 
 
 def declared_l0(coder: "SparseCoder") -> float | None:
@@ -130,7 +163,7 @@ def fit_sentence(lake: Lake, sae: str) -> str:
     is_accepted = lake.config.sae(sae).fit == "accept"
     cure = _ACCEPTED if is_accepted else "saes.fit: accept continues anyway"
     if (better := _better(others)) and _is_good(better):
-        cure = f"{_cure(better, own)}; {cure}"
+        cure = f"{_cure(better, own, is_cached=lake.config.corpus.cache is not None)}; {cure}"
     return f"{which} does not fit: {measured}; {_found(own, others)}; tried: {_tried(own, others)}; {cure}"
 
 
@@ -192,11 +225,16 @@ def _figure(row: dict[str, Any], own: dict[str, Any]) -> str:
     return f"{words[_changed(row, own)]} {row['fvu']:.2f}"
 
 
-def _cure(row: dict[str, Any], own: dict[str, Any]) -> str:
-    """What to change: a key of the config, or the files."""
+def _cure(row: dict[str, Any], own: dict[str, Any], *, is_cached: bool) -> str:
+    """What to change: a key of the config, the files, or the cache from which the firings are read."""
     match _changed(row, own):
         case "hookpoint":
-            return f"set saes.hookpoint to {row['hookpoint']}"
+            set_it, named = f"set saes.hookpoint to {row['hookpoint']}", row["named_instead"]
+            return (
+                f"{set_it} and saes.fit to accept, because its files or path name '{named}'" if named else set_it
+            )
+        case "prepend_bos" if is_cached:
+            return "make the cache again from rows that begin with a BOS"
         case "prepend_bos":
             return f"set corpus.prepend_bos to {str(row['prepend_bos']).lower()}"
         case "is_centred":

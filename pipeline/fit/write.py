@@ -9,7 +9,7 @@
 5. The model's loss with the reconstruction in place is measured as configured (`loss`).
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import get_args
@@ -21,7 +21,13 @@ from torch import Tensor
 
 from pipeline.config import Config, SaeConfig
 from pipeline.errors import SubjectError
-from pipeline.fit.hookpoints_tried import Hookpoints, hookpoints_of_all_layers, nearby_hookpoints, own_hookpoints
+from pipeline.fit.hookpoints_tried import (
+    Hookpoints,
+    hookpoints_of_all_layers,
+    named_instead,
+    nearby_hookpoints,
+    own_hookpoints,
+)
 from pipeline.fit.loss import Loss, measure_loss, unmeasurable
 from pipeline.fit.measure import Figures, Normalisation, Weights, is_massive, measure, with_weights
 from pipeline.fit.verdict import declared_l0, judge
@@ -35,7 +41,8 @@ from pipeline.subject.forward import Hookpoint, Subject, load_subject, pass_toke
 from pipeline.tables import TABLES
 
 _DOCUMENTS, _TOKENS = 16, 129
-"""Number of documents, and of tokens read from each: 2,048 in all without the first of each."""
+"""Number of documents, and of tokens read from each at most: 2,048 in all without the first of each. With a
+context_length of 129 or less, a token fewer than that is read, to leave room for a BOS."""
 
 _LOSS_TOKENS = 33
 """Tokens read from each document for the loss: 496 whose next token is predicted. For the demo's SAE these give
@@ -140,12 +147,18 @@ def _measure_sae(sample: _Sample, sae: SaeConfig) -> pa.Table:
     around = [replace(own, at=other) for other in nearby_hookpoints(config.subject, coder, own.at)]
     trials = [own, *_otherwise(own, coder, sample.bos is not None), *around]
     tried = _try(sample, coder, trials)
-    if judge([*tried.values()], declared_l0(coder))[0] is False:
+    if _judge(tried, coder)[0] is False:
         known = {trial.at.reads for trial in trials}
         everywhere = hookpoints_of_all_layers(config.subject, coder, own.at)
         trials += [replace(own, at=other) for other in everywhere if other.reads not in known]
         tried = _try(sample, coder, trials)
-    return _rows(sae, coder, own, tried, sample.loss(coder, own.at))
+    named = named_instead(config.subject, coder, {trial.at for trial in tried})
+    return _rows(sae, coder, own, tried, named, sample.loss(coder, own.at))
+
+
+def _judge(tried: dict[_Trial, Figures], coder: SparseCoder) -> list[bool | None]:
+    """Whether each trial fits, the config's own first."""
+    return judge([*tried.values()], [trial.normalisation for trial in tried], declared_l0(coder))
 
 
 def _otherwise(own: _Trial, coder: SparseCoder, has_bos: bool) -> Iterator[_Trial]:
@@ -209,12 +222,20 @@ def _measure(coder: SparseCoder, states: _States, is_taken: Tensor) -> dict[_Tri
     }
 
 
-def _rows(sae: SaeConfig, coder: SparseCoder, own: _Trial, tried: dict[_Trial, Figures], loss: Loss) -> pa.Table:
+def _rows(
+    sae: SaeConfig,
+    coder: SparseCoder,
+    own: _Trial,
+    tried: dict[_Trial, Figures],
+    named: Mapping[Hookpoints, str | None],
+    loss: Loss,
+) -> pa.Table:
     declared = declared_l0(coder)
     rows = [
         {
             "sae": sae.name,
             "hookpoint": trial.at.name,
+            "named_instead": named[trial.at],
             "is_centred": trial.at.reads.centred,
             "normalisation": trial.normalisation,
             "weights": trial.weights,
@@ -225,6 +246,6 @@ def _rows(sae: SaeConfig, coder: SparseCoder, own: _Trial, tried: dict[_Trial, F
             "fits": fits,
             **(loss if trial == own else Loss())._asdict(),
         }
-        for (trial, figures), fits in zip(tried.items(), judge([*tried.values()], declared), strict=True)
+        for (trial, figures), fits in zip(tried.items(), _judge(tried, coder), strict=True)
     ]
     return pa.Table.from_pylist(rows).select(TABLES["sae_fit"].schema.names)

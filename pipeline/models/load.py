@@ -142,6 +142,32 @@ def _load_config(location: Location, model: str) -> Any:
         return AutoConfig.from_pretrained(location.name, **location.arguments)
 
 
+class Positions(NamedTuple):
+    """How many tokens a model reads at once: at most `n`, or best up to `n` if it rotates by position (RoPE)."""
+
+    n: int
+    is_rotary: bool
+
+
+def read_positions(subject: SubjectConfig) -> Positions | None:
+    """A model's positions by its config, of which no weight is needed; None if it sets no limit (ALiBi, Mamba)."""
+    return _positions_in(load_subject_config(subject))
+
+
+def positions_at_hand(model: str) -> Positions | None:
+    """The same if the config of a hub's model, or of one in a folder, is on this machine; None if it is not."""
+    try:
+        return _positions_in(AutoConfig.from_pretrained(model, local_files_only=True, trust_remote_code=False))
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _positions_in(config: Any) -> Positions | None:
+    text = config.get_text_config()
+    n = getattr(text, "max_position_embeddings", None)
+    return Positions(n, bool(getattr(text, "rope_parameters", None))) if isinstance(n, int) else None
+
+
 def pick_device(name: str) -> torch.device:
     """The torch device of that name; `auto` is the first of cuda, mps and cpu. Raises SubjectError."""
     if name == "auto":

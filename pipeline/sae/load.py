@@ -23,6 +23,7 @@ class Format(Protocol):
     It may also have:
 
     - `OPTIONAL_FILES`: names of files that may be absent;
+    - `NEARBY_FILES`: names of files in its folder that only `outside` reads, to be fetched from the hub, too;
     - `is_format(files: SaeFiles) -> bool`: recognises the format by contents, if others have the same names;
     - `trained_on(files: SaeFiles) -> Training`: what files and path say about the subject model and its contexts;
     - `outside(files: SaeFiles) -> Mapping[str, Any]`: what `load` depends on apart from these files.
@@ -121,7 +122,8 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
     formats = _formats()
     if format is not None:
         formats = {find_plugin("formats", format).name: formats[format], **formats}  # tried first
-    fetched = fetch(source, sorted({name for each in formats.values() for name in _patterns(each)}), _UNREADABLE)
+    wanted = {name for each in formats.values() for name in (*_patterns(each), *_nearby(each))}
+    fetched = fetch(source, sorted(wanted), _UNREADABLE)
     path = fetched.path
     if hookpoint and (path / hookpoint).is_dir():
         path /= hookpoint
@@ -293,3 +295,8 @@ def _formats() -> dict[str, Format]:
 
 def _patterns(format: Format) -> list[str]:
     return [*format.FILES, *getattr(format, "OPTIONAL_FILES", ())]
+
+
+def _nearby(format: Format) -> Sequence[str]:
+    names: Sequence[str] = getattr(format, "NEARBY_FILES", ())
+    return names

@@ -134,6 +134,9 @@ CORPUS = (
         (
             SAE,
             text("hookpoint", "the hookpoint: the config's own, or another that was tried"),
+            text(
+                "named_instead", "another hookpoint of the model that the SAE's files or path name; null if none"
+            ),
             flag("is_centred", "whether each token's mean over the width was subtracted first"),
             text(
                 "normalisation",
@@ -162,7 +165,11 @@ CORPUS = (
                 "tokens",
             ),
             flag("is_configured", "whether this is the config's own way"),
-            flag("fits", "FVU under 1 and within 0.02 of the lowest, L0 within a factor of 3 of the declared one"),
+            flag(
+                "fits",
+                "FVU under 1 and within 0.02 of the lowest, L0 within a factor of 3 of the declared one; where "
+                "another normalisation makes more features fire, its FVU counts only if it is lower by 40%",
+            ),
             number(
                 "loss_recovered",
                 "(loss_ablated - loss_spliced) / (loss_ablated - loss); measured only for the config's own way; "

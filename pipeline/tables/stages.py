@@ -170,7 +170,7 @@ STAGES: dict[str, Stage] = {
             science=("subject.dtype", "corpus.prepend_bos", *_TOKENIZER),
             values=("fit_tokens", "fit_documents"),
             queries=("fit_contexts",),
-            version=5,
+            version=6,
         ),
         Stage(
             "activation_shards",

@@ -8,7 +8,7 @@ import torch
 import yaml
 from delphi_cache import ROW, rows_of_tokens, write_cache
 from sae_layouts import LAYOUTS, Weights, random_weights, write_json
-from tiny import WIDTH, write_corpus, write_random_sae
+from tiny import WIDTH, write_corpus, write_learned_positions, write_random_sae
 
 from assets.command import run_command
 from pipeline.commands.config import split_sources, write_config
@@ -131,6 +131,16 @@ def test_a_place_that_no_file_names_is_left_empty(folder):
     torch.save(tensors, folder / "mine.pt")
     text = write_config(["mine.pt"]).read_text(encoding="utf-8")
     assert "    hookpoint: # not known" in text
+
+
+@pytest.mark.parametrize(("trained_on", "says"), [(128, "ctx_len in the run's config.json; 128"), (None, "256")])
+def test_a_context_is_no_longer_than_the_models_positions(folder, capsys, trained_on, says):
+    model = write_learned_positions(folder / "gpt2", n_positions=64)
+    write_json(folder / "config.json", {"model": str(model), **({"ctx_len": trained_on} if trained_on else {})})
+    path = write_config([str(write_random_sae(folder / "h.1"))], "mine")
+    assert load_config(path).corpus.context_length == 64
+    assert f"{says} is more than the model's 64 positions" in capsys.readouterr().out
+    preflight(with_few_texts(load_config(path), folder))
 
 
 def test_no_file_is_overwritten(folder):

@@ -131,6 +131,13 @@ def test_a_parquet_list_is_read(listing, tmp_path):
             '{"Component": "Component", "Layer": "", "Feature": "", "Name": "Name"}\n'
             '{"Name": "resid_1/5", "Annotation": "x"}\n{"Name": "resid_9/5"}\n',
         ),
+        (
+            "circuits_without_names.jsonl",
+            '{"Component": "resid", "Layer": "1", "Feature": "3", "Annotation": "x"}\n'
+            '{"Component": "Component", "Layer": "Layer", "Feature": "Feature"}\n'
+            '{"Component": "resid", "Layer": 1, "Feature": 5, "Name": ""}\n'
+            '{"Component": "resid", "Layer": "9", "Feature": "5"}\n',
+        ),
         ("list.csv", "sae,feature\nresid_1,3\ntiny/1-res,5\nresid_9,5\n"),
     ],
 )

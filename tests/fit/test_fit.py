@@ -5,6 +5,7 @@ sign. What they leave unexplained is known, and small only where they were made.
 """
 
 import json
+import logging
 import re
 import shutil
 from collections.abc import Callable
@@ -19,7 +20,15 @@ import pytest
 import torch
 from sae_layouts import LAYOUTS, random_weights, write_json
 from safetensors.torch import load_file, save_file
-from tiny import WIDTH, open_lake, rows_of, write_random_sae, write_sparsify
+from tiny import (
+    CONTEXT_LENGTH,
+    WIDTH,
+    open_lake,
+    rows_of,
+    write_learned_positions,
+    write_random_sae,
+    write_sparsify,
+)
 from torch import Tensor
 from transformers import AutoTokenizer
 
@@ -38,6 +47,7 @@ from pipeline.fit.hookpoints_tried import Hookpoints, nearby_hookpoints
 from pipeline.fit.measure import Figures, is_massive, measure, with_weights
 from pipeline.fit.verdict import check_fit, fit_sentence, is_misfit, judge
 from pipeline.lake import Lake
+from pipeline.preflight import preflight
 from pipeline.sae import load_sparse_coder
 from pipeline.sae.write import write_saes
 from pipeline.subject.forward import Hookpoint
@@ -137,7 +147,7 @@ def test_too_few_tokens_tell_nothing(tmp_path: Path, n_tokens: int) -> None:
     coder = load_sparse_coder(write_random_sae(tmp_path / "sae"))
     x = torch.zeros(n_tokens, WIDTH)
     assert measure(coder, x, x) == Figures(None, None, None, None, n_tokens)
-    assert judge([measure(coder, x, x)], 4) == [None]
+    assert judge([measure(coder, x, x)], ["own"], 4) == [None]
 
 
 def test_a_scaled_input_is_scaled_back(tmp_path: Path) -> None:
@@ -161,7 +171,7 @@ def test_a_normalisation_that_should_not_be_is_left_out(tmp_path: Path) -> None:
     assert measure(normalising, x, x) != measure(coder, x, x)
 
 
-def test_a_decoder_is_transposed_where_it_is_square_and_a_transcoders_input_bias_is_left_alone(
+def test_a_decoder_is_transposed_where_it_is_square_and_b_dec_subtracted_where_it_is_as_wide_as_the_input(
     tmp_path: Path,
 ) -> None:
     square = load_sparse_coder(write_random_sae(tmp_path / "square", n_features=WIDTH))
@@ -169,7 +179,12 @@ def test_a_decoder_is_transposed_where_it_is_square_and_a_transcoders_input_bias
     assert other is not None and torch.equal(other.decoder, square.decoder.T)
     assert with_weights(load_sparse_coder(write_random_sae(tmp_path / "wide")), "transposed") is None
     transcoder = load_sparse_coder(write_random_sae(tmp_path / "t", transcode=True))
-    assert with_weights(transcoder, "input_bias") is None
+    other = with_weights(transcoder, "input_bias")  # as sparsify's did until February 2025
+    assert other is not None and other.input_bias is transcoder.decoder_bias and transcoder.input_bias is None
+    again = with_weights(other, "input_bias")
+    assert again is not None and again.input_bias is None
+    narrow = replace(transcoder, decoder=transcoder.decoder[:, :8], decoder_bias=torch.zeros(8))
+    assert with_weights(narrow, "input_bias") is None
 
 
 @pytest.mark.parametrize(
@@ -187,13 +202,38 @@ def test_a_decoder_is_transposed_where_it_is_square_and_a_transcoders_input_bias
 def test_it_fits_if_nothing_is_better_by_a_clear_margin_and_l0_is_as_declared(
     fvus: list[float], l0: float, declared: float | None, expected: list[bool]
 ) -> None:
-    assert judge([Figures(fvu, l0, 0.0, 1.0, 100) for fvu in fvus], declared) == expected
+    figures = [Figures(fvu, l0, 0.0, 1.0, 100) for fvu in fvus]
+    assert judge(figures, ["own"] * len(figures), declared) == expected
+
+
+@pytest.mark.parametrize(
+    ("fvus", "l0s", "declared", "expected"),
+    [
+        # A JumpReLU and a ReLU that are right, at mean norms of 0.9, 0.7 and 0.8 of sqrt(d).
+        ((0.392, 0.333), (8.0, 10.2), 8, [True, False]),
+        ((0.392, 0.285), (8.0, 18.1), 8, [True, False]),
+        ((0.479, 0.364), (16.0, 25.5), None, [True, False]),
+        # The scale is wrong: much lower, or the own L0 is not as declared, or no more firings are needed.
+        ((0.569, 0.263), (8.5, 16.0), None, [False, True]),
+        ((1.088, 0.674), (3.6, 8.0), 8, [False, True]),
+        ((0.480, 0.400), (2.0, 8.0), 8, [False, True]),
+        ((0.480, 0.400), (32.0, 32.0), 32, [False, True]),
+        ((0.480, 0.400), (16.0, 12.0), None, [False, True]),
+    ],
+)
+def test_a_scaled_input_is_better_only_if_it_had_not_only_to_fire_more(
+    fvus: tuple[float, float], l0s: tuple[float, float], declared: float | None, expected: list[bool]
+) -> None:
+    figures = [Figures(fvu, l0, 0.0, 1.0, 2048) for fvu, l0 in zip(fvus, l0s, strict=True)]
+    assert judge(figures, ["own", "average_norm"], declared) == expected
+    # Another hookpoint gives other vectors: what it takes to explain them is held against the config's own.
+    assert judge(figures, ["own", "own"], None)[0] is False
 
 
 def test_what_was_measured_on_some_of_the_tokens_is_not_held_against_what_was_measured_on_all() -> None:
     own, far = Figures(0.57, 32.0, 0.0, 1.0, 2048), Figures(0.38, 32.0, 0.0, 1.0, 512)
-    assert judge([own, far], 32) == [True, False]
-    assert judge([own, far, own._replace(fvu=0.4)], 32) == [False, False, True]
+    assert judge([own, far], ["own"] * 2, 32) == [True, False]
+    assert judge([own, far, own._replace(fvu=0.4)], ["own"] * 3, 32) == [False, False, True]
 
 
 class States(NamedTuple):
@@ -237,7 +277,7 @@ def test_a_place_is_held_against_the_configs_own_on_the_same_tokens(tmp_path: Pa
     assert right is not None and worse is not None and worse > right + 0.05
     assert (tried[own].fvu, tried[own].n_tokens) == (right, 2048)
     assert tried[other].n_tokens in {2048, int(is_screened.sum())}
-    assert judge([*tried.values()], None) == [right < 1, False]
+    assert judge([*tried.values()], ["own"] * 2, None) == [right < 1, False]
 
 
 def test_the_tokens_are_the_same_at_every_place(tmp_path: Path) -> None:
@@ -300,6 +340,52 @@ def test_another_place_is_caught_and_the_right_one_named(
     assert message.startswith(f"SAE 'made' at '{read_at}' does not fit: FVU ")
     assert f"; {says} 0." in message and f"set saes.hookpoint to {says};" in message
     assert "tried: " in message and "saes.fit: accept" in message and "\n" not in message
+
+
+def test_the_cure_is_one_that_passes_where_the_files_name_another_place(
+    make_sae: Any, make_experiment: Experiment, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder that is called layers.2 holds an SAE of layers.1."""
+    made = make_sae("layers.1")
+    source = shutil.move(made["source"], tmp_path / "layers.2")
+    entry = {**made, "source": str(source), "hookpoint": "layers.2"}
+    lake = fitted(make_experiment(saes=[entry]))
+    cure = "set saes.hookpoint to resid_post.1 and saes.fit to accept, because its files or path name 'layers.2';"
+    assert cure in fit_sentence(lake, "made")
+    cured = {**entry, "hookpoint": "resid_post.1"}
+    with pytest.raises(
+        SaeError, match=r"names hookpoint 'layers\.2', but .* 'resid_post\.1'; .* saes\.fit: accept"
+    ):
+        preflight(make_experiment(saes=[cured]))
+    with caplog.at_level(logging.WARNING):
+        preflight(make_experiment(saes=[{**cured, "fit": "accept"}]))
+    assert "names hookpoint 'layers.2', but the config says 'resid_post.1'; using the config's" in caplog.text
+    assert not is_misfit(fitted(make_experiment(saes=[{**cured, "fit": "accept"}])), "made")
+
+
+def test_of_a_cache_nobody_is_told_to_set_a_bos(
+    make_sae: Any, make_experiment: Experiment, tiny_subject: Path, tmp_path: Path
+) -> None:
+    subject = {"model": str(attend_to_bos(tiny_subject, tmp_path / "subject"))}
+    entry = make_sae("layers.1", prepend_bos=True, subject=subject)
+    lake = fitted(make_experiment(saes=[entry], subject=subject))
+    assert "set corpus.prepend_bos to true" in fit_sentence(lake, "made")
+    row = {"kind": "delphi", "path": str(tmp_path / "latents")}
+    config = make_experiment(saes=[entry], subject=subject, corpus={"sources": [row]})
+    cached: Any = SimpleNamespace(config=config, query=lake.query)
+    assert "make the cache again from rows that begin with a BOS; " in fit_sentence(cached, "made")
+
+
+def test_a_text_is_no_longer_than_a_context(make_experiment: Experiment, tmp_path: Path) -> None:
+    """A model with learned positions has none for more tokens, and with a BOS they are one more."""
+    subject = write_learned_positions(tmp_path / "gpt2", n_positions=CONTEXT_LENGTH)
+    folder = write_random_sae(tmp_path / "sae")
+    entry = {"name": "s", "source": str(folder), "hookpoint": "h.1", "n_features": 64}
+    lake = fitted(make_experiment(saes=[entry], subject={"model": str(subject), "dtype": "float32"}))
+    drawn = lake.query("fit_contexts", fit_tokens=129, fit_documents=16)
+    assert drawn["token_ids"].list.len().max() == CONTEXT_LENGTH - 1
+    rows = lake.query("sae_fits", sae="s")
+    assert {*rows["prepend_bos"]} == {True, False} and rows["n_tokens"].max() > 0
 
 
 def test_a_transposed_decoder_is_caught(make_sae: Any, make_experiment: Experiment) -> None:

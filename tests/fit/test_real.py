@@ -2,6 +2,7 @@
 
 import importlib.util
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,10 @@ from torch import Tensor
 
 from pipeline.config import Config, SaeConfig, load_config
 from pipeline.fit import write
-from pipeline.fit.verdict import fit_sentence
+from pipeline.fit.measure import Normalisation, is_massive, measure
+from pipeline.fit.verdict import fit_sentence, judge
 from pipeline.models.load import load_tokenizer
+from pipeline.sae import RELU, JumpReLU, SparseCoder, load_sparse_coder
 from pipeline.subject.forward import Hookpoint
 
 pytestmark = [
@@ -50,9 +53,8 @@ class KeptSample(write._Sample):
 class Rows:
     """A lake of the demo that has nothing but these rows of `sae_fit`."""
 
-    def __init__(self, rows: list[dict[str, Any]]) -> None:
-        self.rows = rows
-        self.config = load_config(ROOT / "config" / "demo.yaml")
+    def __init__(self, rows: list[dict[str, Any]], config: Config) -> None:
+        self.rows, self.config = rows, config
 
     def query(self, name: str, *, sae: str) -> pl.DataFrame:
         own, *others = self.rows
@@ -129,6 +131,56 @@ def test_an_sae_of_scaled_inputs_is_caught_and_the_scale_found(sample: KeptSampl
     assert best["fits"] and best["normalisation"] == "average_norm"
 
 
+WAYS: tuple[Normalisation, ...] = ("own", "average_norm", "token_norm", "layer_norm")
+
+
+def with_thresholds(kind: str, l0: int, x: Tensor) -> SparseCoder:
+    """The demo's SAE as a JumpReLU or ReLU that fires l0 times a token on x."""
+    coder = replace(load_sparse_coder(DEMO_SAE), activation=RELU)
+    least = coder.encode(x).activations.sort(descending=True).values[l0 * len(x)]
+    if kind == "relu":
+        return replace(coder, encoder_bias=coder.encoder_bias - least)
+    return replace(coder, activation=JumpReLU(least.expand(coder.n_features).clone()))
+
+
+def made_at(scale: float, coder: SparseCoder) -> SparseCoder:
+    """The same for inputs that are scaled: what does not grow with them is scaled, too."""
+    assert coder.input_bias is not None and coder.decoder_bias is not None
+    assert isinstance(coder.activation, JumpReLU)
+    return replace(
+        coder,
+        encoder_bias=coder.encoder_bias * scale,
+        input_bias=coder.input_bias * scale,
+        decoder_bias=coder.decoder_bias * scale,
+        activation=JumpReLU(coder.activation.threshold * scale),
+    )
+
+
+@pytest.mark.parametrize("kind", ["jumprelu", "relu"])
+@pytest.mark.parametrize("l0", [8, 16])
+def test_where_thresholds_decide_only_an_input_of_the_wrong_scale_is_caught(
+    sample: KeptSample, kind: str, l0: int
+) -> None:
+    """Scaled up, any input passes more thresholds, and more firings leave less unexplained."""
+    place = Hookpoint("layers.9")
+    x = sample.read([place], False)[place]
+    x = x[~is_massive(x)]
+    scale = float(x.shape[1] ** 0.5 / x.norm(dim=1).mean())
+    coder, x = made_at(scale, with_thresholds(kind, l0, x)), x * scale  # of mean norm sqrt(d)
+    found_lower = False
+    for norm in (0.9, 0.8, 0.7, 0.5):
+        figures = [measure(made_at(norm, coder), x * norm, x * norm, way) for way in WAYS]
+        fvus = [each.fvu or 0.0 for each in figures]
+        found_lower |= min(fvus) < fvus[0] - 0.03
+        assert judge(figures, WAYS, l0)[0] and judge(figures, WAYS, None)[0], (norm, figures)
+        if norm <= 0.7:  # the same on inputs of this norm, but made for those of norm sqrt(d)
+            figures = [measure(coder, x * norm, x * norm, way) for way in WAYS]
+            for declared in (l0, None):
+                own, scaled, *_ = judge(figures, WAYS, declared)
+                assert own is False and scaled, (norm, figures)
+    assert found_lower
+
+
 def test_a_b_dec_that_the_encoder_has_already_is_caught(sample: KeptSample, tmp_path: Path) -> None:
     # As written by those who do not subtract it from the input: it is in the encoder's bias.
     def fold(stored: dict[str, Tensor]) -> Tensor:
@@ -144,9 +196,13 @@ def test_a_b_dec_that_is_missing_is_caught(sample: KeptSample, tmp_path: Path) -
     rows = measured(sample, source=source)
     assert rows[0]["fits"] is False
     # Somewhere else it has an FVU below 1, which is no reason to send anybody there.
-    assert any(row["fits"] for row in rows) and "set saes.hookpoint" not in fit_sentence(Rows(rows), "layers.9")
+    assert any(row["fits"] for row in rows) and "set saes.hookpoint" not in fit_sentence(
+        Rows(rows, sample.config), "layers.9"
+    )
 
 
 def test_at_a_wrong_place_the_sentence_names_the_right_one(sample: KeptSample) -> None:
     rows = measured(sample, hookpoint="layers.8")
-    assert "set saes.hookpoint to" in fit_sentence(Rows(rows), "layers.9")
+    # Its folder is called layers.9: another hookpoint is refused unless the config accepts it.
+    says = "set saes.hookpoint to resid_post.9; saes.fit: accept"
+    assert says in fit_sentence(Rows(rows, sample.config), "layers.9")

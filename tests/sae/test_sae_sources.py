@@ -81,6 +81,14 @@ def test_of_a_repository_with_an_sae_at_its_root_that_is_fetched(hub, files_of_h
     assert hub == [("owner/name", None, {"cfg.json", "sae.safetensors"})]
 
 
+def test_the_factor_beside_a_checkpoint_of_saelens_is_fetched_with_it(hub, files_of_hub):
+    names = ("cfg.json", "sae_weights.safetensors", "activation_scaler.json")
+    files_of_hub[:] = [f"step_100/{name}" for name in (*names, "trainer_state.pt")]
+    with pytest.raises(SaeError, match="sae_weights"):  # here it is empty
+        load_sparse_coder("hf://owner/name/step_100", "saelens")
+    assert {f"step_100/{name}" for name in names} == hub[0][2]
+
+
 def test_a_path_that_a_repository_lacks_is_named_with_the_nearest(hub):
     with pytest.raises(SaeError, match=r"'owner/name' has no 'part/layer\.1'; nearest: 'part/layers\.1'"):
         load_sparse_coder("hf://owner/name/part/layer.1")

@@ -33,6 +33,7 @@ from pipeline.sae.files import SaeFiles, Tensors, is_number, object_in, text_in
 from pipeline.sae.training import Fact, Training, training_in
 
 FILES = ("cfg.json", "sae_weights.safetensors")
+NEARBY_FILES = ("activation_scaler.json",)
 
 _TRANSCODERS = ("transcoder", "skip_transcoder", "jumprelu_transcoder", "jumprelu_skip_transcoder")
 _CHECKPOINTS = ("batchtopk", "matryoshka_batchtopk")
@@ -110,7 +111,7 @@ def outside(files: SaeFiles) -> Mapping[str, float]:
     """The factor on its inputs, from the file beside a checkpoint of training; empty for any other SAE."""
     if files.config("cfg.json").get("normalize_activations") != _AVERAGE:
         return {}
-    factor = files.config_nearby("activation_scaler.json").get("scaling_factor")
+    factor = files.config_nearby(NEARBY_FILES[0]).get("scaling_factor")
     return {"norm_scaling_factor": float(factor)} if is_number(factor) else {}
 
 
