@@ -50,10 +50,13 @@ def announce(config: Config, job: str, console: Console) -> None:
         if saes and lake.objects is None:  # with an object store, counting rows would fetch every shard
             console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
     if job in ASKING:
-        from pipeline.estimate.printing import estimate_sentence
+        from pipeline.asking.spending import shortfall_sentence
+        from pipeline.estimate.printing import estimate_sentence, to_send
 
         rows = lake.query("estimates")
         console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
+        if short := shortfall_sentence(config, to_send(rows)):
+            console.print(short, markup=False, highlight=False)
 
 
 def print_wait(instance: dg.DagsterInstance, console: Console) -> None:
