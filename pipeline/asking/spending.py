@@ -117,8 +117,8 @@ def shortfall_sentence(config: Config, to_send: Mapping[str, Amount]) -> str | N
             figures.append(f"about {amount.usd:,.4g} USD (budget.max_usd)")
         if figures and amount != Amount():
             return (
-                f"A run would send {' and '.join(figures)}, more than is left of the budget: it stops there, keeps "
-                "what is done, and goes on once the budget is raised."
+                f"A run would send {' and '.join(figures)}, more than is left of the budget. It stops when the "
+                "budget is spent and keeps what is done; raise the budget to go on."
             )
     return None
 

@@ -13,6 +13,7 @@ from pipeline.estimate import estimate
 from pipeline.estimate.caching import caching_cost
 from pipeline.estimate.printing import print_estimate, to_send, waits_sentence
 from pipeline.lake import Lake
+from pipeline.lake.remaking import remaking_sentence
 from pipeline.preflight import look
 from pipeline.tables import TABLES
 from pipeline.tables.versions import inputs_of
@@ -23,6 +24,8 @@ def print_estimates(path: str) -> None:
     console = Console()
     lake = look(load_config(path))
     check_first_texts(lake)
+    if remade := remaking_sentence(lake):
+        console.print(remade, markup=False, highlight=False, soft_wrap=True)
     cost = caching_cost(lake)
     if cost:
         console.print(cost.sentence(), markup=False, highlight=False, soft_wrap=True)
