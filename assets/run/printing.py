@@ -46,9 +46,12 @@ def announce(config: Config, job: str, console: Console) -> None:
         from pipeline.estimate.times import preparing_sentence
 
         tables = [table for table in tables_of(config, job) if not table.is_always_made]
-        saes = [sae for sae in config.sae_names if not all(is_there(lake, table, sae) for table in tables)]
-        if saes and lake.objects is None:  # with an object store, counting rows would fetch every shard
-            console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
+        by_sae = {
+            sae: [table.name for table in tables if not is_there(lake, table, sae)] for sae in config.sae_names
+        }
+        missing = {sae: names for sae, names in by_sae.items() if names}
+        if missing and lake.objects is None:  # with an object store, counting rows would fetch every shard
+            console.print(preparing_sentence(lake, missing), markup=False, highlight=False)
     if job in ASKING:
         from pipeline.asking.spending import shortfall_sentence
         from pipeline.estimate.printing import estimate_sentence, to_send

@@ -19,7 +19,7 @@ from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 from pipeline.tables.versions import is_made
 
-_MOST_NAMED = 8
+_MOST_NAMED = 12
 """How many tables a sentence names one by one."""
 
 _MOST_CHARACTERS = 40
@@ -122,7 +122,7 @@ def _made_from(folder: Path) -> MadeFrom:
 
 
 def _listed(remade: Iterable[_Remade]) -> str:
-    names = list(dict.fromkeys(each.table for each in remade))
+    names = [name for name in STAGES if name in {each.table for each in remade}]
     if len(names) <= _MOST_NAMED:
         return ", ".join(names)
     return f"{len(names)} tables, from {names[0]} to {names[-1]}"

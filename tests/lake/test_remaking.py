@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import Config
-from pipeline.lake import Lake, open_catalog
+from pipeline.lake import Lake, open_catalog, remaking
 from pipeline.lake.paths import MADE_FROM, SCHEMA_FILE
 from pipeline.lake.remaking import hidden_sentence, remaking_sentence
 from pipeline.tables import TABLES
@@ -100,7 +100,8 @@ def test_a_new_scorers_own_answers_are_made_for_the_first_time(make_experiment: 
     assert sentence and sentence.startswith("Made again: scores. Changed since they were made: scoring.scorers ")
 
 
-def test_many_tables_are_counted(make_experiment: Make) -> None:
+def test_many_tables_are_counted(make_experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remaking, "_MOST_NAMED", 8)
     made = ["feature_stats", "feature_rules", "feature_routes", "examples", "explanations", *TABLES_OF_A_BATCH]
     lake = lake_of(make_experiment())
     for name in made[:3]:
