@@ -77,7 +77,7 @@ def hidden_sentence(connection: duckdb.DuckDBPyConnection, folder: Path) -> str 
     """
     parts: dict[tuple[Any, ...], _Part] = {}
     for name, version in seen_folders(connection):
-        if not STAGES[name].is_on_demand:
+        if name in STAGES and not STAGES[name].is_on_demand:  # the catalog may be of another version of latentlake
             made_from = _made_from(own := folder / name / version)
             key = name, made_from.get("sae"), made_from.get("part")
             parts[key] = _Part(name, made_from, [*(parts[key].folders if key in parts else ()), own])

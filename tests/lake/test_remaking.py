@@ -125,3 +125,12 @@ def test_a_versions_empty_file_says_what_it_was_made_from(make_experiment: Make)
     assert '"scoring.n_questions": 10' in text and '"part": "detection"' in text
     assert "base_url" not in text, "a server is no setting of a version"
     assert Versions(lake.config, HASHES).code_of("predictions", SAE, "detection") in text
+
+
+def test_a_catalog_with_a_table_that_is_no_more_is_looked_at_all_the_same(
+    make_experiment: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(lake_of(make_experiment()), *TABLES_OF_A_BATCH)
+    now = lake_of(make_experiment(seed=1))
+    monkeypatch.delitem(STAGES, "predictions")
+    assert str(hidden(now)).startswith("Without rows until a run makes them again: scores. ")
