@@ -52,8 +52,11 @@ def run(path: str, part: Part | None = None, on: str | None = None) -> int:
             highlight=False,
         )
     from pipeline.asking.roles import find_local_models, oracle_sentence
+    from pipeline.lake.remaking import remaking_sentence
 
     find_local_models(config)
+    if not part and (remade := remaking_sentence(lake)):
+        console.print(remade, markup=False, highlight=False, soft_wrap=True)
     if caution := oracle_sentence(config):
         console.print(caution, style="bold", highlight=False)
     try:

@@ -46,14 +46,20 @@ def announce(config: Config, job: str, console: Console) -> None:
         from pipeline.estimate.times import preparing_sentence
 
         tables = [table for table in tables_of(config, job) if not table.is_always_made]
-        saes = [sae for sae in config.sae_names if not all(is_there(lake, table, sae) for table in tables)]
-        if saes and lake.objects is None:  # with an object store, counting rows would fetch every shard
-            console.print(preparing_sentence(lake, saes), markup=False, highlight=False)
+        by_sae = {
+            sae: [table.name for table in tables if not is_there(lake, table, sae)] for sae in config.sae_names
+        }
+        missing = {sae: names for sae, names in by_sae.items() if names}
+        if missing and lake.objects is None:  # with an object store, counting rows would fetch every shard
+            console.print(preparing_sentence(lake, missing), markup=False, highlight=False)
     if job in ASKING:
-        from pipeline.estimate.printing import estimate_sentence
+        from pipeline.asking.spending import shortfall_sentence
+        from pipeline.estimate.printing import estimate_sentence, to_send
 
         rows = lake.query("estimates")
         console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
+        if short := shortfall_sentence(config, to_send(rows)):
+            console.print(short, markup=False, highlight=False)
 
 
 def print_wait(instance: dg.DagsterInstance, console: Console) -> None:

@@ -60,7 +60,8 @@ per batch.
   without a price) and keeps that price; later edits change only estimates and new answers. Answers of
   `provider: local` and `oracle` are free.
 - `budget: {{max_usd: 5, max_requests: 1000}}` caps the whole experiment, over all its runs: everything in the
-  ledger counts. If `max_usd` is set and a model has no price, the run stops before anything is sent.
+  ledger counts. Answers of `provider: oracle` count apart: a rehearsal takes nothing from a real run. If `max_usd`
+  is set and a model has no price, the run stops before anything is sent.
 - Before a request is sent, the most that it can cost is reserved: one token for each byte of its prompt, and an
   answer as long as `max_tokens` and `reasoning_tokens` allow. When the answer is recorded, the excess is released.
   So a run gets within one such reservation of `max_usd`, and uses `max_requests` to the last request. Several

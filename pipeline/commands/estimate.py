@@ -6,14 +6,16 @@ import polars as pl
 from rich.console import Console
 
 from pipeline.asking.roles import oracle_sentence
-from pipeline.asking.spending import budget_sentence
+from pipeline.asking.spending import budget_sentence, shortfall_sentence
 from pipeline.config import load_config
 from pipeline.corpus.slots import check_first_texts
 from pipeline.estimate import estimate
 from pipeline.estimate.caching import caching_cost
-from pipeline.estimate.printing import print_estimate, waits_sentence
+from pipeline.estimate.printing import print_estimate, to_send, waits_sentence
 from pipeline.lake import Lake
+from pipeline.lake.remaking import remaking_sentence
 from pipeline.preflight import look
+from pipeline.tables import TABLES
 from pipeline.tables.versions import inputs_of
 
 
@@ -22,16 +24,19 @@ def print_estimates(path: str) -> None:
     console = Console()
     lake = look(load_config(path))
     check_first_texts(lake)
+    if remade := remaking_sentence(lake):
+        console.print(remade, markup=False, highlight=False, soft_wrap=True)
     cost = caching_cost(lake)
     if cost:
         console.print(cost.sentence(), markup=False, highlight=False, soft_wrap=True)
-    for sae in lake.config.sae_names:
-        _print_sae(lake, sae, console)
-    for words in filter(None, (budget_sentence(lake.config), oracle_sentence(lake.config))):
+    rows = pl.concat([_print_sae(lake, sae, console) for sae in lake.config.sae_names])
+    short = shortfall_sentence(lake.config, to_send(rows))
+    for words in filter(None, (budget_sentence(lake.config), short, oracle_sentence(lake.config))):
         console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_sae(lake: Lake, sae: str, console: Console) -> None:
+def _print_sae(lake: Lake, sae: str, console: Console) -> pl.DataFrame:
+    """Print the estimate of an SAE, if it is prepared; the rows of it."""
     if not all(lake.is_complete(name, sae) for name in inputs_of(lake.config, "estimate")):
         console.print(
             f"{sae}: not prepared yet, so it is not known which features need an LLM and how many requests. A run "
@@ -39,12 +44,13 @@ def _print_sae(lake: Lake, sae: str, console: Console) -> None:
             highlight=False,
             soft_wrap=True,
         )
-        return
+        return pl.DataFrame(TABLES["estimate"].schema.empty_table())
     rows = pl.DataFrame(estimate(lake, sae))
     print_estimate(rows, lake.query("llm_features", sae=sae).item(), console)
     console.print()
     for note in _notes(rows, lake.config.scoring.scorers):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
+    return rows
 
 
 def _notes(rows: pl.DataFrame, scorers: Sequence[str]) -> list[str]:

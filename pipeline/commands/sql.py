@@ -20,6 +20,7 @@ from pipeline.config import load_config
 from pipeline.errors import ConfigError, sentence_of
 from pipeline.exports.csv import NESTED
 from pipeline.lake import open_catalog
+from pipeline.lake.remaking import hidden_sentence
 
 _TABLES = "select view_name as table_name, comment from duckdb_views() where not internal order by view_oid"
 _TERMINAL_ROWS = 40
@@ -44,6 +45,8 @@ def answer_statements(path: str, statement: str | None, *, as_csv: bool = False)
     else:
         config = load_config(path)
         connection = open_catalog(config.lake_url or config.lake_folder)
+        if not config.lake_url and (hidden := hidden_sentence(connection, config.lake_folder)):
+            print(hidden, file=sys.stderr)
     if statement:
         return 0 if answer(connection, statement, as_csv=as_csv) else 1
     with contextlib.suppress(ImportError):  # line editing, if the platform has it

@@ -23,6 +23,11 @@ class OracleConfig(Section):
         return f"oracle ({', '.join(rates)})" if rates else "oracle"
 
 
+def is_oracle(model: str) -> bool:
+    """Whether a model's name is an oracle's."""
+    return model == "oracle" or model.startswith("oracle (")
+
+
 class ExplainingOracleConfig(OracleConfig):
     """How often the oracle errs and fails as an explainer; deterministic."""
 
@@ -157,7 +162,7 @@ class EndpointsConfig(Section):
 
 
 class BudgetConfig(Section):
-    """Limits on requests and spending over all runs, counted from the ledger. In no stage hash."""
+    """Limits on requests and spending over all runs, an oracle's apart, by the ledger. In no stage hash."""
 
     max_usd: Annotated[float, Field(ge=0)] | None = Field(
         None, description="Stop before spending more than this, by the price file; null: no limit"

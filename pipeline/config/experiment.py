@@ -5,8 +5,9 @@ except those in `UNHASHED`. For an unknown key, the error names the nearest know
 """
 
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -170,6 +171,13 @@ class Config(Section):
         raise ConfigError(f"no SAE '{name}' in experiment '{self.name}'; nearest: {nearest(name, self.sae_names)}")
 
     @property
+    def own_settings(self) -> dict[str, Any]:
+        """The settings that are not defaults, by dotted key, of the sections that count in stage hashes."""
+        left_out: dict[str, Any] = dict.fromkeys({*UNHASHED, "name"}, True)
+        left_out["scoring"] = {"models": {"__all__": {"endpoint"}}}
+        return dict(_by_key(self.model_dump(mode="json", exclude=left_out, exclude_defaults=True)))
+
+    @property
     def has_auto_precision(self) -> bool:
         """Whether the precision of any model in this process is to be found by a trial."""
         roles: list[RoleConfig] = [self.explaining, self.scoring]
@@ -210,3 +218,12 @@ class Config(Section):
     def device(self) -> str:
         """The configured device; `auto` is resolved where torch is loaded."""
         return os.environ.get(DEVICE_VARIABLE) or self.machine.device
+
+
+def _by_key(values: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested sections, each with its dotted key."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _by_key(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", value

@@ -46,7 +46,8 @@ class ScoringConfig(RoleConfig):
     n_questions: Annotated[int, Field(ge=4, le=200)] = Field(
         20,
         description="Maximum questions per scorer and explanation with the answer yes, and the same number with "
-        "no",
+        "no. With several questions per prompt, another number makes other prompts, which are paid for again; "
+        "with one, detection's recorded answers are kept. `make estimate` counts what would be sent",
     )
     n_no_questions: Annotated[int, Field(ge=2, le=200)] | None = Field(
         None,

@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.estimate.caching import in_time
+from pipeline.llm.ledger.spent import Amount
 
 _MILLION = 1_000_000
 _COUNTS = ("requests", "known_requests", "prompt_tokens", "completion_tokens", "max_completion_tokens")
@@ -58,6 +59,12 @@ def estimate_sentence(rows: pl.DataFrame) -> str:
         words += f", {in_time(total['seconds'])}"
     waits = waits_sentence(rows)
     return f"{words}; {waits}" if waits else words
+
+
+def to_send(rows: pl.DataFrame) -> dict[str, Amount]:
+    """What a run would send to each model: its requests, and their expected cost."""
+    by_model = rows.group_by("model").agg(pl.col("requests", "cost_usd").sum()).iter_rows()
+    return {model: Amount(requests, usd) for model, requests, usd in by_model}
 
 
 def waits_sentence(rows: pl.DataFrame) -> str | None:

@@ -6,7 +6,7 @@ Added to that is the time the subject model takes to read scrambled contexts, at
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.compiled.rules.mining_loops import count_contexts
@@ -23,11 +23,22 @@ _SAMPLE_CHARACTERS = 200_000
 
 _TRIAL_SECONDS = 0.06
 """Seconds that `machine_trial` takes on the reference machine."""
-_SECONDS_A_MILLION_FIRINGS = 0.8
-_SECONDS_AN_SAE = 15.0
-"""Regardless of size: opening, checking and writing tables, reading the unembedding, counting requests."""
+_SECONDS_A_MILLION_FIRINGS = {
+    "activations": 0.06,
+    "feature_tokens": 0.05,
+    "feature_stats": 0.05,
+    "feature_rules": 0.2,
+    "rule_scores": 0.05,
+    "example_index": 0.15,
+    "feature_cofirings": 0.24,
+}
+"""By table, for those made from all firings; in their passes is compiled code."""
+_SECONDS_A_TABLE = 1.2
+"""Of an SAE, regardless of size: opening, checking and writing it, reading the unembedding, counting requests."""
 _COMPILE_SECONDS = 20.0
 """Once per machine, to compile the passes to machine code."""
+_MOST_NAMED = 3
+"""How many tables to be prepared are named one by one."""
 _TOKENS_A_CANDIDATE = 10
 """Tokens on which a unigram candidate is verified; 9.3 on average in the demo."""
 
@@ -53,18 +64,29 @@ def reading_sentence(lake: Lake) -> str:
     )
 
 
-def preparing_sentence(lake: Lake, saes: Sequence[str]) -> str:
-    """The time to make the tables of all features of some SAEs whose shards exist."""
-    n_firings = sum(
+def preparing_sentence(lake: Lake, missing: Mapping[str, Sequence[str]]) -> str:
+    """The time to make tables of all features: the missing ones, by SAE, whose shards exist."""
+    tables = list(dict.fromkeys(table for some in missing.values() for table in some))
+    what = ", ".join(tables) if len(tables) <= _MOST_NAMED else "statistics, rules and examples"
+    trials, n_firings = _SECONDS_A_TABLE * sum(map(len, missing.values())), 0
+    for sae, some in missing.items():
+        if a_million := sum(_SECONDS_A_MILLION_FIRINGS.get(table, 0.0) for table in some):
+            own = _n_firings(lake, sae)
+            trials += a_million * own / 1e6
+            n_firings += own
+    if n_firings:
+        what += f" from {n_firings:,} firings"
+        trials += 0 if _is_compiled() else _COMPILE_SECONDS
+    seconds = trials * _slowness(lake) + sum(_scrambling_seconds(lake, sae) for sae in missing)
+    return f"preparing: {what} in about {in_time(seconds)}"
+
+
+def _n_firings(lake: Lake, sae: str) -> int:
+    return sum(
         count_rows(folder)
-        for sae in saes
         for shard in range(lake.config.corpus.shards)
         for folder in lake.paths("activation_shards", sae=sae, shard=shard)
     )
-    trials = _SECONDS_A_MILLION_FIRINGS * n_firings / 1e6 + _SECONDS_AN_SAE * len(saes)
-    seconds = (trials + (0 if _is_compiled() else _COMPILE_SECONDS)) * _slowness(lake)
-    seconds += sum(_scrambling_seconds(lake, sae) for sae in saes)
-    return f"preparing: statistics, rules and examples from {n_firings:,} firings in about {in_time(seconds)}"
 
 
 def _is_compiled() -> bool:

@@ -6,6 +6,7 @@ Everything is written under `.tmp/` and renamed into place; a reader sees either
 import contextlib
 import fcntl
 import hashlib
+import json
 import shutil
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,7 +21,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import LakeError
 from pipeline.lake.catalog import CATALOG_FILE, seen_folders
 from pipeline.lake.leases import leased
-from pipeline.lake.paths import SCHEMA_FILE, Partition, Paths
+from pipeline.lake.paths import MADE_FROM, SCHEMA_FILE, Partition, Paths
 from pipeline.lake.publishing import TEMPORARY_FOLDER, is_left_over, is_stale, remove, temporary_path, whole_path
 from pipeline.lake.row_groups import RowGroupWriter
 from pipeline.progress import tell
@@ -133,11 +134,13 @@ class Files(Paths):
     def ensure_schema_file(
         self, table: str, sae: str | None = None, part: str | None = None, generation: int | None = None
     ) -> None:
-        """Make sure the table's current folder has its empty file with the schema."""
+        """Make sure the table's current folder has its empty file with the schema, and what it was made from."""
         target = self.folder(table, sae, part, generation) / SCHEMA_FILE
         if not target.exists() and not self.fetched(target).exists():
+            made_from = json.dumps(self.made_from(table, sae, part, generation))
+            empty = TABLES[table].schema.empty_table().replace_schema_metadata({MADE_FROM: made_from})
             with self.writing(target) as temporary:
-                pq.write_table(TABLES[table].schema.empty_table(), temporary)
+                pq.write_table(empty, temporary)
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:

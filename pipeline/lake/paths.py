@@ -6,7 +6,7 @@ view never fails.
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pipeline.config import Config
 from pipeline.errors import LakeError
@@ -16,6 +16,9 @@ from pipeline.tables.versions import SourceHashes, Versions, parts_of
 
 SCHEMA_FILE = "schema.parquet"
 LEDGER_FOLDER = "ledger"
+
+MADE_FROM = b"made_from"
+"""The key, in the metadata of a version's empty file, of what the version was made from."""
 
 
 class Partition(NamedTuple):
@@ -69,6 +72,16 @@ class Paths:
             generation = self.generations(table)[-1]
         own = sae if TABLES[table].is_by_sae else None
         return self.root / table / self._versions(generation).of(table, own, part)
+
+    def made_from(
+        self, table: str, sae: str | None = None, part: str | None = None, generation: int | None = None
+    ) -> dict[str, Any]:
+        """What the current version of a table is made from, as JSON holds it, to tell later what has changed."""
+        if generation is None:
+            generation = self.generations(table)[-1]
+        own = sae if TABLES[table].is_by_sae else None
+        code = self._versions(generation).code_of(table, own, part)
+        return {"sae": own, "part": part, "settings": self.config.own_settings, "code": code}
 
     def _versions(self, generation: int) -> Versions:
         if generation not in self._versions_by_generation:

@@ -146,6 +146,17 @@ class Versions:
             definition["content"] = [own.name, own.hookpoint, own.centred, own.format, hashes.saes.get(sae, "")]
         return definition
 
+    def code_of(self, table: str, sae: str | None, part: str | None) -> str:
+        """A hash of what a version covers of the program: code, SQL, and the files of plug-ins."""
+        stage = STAGES[table]
+        definition = self._definition(stage, sae, part)
+        covered = [definition.get(key) for key in ("version", "schema", "sql", "compiled")]
+        if stage.plugins:
+            names = getattr(self._config.section_of(stage.plugins), stage.plugins) if part == CONTROLS else [part]
+            plugins = [_plugin(self._config.asked_by(part or ""), stage.plugins, str(name)) for name in names]
+            covered += [[plugin["files"], plugin["shared"], plugin["sql"]] for plugin in plugins]
+        return _digest(json.dumps(covered, sort_keys=True))
+
     def _of_input(self, table: str, name: str, sae: str | None, part: str | None) -> Any:
         """The version of an input; of every SAE's part where a table over all SAEs reads a table of one.
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+import yaml
 from tiny import ANIMAL, hand_set_entry, rows_of, write_experiment
 
 from assets.command import run_command
 from assets.graph.lakes import forget_lakes
 from assets.graph.schedules import unfinished_batches
+from pipeline.commands.sql import answer_statements
 from pipeline.config import load_config
 from pipeline.sources import recorded_lake
 
@@ -118,6 +120,38 @@ def test_a_run_whose_budget_is_spent_ends_well_and_says_what_to_raise(
     words = " ".join(result.stdout.split())
     assert "Stopped: Budget: 3 of 3 requests are spent (budget.max_requests)." in words
     assert "raise the budget in the config and run again" in words
+
+
+def test_a_run_after_a_changed_setting_says_what_it_makes_again_and_sql_why_rows_are_not_there(
+    tmp_path: Path, tiny_subject: Path, prepared: Path, run_here: RunHere, capsys: pytest.CaptureFixture[str]
+) -> None:
+    oracle = {"provider": "oracle", "n_examples": 20}, {"provider": "oracle", "n_questions": 20}
+    path = write_prepared(tmp_path, tiny_subject, prepared, explaining=oracle[0], scoring=oracle[1])
+    first = run_here(path)
+    assert first.exit_code == 0 and "Made again: predictions" not in first.stdout
+    text = path.read_text()
+    changed = yaml.safe_load(text)
+    changed["scoring"] |= {"provider": "openai", "model": "mini", "n_questions": 10}
+    changed["endpoints"] = {"scorer": {"base_url": "http://127.0.0.1:9/v1", "max_attempts": 1}}
+    path.write_text(yaml.safe_dump(changed))
+    failed = run_here(path)
+    assert failed.exit_code == 1 and "http://127.0.0.1:9/v1" in failed.stderr
+    (said,) = (line for line in failed.stdout.splitlines() if line.startswith("Made again: "))
+    assert "predictions, scores, " in said and "feature_routes" not in said
+    assert "scoring.n_questions (10, was default)" in said and 'scoring.provider ("openai", was "oracle")' in said
+    assert answer_statements(str(path), "select count(*) as n from summary") == 0
+    seen = capsys.readouterr()
+    assert (
+        "Without rows until a run makes them again: predictions, " in seen.err
+        and "scoring.n_questions (10" in seen.err
+    )
+
+    path.write_text(text)
+    forget_lakes()  # as another process
+    again = run_here(path)
+    assert again.exit_code == 0 and "Made again" not in again.stdout
+    assert answer_statements(str(path), "select count(*) as n from summary") == 0
+    assert "Without rows" not in capsys.readouterr().err
 
 
 def test_a_run_that_leaves_batches_says_which_key_takes_more(

@@ -92,14 +92,32 @@ def test_preparing_takes_as_long_as_the_model_reads_and_code_is_compiled(
     monkeypatch.setattr(times, "measure_firing", lambda *_: (1.0, 1e-3))
     monkeypatch.setattr(times, "_slowness", lambda _: 1.0)
     monkeypatch.setattr(times, "_is_compiled", lambda: True)
-    compiled = times.preparing_sentence(lake, lake.config.sae_names)
-    monkeypatch.setattr(times, "_is_compiled", lambda: False)
-    n_saes = len(lake.config.sae_names)
+    monkeypatch.setattr(times, "_n_firings", lambda *_: 2_000_000)
+    names = ["feature_logits", "feature_stats", "scrambled_contexts", "feature_rules"]
+    missing = dict.fromkeys(lake.config.sae_names, names)
+    n_saes = len(missing)
     n_tokens = n_saes * 2 * times._TOKENS_A_CANDIDATE * 3 * 5
-    own = n_saes * times._SECONDS_AN_SAE
-    assert compiled.endswith(f" in about {in_time(own + 1000 * n_tokens)}")
-    fresh = times.preparing_sentence(lake, lake.config.sae_names)
-    assert fresh.endswith(f" in about {in_time(own + 1000 * n_tokens + times._COMPILE_SECONDS)}")
+    own = n_saes * (4 * times._SECONDS_A_TABLE + 2 * (0.05 + 0.2)) + 1000 * n_tokens
+    said = f"preparing: statistics, rules and examples from {n_saes * 2_000_000:,} firings in about "
+    assert times.preparing_sentence(lake, missing) == said + in_time(own)
+    monkeypatch.setattr(times, "_is_compiled", lambda: False)
+    assert times.preparing_sentence(lake, missing) == said + in_time(own + times._COMPILE_SECONDS)
+
+
+def test_of_tables_to_be_prepared_only_the_missing_ones_take_time(
+    make_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake = preflight(make_experiment())
+    monkeypatch.setattr(times, "_scrambling_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(times, "_slowness", lambda _: 1.0)
+    monkeypatch.setattr(times, "_is_compiled", lambda: False)
+    seconds = in_time(2 * times._SECONDS_A_TABLE)
+    sentence = times.preparing_sentence(lake, {"hand-set": ["feature_routes", "feature_neighbours"]})
+    assert sentence == f"preparing: feature_routes, feature_neighbours in about {seconds}"
+    monkeypatch.setattr(times, "_n_firings", lambda *_: 1_000_000)
+    sentence = times.preparing_sentence(lake, {"hand-set": ["feature_cofirings"]})
+    seconds = in_time(times._SECONDS_A_TABLE + 0.24 + times._COMPILE_SECONDS)
+    assert sentence == f"preparing: feature_cofirings from 1,000,000 firings in about {seconds}"
 
 
 def test_sizes_and_times_are_for_people() -> None:

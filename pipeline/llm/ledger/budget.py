@@ -1,11 +1,11 @@
 """The budget: the most that an experiment may ask and spend in total, reserved before requests are sent.
 
-All lines of the ledger count as spent, whichever run wrote them. A request that is about to be sent is reserved at
-an upper bound: one token per byte of the prompt, and an answer of maximum length. A reservation is a file that its
-process holds a lock on, so that several processes share one budget, and the reservation of a process that died is
-void. When an answer is recorded, its reservation ends and the excess can be reserved again. In a provider's
-batches that takes a day, so there the bound is scaled by the largest share of it that answers have taken so far,
-plus a margin.
+All lines of the ledger count as spent, whichever run wrote them; but an oracle's answers count apart, so that a
+rehearsal takes nothing from the budget of a real run. A request that is about to be sent is reserved at an upper
+bound: one token per byte of the prompt, and an answer of maximum length. A reservation is a file that its process
+holds a lock on, so that several processes share one budget, and the reservation of a process that died is void.
+When an answer is recorded, its reservation ends and the excess can be reserved again. In a provider's batches that
+takes a day, so there the bound is scaled by the largest share of it that answers have taken so far, plus a margin.
 
 A record holds the usage of all attempts at its request, including failed ones. The reservation covers one attempt,
 so requests in flight can exceed it if attempts fail that were charged. An attempt that failed without reporting
@@ -76,6 +76,7 @@ class Budget:
         prices: Prices of the models to be asked.
         paid: Prices for ledger lines that carry none; by default `prices`.
         in_batch: Whether all requests go in a provider's batches, at their price.
+        of_oracle: Whether an oracle answers; only its answers are then what was spent, else only those of models.
         look: Fetches the lines of other machines into the ledger folder; called before it is read.
         note: Stores the cheapest request that did not fit, which `is_spent` reads.
     """
@@ -89,6 +90,7 @@ class Budget:
         paid: Prices | None = None,
         *,
         in_batch: bool = False,
+        of_oracle: bool = False,
         look: Callable[[], None] = lambda: None,
         note: Callable[[bytes], object] = lambda wanted: None,
     ) -> None:
@@ -98,7 +100,7 @@ class Budget:
         self._prices = prices
         self._note = note
         paid = paid or prices
-        self._spent = Spent(ledger, paid, look, folder / f"spent.{paid.digest()}.json")
+        self._spent = Spent(ledger, paid, look, folder / f"spent.{paid.digest()}.json", of_oracle=of_oracle)
         self._reserved: dict[str, _Reservation] = {}
         self._own = Amount()
         """The sum of this process's reservations."""

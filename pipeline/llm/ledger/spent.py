@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from pipeline.config.asking import is_oracle
 from pipeline.llm.ledger.prices import Price, Prices
 from pipeline.llm.requests import UNANSWERED, Message
 
@@ -59,14 +60,18 @@ class Spent:
     """The sum of a ledger's lines; lines that were read once are not read again, by this process or a later one.
 
     `kept` is the file of sums for the next process: every batch needs what was spent, and a ledger may have
-    millions of lines. If it is lost or torn, the lines are read again.
+    millions of lines. If it is lost or torn, the lines are read again. With `of_oracle`, only the answers of an
+    oracle count, and otherwise only those of models.
     """
 
-    def __init__(self, ledger: Path, prices: Prices, look: Callable[[], None], kept: Path) -> None:
+    def __init__(
+        self, ledger: Path, prices: Prices, look: Callable[[], None], kept: Path, *, of_oracle: bool = False
+    ) -> None:
         self._ledger = ledger
         self._look = look
         self._prices = prices
         self._kept = kept
+        self._of_oracle = of_oracle
         self._read: dict[Path, _Read] = {}
         self._loaded: dict[Path, _Read] = {}
         """Sums of files that this process has not read yet."""
@@ -112,11 +117,16 @@ class Spent:
             self._read[path] = _Read(end, _tail(file, end), amount)
 
     def _of(self, line: bytes) -> Amount:
-        """The amount of a record: 0 if it is torn, was not sent, or failed without reporting its usage."""
+        """The amount of a record: 0 if it is torn, was not sent, failed without reporting its usage, or is not of
+        those that count."""
         try:
             record: dict[str, Any] = json.loads(line)
             used = record["prompt_tokens"], record["completion_tokens"], record["cached_tokens"]
             is_unsent = record["status"] == "refused" and record["attempts"] == 0
+            # A server's model that is called oracle, too, reports its tokens.
+            by_oracle = is_oracle(record["model"]) and used[:2] == (None, None)
+            if by_oracle != self._of_oracle:
+                return Amount()
             if is_unsent or (record["status"] in UNANSWERED and used[1] is None):
                 return Amount()
             usd, in_batch = record["cost_usd"], record.get("batch_id") is not None
