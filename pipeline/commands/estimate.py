@@ -12,6 +12,8 @@ from pipeline.corpus.slots import check_first_texts
 from pipeline.estimate import estimate
 from pipeline.estimate.caching import caching_cost
 from pipeline.estimate.printing import print_estimate, waits_sentence
+from pipeline.estimate.selection import beyond_run_note, selection_notes
+from pipeline.features.selection import select_features
 from pipeline.lake import Lake
 from pipeline.preflight import look
 from pipeline.tables.versions import inputs_of
@@ -40,10 +42,13 @@ def _print_sae(lake: Lake, sae: str, console: Console) -> None:
             soft_wrap=True,
         )
         return
-    rows = pl.DataFrame(estimate(lake, sae))
-    print_estimate(rows, lake.query("llm_features", sae=sae).item(), console)
-    console.print()
-    for note in _notes(rows, lake.config.scoring.scorers):
+    rows, selected = pl.DataFrame(estimate(lake, sae)), select_features(lake, sae)
+    if selected.num_rows:
+        print_estimate(rows, lake.query("llm_features", sae=sae).item(), console)
+        console.print()
+    beyond = beyond_run_note(lake, sae, selected)
+    own = selection_notes(lake, sae, selected)
+    for note in (*own, *([beyond] if beyond else ()), *_notes(rows, lake.config.scoring.scorers)):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
 
 

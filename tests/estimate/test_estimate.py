@@ -18,7 +18,7 @@ from test_explain_and_score import (  # noqa: F401 (fixtures)
     make,
     tick,
 )
-from tiny import open_lake, rows_of, write_experiment
+from tiny import ANIMAL, COLOUR, NEVER, STOP, open_lake, rows_of, write_experiment
 from transformers import AutoTokenizer
 
 from assets.graph.build import build_definitions
@@ -157,8 +157,8 @@ def test_refusals_are_counted_with_answers_that_are_cut_at_their_maximum(make: M
     statuses = Counter(row["status"] for row in asked)
     assert statuses["ok"] > 10 and statuses["refused"] > 10
     again = make("http://127.0.0.1:9", explaining=explaining, scoring={**scoring, "max_draws": 2})
-    row = estimated(open_lake(again)).filter(purpose="detection").row(0, named=True)
-    assert row["requests"] == row["completion_tokens"] == statuses["refused"]
+    rows = estimated(open_lake(again)).filter(purpose="detection")
+    assert rows["requests"].sum() == rows["completion_tokens"].sum() == statuses["refused"]
 
 
 def test_once_token_changes_are_measured_the_explanations_from_them_are_known(make: Make) -> None:
@@ -241,7 +241,7 @@ def test_in_batches_it_costs_half_and_the_waits_are_said(make: Make, tmp_path: P
         assert oracle.n_requests == 0
         assert sum(requests(before).values()) == len(oracle.asked()) == len(set(oracle.asked()))
         assert len(oracle.batches) == before["batch_waits"].sum() == 3
-    waits = dict(before.select("purpose", "batch_waits").iter_rows())
+    waits = dict(before.filter(~pl.col("is_control")).select("purpose", "batch_waits").iter_rows())
     assert waits == {"explain": 1, "detection": 1, "fuzzing": 1}
     for row in before.iter_rows(named=True):
         expected = 0.5 * (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
@@ -377,3 +377,93 @@ def test_a_limit_in_dollars_without_a_price_stops_at_the_preflight(make: Make, t
     with pytest.raises(ConfigError, match=r"max_usd is set, but the price file has no price for model 'oracle'"):
         preflight(config)
     assert preflight(make("http://127.0.0.1:9", budget={"max_requests": 5}))
+
+
+# What a run leaves out ------------------------------------------------------------------------------------
+
+
+def listed(folder: Path, *features: int, words: str = "") -> str:
+    """The path of a list of features of the SAE, with an explanation each if `words` is given."""
+    path = folder / "list.csv"
+    lines = [f"embed_tokens,{feature},{words and f'{words} {feature}'}" for feature in features]
+    path.write_text("\n".join(["hookpoint,feature,explanation", *lines, ""]))
+    return str(path)
+
+
+def said_of(config_folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    print_estimates(str(config_folder / "tiny.yaml"))
+    return capsys.readouterr().out
+
+
+def test_a_list_is_counted_whole_and_what_is_left_out_of_it_is_said(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    selection = {"features": listed(tmp_path, STOP, COLOUR, NEVER, ANIMAL), "batch_size": 1}
+    make("http://127.0.0.1:9", selection=selection)
+    said = said_of(tmp_path / "one", capsys)
+    assert all(f"hand-set, batch {feature}: what" in said for feature in (STOP, COLOUR, ANIMAL))
+    assert "1 of the 4 listed features of hand-set is left out, firing in fewer than 2 slots" in said
+    assert f": {NEVER} (0 train, 0 test)." in said and "not counted here" not in said
+    assert "2 of the 4 listed features of hand-set have a rule, so no model explains them (explainer def" in said
+
+    make("http://127.0.0.1:9", selection={**selection, "batches_per_run": 1, "quotas": {"llm": 1}})
+    said = said_of(tmp_path / "one", capsys)
+    assert "2 of the 4 listed features of hand-set are left out, by selection.quotas (llm: 1 in each" in said
+    make("http://127.0.0.1:9", selection={**selection, "batches_per_run": 1, "where": f"feature <> {STOP}"})
+    said = said_of(tmp_path / "one", capsys)
+    assert "is left out, by selection.where (feature <> 0): 0." in said
+    assert "1 more batch of hand-set (1 feature) is selected and not counted here: a run makes the first" in said
+
+
+def test_without_the_route_rule_a_model_explains_every_feature_of_a_list(make: Make, tmp_path: Path) -> None:
+    """As the estimate advises."""
+    selection = {"features": listed(tmp_path, STOP, COLOUR, ANIMAL)}
+    lake = open_lake(make("http://127.0.0.1:9", selection=selection, routing={"rule_gain": 1}))
+    make_table(lake, "feature_routes", sae=SAE)
+    write_selected_features(lake, SAE)
+    routes = rows_of(lake, "select distinct route from feature_routes")
+    assert "rule" not in {row["route"] for row in routes}
+    assert estimated(lake).filter(purpose="explain")["requests"].item() == 3
+
+
+def test_that_nothing_is_selected_is_said_and_not_that_nothing_is_left_to_send(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make("http://127.0.0.1:9", selection={"where": "density > 2"})
+    said = said_of(tmp_path / "one", capsys)
+    assert "No feature of hand-set is selected (selection.where: density > 2" in said
+    assert "0 requests" not in said
+
+
+def test_requests_about_controls_have_a_row_of_their_own(make: Make) -> None:
+    with Oracle(TRUTH) as oracle:
+        lake = open_lake(make(oracle.base_url))
+        before = estimated(lake)
+        explain_and_score(lake.config)
+    asked = rows_of(
+        lake,
+        "select scorer, count(distinct predictions.request_id) as n from predictions join explanations "
+        "using (explanation_id) where explainer in ('empty', 'other_feature') group by scorer",
+    )
+    of_controls = before.filter("is_control")
+    counted = dict(of_controls.select("purpose", "requests").iter_rows())
+    assert counted == {row["scorer"]: row["n"] for row in asked}
+    assert of_controls["n_llm_features"].sum() == 0 and of_controls.height == 2
+
+
+def test_explanations_from_elsewhere_that_a_model_scores_have_a_price_a_feature(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = listed(tmp_path, STOP, ANIMAL, words="what it is")
+    explaining = {"explainers": ["imported"], "imported": {"path": path}}
+    make("http://127.0.0.1:9", selection={"features": path}, explaining=explaining)
+    assert "all 1 llm features of hand-set" in said_of(tmp_path / "one", capsys)
+    make(
+        "http://127.0.0.1:9",
+        selection={"features": path},
+        explaining=explaining,
+        scoring={"scorers": ["surprisal"]},
+    )
+    said = said_of(tmp_path / "one", capsys)
+    assert "llm features" not in said and "Nothing is left to send: 0 requests." in said
