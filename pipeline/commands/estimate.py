@@ -1,6 +1,6 @@
 """`make estimate`: disk and time for caching, and what a run would send, before anything is sent or recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 from rich.console import Console
@@ -10,9 +10,11 @@ from pipeline.asking.spending import budget_sentence
 from pipeline.config import load_config
 from pipeline.corpus.slots import check_first_texts
 from pipeline.estimate import estimate
+from pipeline.estimate.bounds import bounds_of, most_features
 from pipeline.estimate.caching import caching_cost
-from pipeline.estimate.printing import print_estimate, waits_sentence
+from pipeline.estimate.printing import bounds_table, print_estimate, waits_sentence
 from pipeline.estimate.selection import beyond_run_note, selection_notes
+from pipeline.estimate.times import preparing_sentence, reading_sentence
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake
 from pipeline.preflight import look
@@ -24,23 +26,54 @@ def print_estimates(path: str) -> None:
     console = Console()
     lake = look(load_config(path))
     check_first_texts(lake)
-    cost = caching_cost(lake)
-    if cost:
-        console.print(cost.sentence(), markup=False, highlight=False, soft_wrap=True)
+    for words in _times(lake):
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
     for sae in lake.config.sae_names:
         _print_sae(lake, sae, console)
     for words in filter(None, (budget_sentence(lake.config), oracle_sentence(lake.config))):
         console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
+def _times(lake: Lake) -> Iterator[str]:
+    """How long reading, caching and preparing take, as far as they are left to do."""
+    if not lake.has("documents"):
+        yield reading_sentence(lake)
+    cost = caching_cost(lake)
+    if cost:
+        yield cost.sentence()
+    saes = [sae for sae in lake.config.sae_names if not _is_prepared(lake, sae)]
+    # With an object store, counting rows would fetch every shard.
+    if saes and lake.objects is None and not (cost and cost.n_tokens is None):
+        yield preparing_sentence(lake, saes, round((cost.n_tokens or 0) * cost.firings_a_token) if cost else 0)
+
+
+def _is_prepared(lake: Lake, sae: str) -> bool:
+    return all(lake.is_complete(name, sae) for name in inputs_of(lake.config, "estimate"))
+
+
+def _print_bounds(lake: Lake, sae: str, console: Console) -> None:
+    """Print the most that a run asks about an SAE that is not prepared."""
+    n_features = sum(most_features(lake.config, sae))
+    bounds, others = bounds_of(lake, sae)
+    said = f"{sae}: not prepared yet. A run explains at most {n_features:,} of its features"
+    if not bounds and not others:
+        console.print(f"{said} and asks no language model.", highlight=False, soft_wrap=True)
+        return
+    console.print(f"{said} and asks at most:", highlight=False, soft_wrap=True)
+    if bounds:
+        console.print(bounds_table(bounds))
+    if others:
+        console.print(f"Not counted before it is prepared: {', '.join(others)}.", highlight=False, soft_wrap=True)
+    console.print(
+        "A run with budget: {max_requests: 0} makes all that needs no LLM; then this command counts the requests.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def _print_sae(lake: Lake, sae: str, console: Console) -> None:
-    if not all(lake.is_complete(name, sae) for name in inputs_of(lake.config, "estimate")):
-        console.print(
-            f"{sae}: not prepared yet, so it is not known which features need an LLM and how many requests. A run "
-            "with budget: {max_requests: 0} makes all that needs no LLM; then this command counts the requests.",
-            highlight=False,
-            soft_wrap=True,
-        )
+    if not _is_prepared(lake, sae):
+        _print_bounds(lake, sae, console)
         return
     rows, selected = pl.DataFrame(estimate(lake, sae)), select_features(lake, sae)
     if selected.num_rows:

@@ -1,12 +1,13 @@
 """The estimate as tables for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.estimate.bounds import Bound
 from pipeline.estimate.caching import in_time
 
 _MILLION = 1_000_000
@@ -42,6 +43,15 @@ def print_estimate(rows: pl.DataFrame, n_llm_features: int, console: Console) ->
     for title, n_features in sizes:
         console.print(f"\n[bold]{title}", highlight=False)
         console.print(_extrapolation(n_features, counted))
+
+
+def bounds_table(bounds: Sequence[Bound]) -> Table:
+    """A table of upper bounds, purpose by purpose."""
+    table = _table("requests", "prompt", "answers", "USD")
+    for each in bounds:
+        counts = each.requests, each.prompt_tokens, each.completion_tokens
+        table.add_row(each.purpose, *map(_short, counts), _usd(each.cost_usd))
+    return table
 
 
 def estimate_sentence(rows: pl.DataFrame) -> str:

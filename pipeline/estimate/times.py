@@ -53,9 +53,9 @@ def reading_sentence(lake: Lake) -> str:
     )
 
 
-def preparing_sentence(lake: Lake, saes: Sequence[str]) -> str:
-    """The time to make the tables of all features of some SAEs whose shards exist."""
-    n_firings = sum(
+def preparing_sentence(lake: Lake, saes: Sequence[str], n_missing: int = 0) -> str:
+    """The time to make the tables of all features of some SAEs, from their shards and `n_missing` firings more."""
+    n_firings = n_missing + sum(
         count_rows(folder)
         for sae in saes
         for shard in range(lake.config.corpus.shards)

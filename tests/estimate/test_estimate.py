@@ -28,6 +28,7 @@ from pipeline.commands.estimate import print_estimates
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
+from pipeline.estimate.bounds import bounds_of, most_features
 from pipeline.estimate.counting import count_requests
 from pipeline.estimate.printing import estimate_sentence, waits_sentence
 from pipeline.estimate.tokens import foreign_counter, own_counter
@@ -331,8 +332,9 @@ def test_the_command_says_disk_and_time_before_and_requests_after_the_preparatio
     said = capsys.readouterr().out
     assert "caching: the corpus has not been read yet; each 1,000,000 tokens x" in said
     assert "of disk" in said and "tokens per second" in said
-    assert "hand-set: not prepared yet, so it is not known which features need an LLM" in said
-    assert "requests  known" not in said
+    assert "reading: each million tokens in" in said
+    assert "hand-set: not prepared yet. A run explains at most 8 of its features and asks at most:" in said
+    assert "detection" in said and "budget: {max_requests: 0}" in said and "requests  known" not in said
 
     make("http://127.0.0.1:9")
     print_estimates(str(tmp_path / "one" / "tiny.yaml"))
@@ -344,6 +346,51 @@ def test_the_command_says_disk_and_time_before_and_requests_after_the_preparatio
     assert "per million llm features" in said and "all 1 llm features of hand-set" in said
     assert "No price is known for oracle" in said
     assert "stand-in" in said and "Budget: no limit is set" in said
+
+
+def test_before_it_is_prepared_an_sae_has_the_time_and_most_requests_of_a_run(
+    tmp_path: Path, tiny_subject: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"subject": {"model": str(tiny_subject)}, "corpus": {"max_tokens": 20_000}}
+    explaining = {"explainers": ["keywords", "rule"]}
+    path = write_experiment(tmp_path / "a", **given, explaining=explaining, scoring={"scorers": ["surprisal"]})
+    print_estimates(str(path))
+    said = capsys.readouterr().out
+    assert "preparing: statistics, rules and examples from" in said
+    assert "A run explains at most 8 of its features and asks no language model." in said and "budget:" not in said
+    explaining = {"provider": "openai", "model": "oracle", "explainers": ["best_of_k", "default"]}
+    given["budget"] = price_file(tmp_path)
+    path = write_experiment(tmp_path / "b", **given, explaining=explaining, scoring={"scorers": ["detection"]})
+    print_estimates(str(path))
+    said = capsys.readouterr().out
+    assert "Not counted before it is prepared: best_of_k." in said
+
+
+@pytest.mark.parametrize("changes", [{}, {"max_features": 1}, {"target_half_width": 0.1, "n_questions": 25}])
+def test_no_more_is_asked_than_the_bound_before_an_sae_is_prepared(
+    make: Make, tmp_path: Path, changes: dict[str, float]
+) -> None:
+    with Oracle(TRUTH) as oracle:
+        scoring = {"questions_per_prompt": 5, "pilot_features": 0, **changes}
+        lake = open_lake(make(oracle.base_url, budget=price_file(tmp_path), scoring=scoring))
+        rows, (bounds, others) = estimated(lake), bounds_of(lake, SAE)
+    assert not others and {each.purpose for each in bounds} == {"explain", "detection", "fuzzing"}
+    for each in bounds:
+        own = rows.filter(purpose=each.purpose)
+        n, prompt_tokens, cost = own.select(pl.col("requests", "prompt_tokens", "max_cost_usd").sum()).row(0)
+        assert n <= each.requests <= 12 * n
+        assert each.prompt_tokens / each.requests == pytest.approx(prompt_tokens / n, rel=0.3)
+        assert each.cost_usd and cost <= each.cost_usd
+
+
+def test_the_most_features_of_a_run_follow_from_quotas_lists_and_batches(make: Make, tmp_path: Path) -> None:
+    def most(**selection: object) -> list[int]:
+        return most_features(make("http://127.0.0.1:9", selection={"batch_size": 3, **selection}), SAE)
+
+    assert most(quotas=None) == [3] and most(quotas=None, batches_per_run=None) == [3, 3, 2]
+    assert most(quotas={"llm": 1, "rule": 1}, batches_per_run=2) == [2, 2]
+    features = listed(tmp_path, 0, 3, 4)
+    assert most(features=features) == [2, 1] and most(features=features, batches_per_run=1) == [2]
 
 
 def test_a_spent_budget_stops_a_run_and_the_schedule_and_raising_it_goes_on(make: Make, tmp_path: Path) -> None:
