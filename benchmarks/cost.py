@@ -49,7 +49,9 @@ def _with_questions(config: Config, per_prompt: int) -> Config:
     }
     return config.model_copy(
         update={
-            "explaining": config.explaining.model_copy(update={"n_examples": N_EXAMPLES}),
+            "explaining": config.explaining.model_copy(
+                update={"n_examples": N_EXAMPLES, "explainers": ("default", "rule")}
+            ),
             "scoring": config.scoring.model_copy(update=scoring),
         }
     )

@@ -55,7 +55,13 @@ def announce(config: Config, job: str, console: Console) -> None:
     if job in ASKING:
         from pipeline.asking.spending import shortfall_sentence
         from pipeline.estimate.printing import estimate_sentence, to_send
+        from pipeline.estimate.selection import selection_notes
+        from pipeline.features.selection import select_features
 
+        for sae in config.sae_names:
+            if lake.has("selected_features", sae=sae):
+                for note in selection_notes(lake, sae, select_features(lake, sae)):
+                    console.print(note, markup=False, highlight=False, soft_wrap=True)
         rows = lake.query("estimates")
         console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
         if short := shortfall_sentence(config, to_send(rows)):
@@ -139,7 +145,7 @@ def _print_what_is_left(config: Config, console: Console) -> None:
 
     unfinished = unfinished_batches(config)
     n_taken = config.selection.batches_per_run
-    first = "first" if n_taken == 1 else f"first {n_taken:,}"
+    first = "first" if n_taken in (1, None) else f"first {n_taken:,}"
     if beyond := {key.partition for key in unfinished} - {*partitions_of(config, BATCHES, n_taken)}:
         console.print(
             f"\n{len(beyond):,} more batches of features are selected; a run makes the {first} of each SAE. "

@@ -21,8 +21,9 @@ class Counted(NamedTuple):
         is_known: Whether the ledger holds its answer.
         is_certain: Whether it is asked regardless of earlier answers.
         answer: The text of the ledger's answer, or of a stand-in.
-        is_plain: Whether it explains a feature of route `llm` or scores such an explanation, rather than a control
-            or a rule.
+        is_plain: Whether it explains a feature of route `llm` or scores its explanation, rather than a control or
+            a rule.
+        is_control: Whether a scorer that judges explanations asks it about a control.
     """
 
     request: Request
@@ -31,6 +32,7 @@ class Counted(NamedTuple):
     is_certain: bool
     answer: str
     is_plain: bool = False
+    is_control: bool = False
 
 
 class StandInAsker(BatchAsker):

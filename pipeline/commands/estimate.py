@@ -1,6 +1,6 @@
 """`make estimate`: disk and time for caching, and what a run would send, before anything is sent or recorded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 from rich.console import Console
@@ -10,13 +10,17 @@ from pipeline.asking.spending import budget_sentence, shortfall_sentence
 from pipeline.config import load_config
 from pipeline.corpus.slots import check_first_texts
 from pipeline.estimate import estimate
+from pipeline.estimate.bounds import bounds_of, most_features
 from pipeline.estimate.caching import caching_cost
-from pipeline.estimate.printing import print_estimate, to_send, waits_sentence
+from pipeline.estimate.printing import bounds_table, print_estimate, to_send, waits_sentence
+from pipeline.estimate.selection import beyond_run_note, selection_notes
+from pipeline.estimate.times import preparing_sentence, reading_sentence
+from pipeline.features.selection import select_features
 from pipeline.lake import Lake
 from pipeline.lake.remaking import remaking_sentence
 from pipeline.preflight import look
 from pipeline.tables import TABLES
-from pipeline.tables.versions import inputs_of
+from pipeline.tables.versions import inputs_of, is_made
 
 
 def print_estimates(path: str) -> None:
@@ -26,29 +30,70 @@ def print_estimates(path: str) -> None:
     check_first_texts(lake)
     if remade := remaking_sentence(lake):
         console.print(remade, markup=False, highlight=False, soft_wrap=True)
-    cost = caching_cost(lake)
-    if cost:
-        console.print(cost.sentence(), markup=False, highlight=False, soft_wrap=True)
+    for words in _times(lake):
+        console.print(words, markup=False, highlight=False, soft_wrap=True)
     rows = pl.concat([_print_sae(lake, sae, console) for sae in lake.config.sae_names])
     short = shortfall_sentence(lake.config, to_send(rows))
     for words in filter(None, (budget_sentence(lake.config), short, oracle_sentence(lake.config))):
         console.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
+def _times(lake: Lake) -> Iterator[str]:
+    """How long reading, caching and preparing take, as far as they are left to do."""
+    if not lake.has("documents"):
+        yield reading_sentence(lake)
+    cost = caching_cost(lake)
+    if cost:
+        yield cost.sentence()
+    by_sae = {sae: _to_prepare(lake, sae) for sae in lake.config.sae_names}
+    missing = {sae: names for sae, names in by_sae.items() if names}
+    # With an object store, counting rows would fetch every shard.
+    if missing and lake.objects is None and not (cost and cost.n_tokens is None):
+        yield preparing_sentence(lake, missing, round((cost.n_tokens or 0) * cost.firings_a_token) if cost else 0)
+
+
+def _to_prepare(lake: Lake, sae: str) -> list[str]:
+    """The tables of job `prepare` that an SAE lacks."""
+    names = [table.name for table in TABLES.values() if table.group == "prepare" and not table.is_always_made]
+    return [name for name in names if is_made(lake.config, name) and not lake.is_complete(name, sae)]
+
+
+def _is_prepared(lake: Lake, sae: str) -> bool:
+    return all(lake.is_complete(name, sae) for name in inputs_of(lake.config, "estimate"))
+
+
+def _print_bounds(lake: Lake, sae: str, console: Console) -> None:
+    """Print the most that a run asks about an SAE that is not prepared."""
+    n_features = sum(most_features(lake.config, sae))
+    bounds, others = bounds_of(lake, sae)
+    said = f"{sae}: not prepared yet. A run explains at most {n_features:,} of its features"
+    if not bounds and not others:
+        console.print(f"{said} and asks no language model.", highlight=False, soft_wrap=True)
+        return
+    console.print(f"{said} and asks at most:", highlight=False, soft_wrap=True)
+    if bounds:
+        console.print(bounds_table(bounds))
+    if others:
+        console.print(f"Not counted before it is prepared: {', '.join(others)}.", highlight=False, soft_wrap=True)
+    console.print(
+        "A run with budget: {max_requests: 0} makes all that needs no LLM; then this command counts the requests.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def _print_sae(lake: Lake, sae: str, console: Console) -> pl.DataFrame:
-    """Print the estimate of an SAE, if it is prepared; the rows of it."""
-    if not all(lake.is_complete(name, sae) for name in inputs_of(lake.config, "estimate")):
-        console.print(
-            f"{sae}: not prepared yet, so it is not known which features need an LLM and how many requests. A run "
-            "with budget: {max_requests: 0} makes all that needs no LLM; then this command counts the requests.",
-            highlight=False,
-            soft_wrap=True,
-        )
+    """Print the estimate of an SAE, or a bound if it is not prepared; the rows of the estimate."""
+    if not _is_prepared(lake, sae):
+        _print_bounds(lake, sae, console)
         return pl.DataFrame(TABLES["estimate"].schema.empty_table())
-    rows = pl.DataFrame(estimate(lake, sae))
-    print_estimate(rows, lake.query("llm_features", sae=sae).item(), console)
-    console.print()
-    for note in _notes(rows, lake.config.scoring.scorers):
+    rows, selected = pl.DataFrame(estimate(lake, sae)), select_features(lake, sae)
+    if selected.num_rows:
+        print_estimate(rows, lake.query("llm_features", sae=sae).item(), console)
+        console.print()
+    beyond = beyond_run_note(lake, sae, selected)
+    own = selection_notes(lake, sae, selected)
+    for note in (*own, *([beyond] if beyond else ()), *_notes(rows, lake.config.scoring.scorers)):
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     return rows
 

@@ -117,7 +117,11 @@ class RoutingConfig(Section):
     min_slots: Positive = Field(20, description="`too_rare`: fewer activating slots than this in a role")
     min_documents: Positive = Field(10, description="`too_rare`: slots from fewer documents than this in a role")
     rule_f1: Share = Field(0.8, description="`rule`: train F1 of the chosen rule is at least this")
-    rule_gain: Share = Field(0.1, description="`rule`: and exceeds the F1 of always firing by at least this")
+    rule_gain: Share = Field(
+        0.1,
+        description="`rule`: and exceeds the F1 of always firing by at least this; 1: no feature, so that a model "
+        "explains those with a rule, too",
+    )
     post_filters: tuple[PostFilter, ...] = Field(
         (),
         description="Thresholds of the post that also decide routes: unigram, previous_token, positional (raw, "
@@ -148,8 +152,10 @@ class SelectionConfig(Section):
     where: str | None = Field(
         None, description="SQL condition over feature_stats and feature_routes, such as `density > 0.001`"
     )
-    batches_per_run: Positive = Field(
-        1, description="Batches of each SAE that `make run` explains; the schedule handles the others"
+    batches_per_run: Positive | None = Field(
+        1,
+        description="Batches of each SAE that `make run` explains; the schedule handles the others. null: all of "
+        "them, which is the default with a list of `features`",
     )
     remake_stale: bool = Field(
         False,
@@ -163,9 +169,9 @@ class SelectionConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _a_list_is_taken_whole(cls, values: Any) -> Any:
-        """Without quotas of its own, a list has none: each feature that it names is meant."""
+        """Unless the config limits it, a list has no limits: each feature that it names is meant."""
         has_list = isinstance(values, dict) and values.get("features") is not None
-        return {"quotas": None, **values} if has_list else values
+        return {"quotas": None, "batches_per_run": None, **values} if has_list else values
 
     @property
     def quotas_in_words(self) -> str:

@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from pipeline.asking.roles import ModelRole, RoleName, role_of, roles_of
 from pipeline.asking.spending import prices_of
 from pipeline.asking.stand_ins import Counted
-from pipeline.asking.unfinished import is_whole
 from pipeline.estimate.counting import Needs, count_requests
+from pipeline.estimate.selection import batches_of
 from pipeline.estimate.tokens import TokenCounter, foreign_counter, own_counter
 from pipeline.features.selection import select_features
 from pipeline.lake import LEDGER_FOLDER, Lake, Published
@@ -25,7 +25,6 @@ from pipeline.llm import Message
 from pipeline.llm.ledger.answers import last_lines
 from pipeline.llm.ledger.prices import Prices
 from pipeline.llm.local.client import LocalClient
-from pipeline.make_table import read_rows
 from pipeline.models.load import load_tokenizer
 from pipeline.pilot.write import features_to_ask
 from pipeline.tables import TABLES
@@ -55,7 +54,7 @@ def write_estimate(lake: Lake, sae: str) -> Published:
 
 
 def estimate(lake: Lake, sae: str) -> pa.Table:
-    """The rows of the table `estimate`: the batches of the next run, purpose by purpose.
+    """The rows of the table `estimate`: the batches of the next run, purpose by purpose, controls apart.
 
     It counts everything that is selected now and that the ledger does not contain. Raises as `write_estimate`.
     """
@@ -64,14 +63,13 @@ def estimate(lake: Lake, sae: str) -> pa.Table:
         askers = {name: _asker(lake, role_of(lake.config, name), recorded) for name in roles_of(lake.config)}
     # As at the start of a run: the selection may have changed since the table was made.
     selected = select_features(lake, sae)
-    batches = read_rows(lake, "selected_batches", sae=sae, given={"selected_features": selected})["batch"]
-    unfinished = lake.query("unfinished_batches", given={"selected_features": selected}).filter(sae=sae)["batch"]
     pilot = features_to_ask(lake, sae, selected)
     rows: list[Row] = []
-    for batch in batches.to_pylist()[: lake.config.selection.batches_per_run]:
-        is_unfinished = batch in unfinished or not is_whole(lake, sae, batch)
+    rates: dict[str, float] = {}
+    taken = batches_of(lake, sae, selected).filter("is_taken").select("batch", "is_unfinished")
+    for batch, is_unfinished in taken.iter_rows():
         own_pilot = pilot.filter(pc.equal(pilot["batch"], batch))
-        needs = count_requests(lake, sae, batch, selected, own_pilot, is_unfinished=is_unfinished)
+        needs = count_requests(lake, sae, batch, selected, own_pilot, is_unfinished=is_unfinished, rates=rates)
         for name, tokens in needs.subject_tokens.items():
             if name in TABLES and tokens:  # a scorer's are in the row of its requests
                 rows.append(_row_of_process(lake, sae, batch, name, tokens))
@@ -135,7 +133,8 @@ def _row_of_process(
 ) -> Row:
     """The row of work in this process, for which no request is sent."""
     return _NOTHING | {
-        **{"sae": sae, "batch": batch, "purpose": purpose, "model": lake.config.subject.model},
+        **{"sae": sae, "batch": batch, "purpose": purpose, "is_control": False},
+        "model": lake.config.subject.model,
         **{"cost_usd": 0.0, "max_cost_usd": 0.0, "tokens_by": "its own tokenizer"},
         "seconds": seconds,
         "subject_tokens": subject_tokens,
@@ -143,19 +142,25 @@ def _row_of_process(
 
 
 def _rows(sae: str, batch: int, needs: Needs, askers: dict[RoleName, _Asker]) -> Iterator[Row]:
-    """One row per purpose, in the order of the requests."""
+    """One row per purpose, in the order of the requests, and one for those of them that are about controls."""
     by_purpose: dict[str, list[Counted]] = {}
     for each in needs.requests:
         by_purpose.setdefault(each.request.purpose, []).append(each)
-    for purpose, some in by_purpose.items():
-        asker = askers[some[0].role]
-        yield _NOTHING | {
-            **{"sae": sae, "batch": batch, "purpose": purpose, "model": asker.model},
-            **_sums(some, asker, asker.rates.get(purpose, _Rate())),
+    for purpose, of_purpose in by_purpose.items():
+        asker = askers[of_purpose[0].role]
+        of_both = {  # what a row of controls shares with the other
             "batch_waits": needs.rounds[purpose] if asker.is_batched else None,
             "subject_tokens": needs.subject_tokens.get(purpose, 0),
-            "tokens_by": asker.counter.by,
         }
+        for is_control in (False, True):
+            if some := [each for each in of_purpose if each.is_control == is_control]:
+                yield _NOTHING | {
+                    **{"sae": sae, "batch": batch, "purpose": purpose, "is_control": is_control},
+                    **{"model": asker.model, "tokens_by": asker.counter.by},
+                    **_sums(some, asker, asker.rates.get(purpose, _Rate())),
+                    **of_both,
+                }
+                of_both = {}
 
 
 def _sums(some: Sequence[Counted], asker: _Asker, rate: _Rate) -> Row:

@@ -157,7 +157,7 @@ def _first_batches(lake: Lake) -> Iterator[ContextBatch]:
     full: list[list[int]] = []
     short: list[list[int]] = []
     n_left = _BATCHES + 1
-    for ids in _first_texts(lake):
+    for ids in first_texts(lake):
         for start in range(0, len(ids), length):
             piece = ids[start : start + length]
             if len(piece) < length:
@@ -177,7 +177,7 @@ def _first_batches(lake: Lake) -> Iterator[ContextBatch]:
         yield pad_contexts(list(enumerate(rest[start : start + n_contexts])), length)
 
 
-def _first_texts(lake: Lake) -> Iterator[list[int]]:
+def first_texts(lake: Lake) -> Iterator[list[int]]:
     """The tokens of the corpus's first texts, from the lake's documents if they exist, else from its sources.
 
     Once read, the corpus is not opened again: a dataset may be far away, or gone.

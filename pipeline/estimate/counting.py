@@ -20,6 +20,7 @@ import pyarrow as pa
 from pipeline.asking.batches import Asks, Ledgers, asks_of
 from pipeline.asking.roles import scorer_roles
 from pipeline.asking.stand_ins import Counted, StandInAsker
+from pipeline.config import Config
 from pipeline.estimate.own_models import asks_nobody, own_seconds
 from pipeline.explainers.write import explaining_ledgers, explanations_table
 from pipeline.firings.texts import Activations
@@ -49,7 +50,14 @@ class Needs(NamedTuple):
 
 
 def count_requests(
-    lake: Lake, sae: str, batch: int, selected: pa.Table, pilot: pa.Table, *, is_unfinished: bool = True
+    lake: Lake,
+    sae: str,
+    batch: int,
+    selected: pa.Table,
+    pilot: pa.Table,
+    *,
+    is_unfinished: bool = True,
+    rates: dict[str, float] | None = None,
 ) -> Needs:
     """What a run would need for a batch.
 
@@ -62,14 +70,17 @@ def count_requests(
         selected: The rows of `selected_features`; the tables that follow from them are made here.
         is_unfinished: False if the batch is finished.
         pilot: The features of the batch that a pilot asks about first, rows of `selected_features`.
+        rates: See `own_seconds`.
     """
     run = _run_through(lake, sae, batch, selected, pilot)
     plain = _plain_requests(lake, sae, batch, run.made)
+    controls = set().union(*(_control_requests(lake.config, made) for made in (run.made, run.piloted) if made))
     own = [name for name in lake.config.scoring.scorers if asks_nobody(lake.config, name)]
-    requests = [each for asker in run.askers for each in _counted(asker, plain)]
+    requests = [each for asker in run.askers for each in _counted(asker, plain, controls)]
     if not is_unfinished:
         return Needs([each for each in requests if each.is_known], {}, dict.fromkeys(own, 0.0), Counter())
-    seconds = {name: own_seconds(lake, sae, batch, run.made, name) for name in own}
+    rates = {} if rates is None else rates
+    seconds = {name: own_seconds(lake, sae, batch, run.made, name, rates) for name in own}
     rounds = sum((asker.rounds for asker in run.askers), Counter[str]())
     return Needs(requests, run.subject_tokens, seconds, rounds)
 
@@ -79,11 +90,13 @@ class _RunThrough(NamedTuple):
 
     Attributes:
         made: Its tables, up to `predictions`.
+        piloted: The same for the features of the pilot; None without a pilot.
         askers: What was asked, ledger by ledger in the order of a run.
         subject_tokens: As in `Needs`.
     """
 
     made: Tables
+    piloted: Tables | None
     askers: Sequence[StandInAsker]
     subject_tokens: dict[str, int]
 
@@ -103,17 +116,18 @@ def _run_through(lake: Lake, sae: str, batch: int, selected: pa.Table, pilot: pa
         thresholds = opened({"thresholds": scorer_roles(config)})
         scoring = opened(scoring_ledgers(config))
         make = partial(_make, lake, sae, batch, asks_of(explaining), asks_of(scoring))
+        piloted = None
         if pilot.num_rows:  # whose answers the batch's own requests then find in the ledger
-            made, _ = make(pilot)
+            piloted, _ = make(pilot)
             if config.scoring.threshold == "controls":
-                with unwritten_batch(lake, sae, batch, made) as own:
+                with unwritten_batch(lake, sae, batch, piloted) as own:
                     pairs = control_pairs(own)
                     n_pairs = config.scoring.pilot_features * others_a_feature(config)
                     control_answers(
                         own, asks_of(thresholds), config.scoring.scorers, pairs, n_pairs, is_certain=False
                     )
         made, subject_tokens = make(selected)
-    return _RunThrough(made, (*explaining, *thresholds, *scoring), subject_tokens)
+    return _RunThrough(made, piloted, (*explaining, *thresholds, *scoring), subject_tokens)
 
 
 def _make(
@@ -138,23 +152,51 @@ def _make(
     return made, subject_tokens
 
 
-def _counted(asker: StandInAsker, plain: Collection[str]) -> list[Counted]:
-    """What was asked; all draws of a request are plain if `plain` has the id of one of them."""
+def _counted(asker: StandInAsker, plain: Collection[str], controls: Collection[str]) -> list[Counted]:
+    """What was asked; all draws of a request are plain if `plain` has the id of one of them, as for `controls`."""
     counted = asker.counted.values()
-    firsts = {each.request.first_id for each in counted if each.request.request_id in plain}
-    return [each._replace(is_plain=each.request.first_id in firsts) for each in counted]
+
+    def firsts(request_ids: Collection[str]) -> set[str]:
+        return {each.request.first_id for each in counted if each.request.request_id in request_ids}
+
+    are_plain, are_controls = firsts(plain), firsts(controls)
+    return [
+        each._replace(
+            is_plain=each.request.first_id in are_plain, is_control=each.request.first_id in are_controls
+        )
+        for each in counted
+    ]
 
 
 def _plain_requests(lake: Lake, sae: str, batch: int, made: Tables) -> set[str]:
-    """The ids of requests that explain features of route `llm`, or score these explanations."""
+    """The ids of requests that explain features of route `llm`, or score their explanations, controls left out."""
     explained = lake.query("explained_features", sae=sae, batch=batch, given=made)
     plain = (
         pl.DataFrame(made["explanations"])
         .join(explained.filter(pl.col("route") == "llm"), on="feature", how="semi")
-        .filter(pl.col("request_id").is_not_null())
+        .filter(_is_own(lake.config))
     )
     scored = pl.DataFrame(made["predictions"]).join(plain, on="explanation_id", how="semi")
-    return {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
+    asked = {*plain["request_id"], *plain["judge_request_ids"].explode(), *scored["request_id"]}
+    return asked - {None}
+
+
+def _control_requests(config: Config, made: Tables) -> set[str]:
+    """The ids of requests that only score controls.
+
+    A scorer that judges features and no explanation (`intruder`) has its answers at a control, too: they count
+    as its own.
+    """
+    explainers = pl.DataFrame(made["explanations"]).select("explanation_id", "explainer")
+    scored = pl.DataFrame(made["predictions"]).join(explainers, on="explanation_id")
+    is_own = _is_own(config)
+    controls = scored.filter(~is_own & is_own.any().over("scorer"))["request_id"]
+    return {*controls} - {*scored.filter(is_own)["request_id"], None}
+
+
+def _is_own(config: Config) -> pl.Expr:
+    """Whether an explanation is one of the config's explainers', and no control."""
+    return pl.col("explainer").is_in(config.explaining.explainers)
 
 
 class _Reads:

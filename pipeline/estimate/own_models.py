@@ -26,8 +26,13 @@ def asks_nobody(config: Config, name: str) -> bool:
     return load_scorer(name).role is None and Declared.by(settings).asks_role is None
 
 
-def own_seconds(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], name: str) -> float:
-    """Seconds that such a scorer takes for a batch with these tables, and again for features of the pilot."""
+def own_seconds(
+    lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], name: str, rates: dict[str, float]
+) -> float:
+    """Seconds that such a scorer takes for a batch with these tables, and again for features of the pilot.
+
+    `rates` holds the seconds per feature that were measured on an earlier batch, by scorer, and is added to.
+    """
     with unwritten_batch(lake, sae, batch, made) as own:
         own.create("scored_explanations", asks_model=False)
         own.put("own_questions", load_scorer(name).questions(own).to_arrow_table())
@@ -44,15 +49,20 @@ def own_seconds(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Table], 
                 pass
             return time.monotonic() - started
 
-        took(1)  # loads the model
-        n_tried, seconds = 1, took(1)
-        a_feature = seconds
-        while seconds < _ENOUGH_SECONDS and n_tried < len(features):
-            n_before, seconds_before = n_tried, seconds
-            n_tried = min(3 * n_tried, len(features))
-            seconds = took(n_tried)
-            a_feature = max(seconds - seconds_before, 0.0) / (n_tried - n_before)
-        seconds += a_feature * (len(features) - n_tried)
+        if name in rates:
+            seconds = rates[name] * len(features)
+        else:
+            took(1)  # loads the model
+            n_tried, seconds = 1, took(1)
+            a_feature = seconds
+            while seconds < _ENOUGH_SECONDS and n_tried < len(features):
+                n_before, seconds_before = n_tried, seconds
+                n_tried = min(3 * n_tried, len(features))
+                seconds = took(n_tried)
+                a_feature = max(seconds - seconds_before, 0.0) / (n_tried - n_before)
+            if seconds >= _ENOUGH_SECONDS:
+                rates[name] = seconds / n_tried
+            seconds += a_feature * (len(features) - n_tried)
     n_pilot = 0 if lake.has("scorer_rhos", sae=sae) else min(lake.config.scoring.pilot_features, len(features))
     return seconds * (1 + n_pilot / len(features))
 

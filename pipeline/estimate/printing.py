@@ -1,12 +1,13 @@
 """The estimate as tables for a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.estimate.bounds import Bound
 from pipeline.estimate.caching import in_time
 from pipeline.llm.ledger.spent import Amount
 
@@ -34,16 +35,24 @@ def print_estimate(rows: pl.DataFrame, n_llm_features: int, console: Console) ->
             console.print(_subject_sentence(some), highlight=False)
     if rows["requests"].sum() == 0:
         console.print("Nothing is left to send: 0 requests.", highlight=False)
-    sizes = (
-        [(f"per million llm features of {rows['sae'][0]}, from the mean of those counted", _MILLION)]
-        if rows.height
-        else []
-    )
-    if n_llm_features and sizes:
+    counted = rows.filter(pl.col("n_llm_features") > 0)
+    if counted.is_empty():
+        return
+    sizes = [(f"per million llm features of {rows['sae'][0]}, from the mean of those counted", _MILLION)]
+    if n_llm_features:
         sizes.append((f"all {n_llm_features:,} llm features of {rows['sae'][0]}", n_llm_features))
     for title, n_features in sizes:
         console.print(f"\n[bold]{title}", highlight=False)
-        console.print(_extrapolation(n_features, rows.filter(pl.col("n_llm_features") > 0)))
+        console.print(_extrapolation(n_features, counted))
+
+
+def bounds_table(bounds: Sequence[Bound]) -> Table:
+    """A table of upper bounds, purpose by purpose."""
+    table = _table("requests", "prompt", "answers", "USD")
+    for each in bounds:
+        counts = each.requests, each.prompt_tokens, each.completion_tokens
+        table.add_row(each.purpose, *map(_short, counts), _usd(each.cost_usd))
+    return table
 
 
 def estimate_sentence(rows: pl.DataFrame) -> str:
@@ -91,7 +100,7 @@ def _subject_sentence(rows: pl.DataFrame) -> str:
 def _batch_table(rows: pl.DataFrame) -> Table:
     table = _table("requests", "known", "prompt", "answers", "at most", "USD", "at most", "time")
     for row in rows.iter_rows(named=True):
-        table.add_row(row["purpose"], *_cells(row))
+        table.add_row("  + controls" if row["is_control"] else row["purpose"], *_cells(row))
     counts = (*_COUNTS, "least_requests")
     total = rows.select(pl.col(*counts).sum(), *map(_known_sum, _AMOUNTS)).row(0, named=True)
     table.add_row("total", *_cells(total), style="bold")

@@ -64,18 +64,21 @@ def reading_sentence(lake: Lake) -> str:
     )
 
 
-def preparing_sentence(lake: Lake, missing: Mapping[str, Sequence[str]]) -> str:
-    """The time to make tables of all features: the missing ones, by SAE, whose shards exist."""
+def preparing_sentence(lake: Lake, missing: Mapping[str, Sequence[str]], n_to_come: int = 0) -> str:
+    """The time to make tables of all features: the missing ones, by SAE.
+
+    They are made from the firings of the shards that exist and `n_to_come` more, of all these SAEs together.
+    """
     tables = list(dict.fromkeys(table for some in missing.values() for table in some))
     what = ", ".join(tables) if len(tables) <= _MOST_NAMED else "statistics, rules and examples"
-    trials, n_firings = _SECONDS_A_TABLE * sum(map(len, missing.values())), 0
+    trials, n_firings = _SECONDS_A_TABLE * sum(map(len, missing.values())), 0.0
     for sae, some in missing.items():
         if a_million := sum(_SECONDS_A_MILLION_FIRINGS.get(table, 0.0) for table in some):
-            own = _n_firings(lake, sae)
+            own = _n_firings(lake, sae) + n_to_come / len(missing)
             trials += a_million * own / 1e6
             n_firings += own
     if n_firings:
-        what += f" from {n_firings:,} firings"
+        what += f" from {n_firings:,.0f} firings"
         trials += 0 if _is_compiled() else _COMPILE_SECONDS
     seconds = trials * _slowness(lake) + sum(_scrambling_seconds(lake, sae) for sae in missing)
     return f"preparing: {what} in about {in_time(seconds)}"

@@ -7,8 +7,8 @@
     {"<feature>": "<explanation>", …}                         a file for each SAE, named like it
     <hookpoint>_latent<feature>.txt, a JSON string each       delphi's folder of explanations
 
-An SAE is identified by its name in the config, its hookpoint, or one of `saes.aliases`, its names elsewhere. Files
-may be compressed (.gz).
+An SAE is identified by its name in the config, its hookpoint in any spelling that the config may use, or one of
+`saes.aliases`, its names elsewhere. Files may be compressed (.gz).
 """
 
 import csv
@@ -16,15 +16,18 @@ import gzip
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import SaeConfig
-from pipeline.errors import ConfigError
+from pipeline.config import SaeConfig, SubjectConfig
+from pipeline.errors import ConfigError, SubjectError
+from pipeline.subject.forward import Hookpoint
+from pipeline.subject.hookpoints import find_hookpoint
 
 HOW = (
     "write a CSV, JSON or Parquet file with the columns feature, and sae or hookpoint (priority or explanation if "
@@ -95,16 +98,33 @@ def read_entries(path: Path, key: str) -> Iterator[Entry]:
         yield from _read_file(path, key)
 
 
-def find_saes(saes: Sequence[SaeConfig], entry: Entry) -> list[SaeConfig]:
-    """The SAEs that a row names; several for a hookpoint that they share."""
-    for name in entry.names:
-        if entry.by == "hookpoint":
-            found = [sae for sae in saes if sae.hookpoint == name]
-        else:
+def check_columns(path: Path, key: str, entries: Sequence[Entry], how: str) -> None:
+    """Raise ConfigError, with a list's columns and `how` to write one, if no row of it names an SAE."""
+    if not any(entry.names or entry.fault for entry in entries):
+        columns = list(dict.fromkeys(name for entry in entries[:1000] for name in entry.columns))
+        raise ConfigError(f"{key}: '{path}' has the columns {', '.join(columns) or 'none'}; {how}")
+
+
+def sae_finder(subject: SubjectConfig, saes: Sequence[SaeConfig]) -> Callable[[Entry], list[SaeConfig]]:
+    """A function that returns the SAEs that a row names; several for a hookpoint that they share."""
+
+    @cache
+    def resolved(hookpoint: str) -> Hookpoint | str:
+        """What a hookpoint means in the subject model, however it is spelled; its name if that is not known."""
+        try:
+            return find_hookpoint(subject, hookpoint) or hookpoint
+        except SubjectError:  # the model is not here, as when firings come from a cache
+            return hookpoint
+
+    @cache
+    def called(name: str, by: Literal["sae", "hookpoint"]) -> list[SaeConfig]:
+        if by == "sae":
             found = [sae for sae in saes if sae.name == name]
-        if found := found or [sae for sae in saes if name in sae.aliases]:
-            return found
-    return []
+        else:
+            found = [sae for sae in saes if sae.hookpoint == name or resolved(sae.hookpoint) == resolved(name)]
+        return found or [sae for sae in saes if name in sae.aliases]
+
+    return lambda entry: next(filter(None, (called(name, entry.by) for name in entry.names)), [])
 
 
 def whole(value: Any) -> int | None:

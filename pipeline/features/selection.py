@@ -3,9 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+import polars as pl
 import pyarrow as pa
 
-from pipeline.features.wanted import count_too_rare, create_wanted_features, read_feature_list
+from pipeline.features.wanted import LEAST_SLOTS, FeatureList, create_wanted_features, read_feature_list
 from pipeline.lake import Lake, Published
 from pipeline.make_table import make_table, read_rows
 
@@ -25,12 +26,11 @@ def write_selected_features(lake: Lake, sae: str) -> Published:
     listed = read_feature_list(lake.config)
     if listed is None:
         return published
-    with lake.connect(sae) as connection:
-        n_rare = count_too_rare(connection, listed)
+    reasons = left_out_features(lake, sae, listed, select_features(lake, sae))["reason"]
     left_out = {
         "list_rows_without_feature": len(listed.odd_rows),
-        "list_features_that_hardly_fire": n_rare,
-        "list_features_beyond_quotas": len(wanted["wanted_features"]) - published.n_rows,
+        "list_features_that_hardly_fire": reasons.to_list().count("hardly_fires"),
+        "list_features_beyond_quotas": reasons.to_list().count("quota"),
     }
     return replace(published, figures={**published.figures, **left_out})
 
@@ -38,6 +38,12 @@ def write_selected_features(lake: Lake, sae: str) -> Published:
 def select_features(lake: Lake, sae: str) -> pa.Table:
     """The rows of `selected_features`. Raises ConfigError if the list or the condition does not work."""
     return read_rows(lake, "selected_features", sae=sae, given=_wanted_features(lake, sae), **_quotas(lake))
+
+
+def left_out_features(lake: Lake, sae: str, listed: FeatureList, selected: pa.Table) -> pl.DataFrame:
+    """A list's features of an SAE that are not `selected`, with the reasons; see `left_out_features.sql`."""
+    given = {**_wanted_features(lake, sae), "listed_features": listed.features, "selected_features": selected}
+    return lake.query("left_out_features", sae=sae, given=given, least_slots=LEAST_SLOTS)
 
 
 def _quotas(lake: Lake) -> dict[str, Any]:

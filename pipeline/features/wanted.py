@@ -1,9 +1,10 @@
 """The features that a config wants: a list, a condition, or every feature; checked before a run begins."""
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import duckdb
 import pyarrow as pa
@@ -11,11 +12,14 @@ import pyarrow as pa
 from pipeline.config import Config, SelectionConfig
 from pipeline.config.features import MOST_PRIORITY
 from pipeline.errors import ConfigError, nearest
-from pipeline.features.lists import HOW, Entry, find_saes, read_entries, whole
+from pipeline.features.lists import HOW, Entry, check_columns, read_entries, sae_finder, whole
+from pipeline.plugins import find_plugin
 from pipeline.tables import TABLES
 from pipeline.tables.sql import sql_text
 
-_CAN_BE_JUDGED = "least(n_slots_train, n_slots_test) >= 2"
+LEAST_SLOTS = 2
+"""Slots in train and in test documents, each, below which a feature cannot be explained or judged."""
+
 _SHOWN_ROWS = 10
 _SCHEMA = pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())])
 _KEY = "selection.features"
@@ -24,7 +28,7 @@ _ODD_ROWS_FILE = "rows_without_feature.txt"
 _log = logging.getLogger(__name__)
 
 
-class _FeatureList(NamedTuple):
+class FeatureList(NamedTuple):
     """A list's features, one row per SAE and feature (sae, feature, priority), and its rows that name none.
 
     `odd_rows` has the location and content of each such row: `line 4 (-1)`.
@@ -37,7 +41,7 @@ class _FeatureList(NamedTuple):
 def check_selection(config: Config) -> None:
     """Try the config's list and condition on a row of nulls.
 
-    A list's rows that name no feature are logged, and quotas that select some of its features alone.
+    A list's rows that name no feature are logged, and the keys by which a run takes some of its features alone.
 
     Raises ConfigError if the condition fails or is not deterministic, or no row of the list names a feature.
     """
@@ -52,6 +56,8 @@ def check_selection(config: Config) -> None:
             f"{len(listed.features):,}",
             quotas,
         )
+    if listed:
+        _warn_of_limits(config, listed)
     with duckdb.connect() as connection:
         for name in ("feature_stats", "feature_routes"):
             connection.from_arrow(pa.Table.from_pylist([{}], TABLES[name].schema)).create_view(name)
@@ -64,12 +70,38 @@ def check_selection(config: Config) -> None:
             )
 
 
+def _warn_of_limits(config: Config, listed: FeatureList) -> None:
+    """Warn of `max_features` below the number of listed features in a batch, where a model is asked."""
+    features = zip(*(listed.features[name].to_pylist() for name in ("sae", "feature")), strict=True)
+    sizes = Counter((sae, feature // config.selection.batch_size) for sae, feature in features)
+    asking: dict[str, tuple[int | None, Literal["explainers", "scorers"], tuple[str, ...]]] = {
+        "explaining": (config.explaining.max_features, "explainers", config.explaining.explainers),
+        "scoring": (config.scoring.max_features, "scorers", config.scoring.kinds),
+    }
+    for section, (most, kind, names) in asking.items():
+        asks = [name for name in names if getattr(find_plugin(kind, name).load(), kind[:-1]).role is not None]
+        if most is not None and asks and most < max(sizes.values()):
+            n_asked = sum(min(most, size) for size in sizes.values())
+            _log.warning(
+                "selection.features: '%s' names %s features, but with %s.max_features: %s %s asks a model about "
+                "%s of them at most, %s in each batch of %s; to ask about all, set it to null",
+                config.selection.features,
+                f"{len(listed.features):,}",
+                section,
+                f"{most:,}",
+                " and ".join(asks),
+                f"{n_asked:,}",
+                f"{most:,}",
+                f"{config.selection.batch_size:,}",
+            )
+
+
 def _volatile(connection: duckdb.DuckDBPyConnection, select: str) -> list[tuple[str]]:
     return connection.execute(sql_text("volatile_functions"), {"statement": select}).fetchall()
 
 
 def create_wanted_features(
-    connection: duckdb.DuckDBPyConnection, selection: SelectionConfig, listed: _FeatureList | None
+    connection: duckdb.DuckDBPyConnection, selection: SelectionConfig, listed: FeatureList | None
 ) -> None:
     """Fill the table `wanted_features` (sae, feature, priority) from feature_stats and feature_routes.
 
@@ -77,7 +109,7 @@ def create_wanted_features(
     """
     every = connection.view("feature_stats").join(connection.view("feature_routes"), "sae, feature")
     # Features that hardly fire cannot be explained or judged; their batch would never be done.
-    every = every.filter(_CAN_BE_JUDGED)
+    every = every.filter(f"least(n_slots_train, n_slots_test) >= {LEAST_SLOTS}")
     try:
         if selection.where:
             every = every.filter(selection.where)
@@ -93,13 +125,7 @@ def create_wanted_features(
         ) from None
 
 
-def count_too_rare(connection: duckdb.DuckDBPyConnection, listed: _FeatureList) -> int:
-    """The features of a list that hardly fire, which are never wanted, by feature_stats."""
-    rare = connection.view("feature_stats").filter(f"not ({_CAN_BE_JUDGED})").project("sae, feature")
-    return len(rare.join(connection.from_arrow(listed.features), "sae, feature").to_arrow_table())
-
-
-def read_feature_list(config: Config) -> _FeatureList | None:
+def read_feature_list(config: Config) -> FeatureList | None:
     """The list that `selection.features` names; None if it names none.
 
     Raises ConfigError if the file cannot be read, or no row of it names a feature of the experiment.
@@ -108,13 +134,12 @@ def read_feature_list(config: Config) -> _FeatureList | None:
         return None
     path = Path(config.selection.features).expanduser()
     entries = list(read_entries(path, _KEY))
-    if not any(entry.names or entry.fault for entry in entries):
-        columns = list(dict.fromkeys(name for entry in entries[:1000] for name in entry.columns))
-        raise ConfigError(f"{_KEY}: '{path}' has the columns {', '.join(columns) or 'none'}; {HOW}")
+    check_columns(path, _KEY, entries, HOW)
+    find_saes = sae_finder(config.subject, config.saes)
     priorities: dict[tuple[str, int], int] = {}
     odd_rows = []
     for entry in entries:
-        saes = find_saes(config.saes, entry)
+        saes = find_saes(entry)
         feature = whole(entry.feature)
         known = [sae.name for sae in saes if feature is not None and 0 <= feature < sae.n_features]
         priority = config.selection.priority if entry.priority in (None, "") else whole(entry.priority)
@@ -129,14 +154,15 @@ def read_feature_list(config: Config) -> _FeatureList | None:
     if not priorities:
         raise ConfigError(_no_feature(config, entries, odd_rows))
     columns_of = zip(*((*key, priority) for key, priority in sorted(priorities.items())), strict=True)
-    return _FeatureList(pa.table([list(column) for column in columns_of], schema=_SCHEMA), odd_rows)
+    return FeatureList(pa.table([list(column) for column in columns_of], schema=_SCHEMA), odd_rows)
 
 
 def _no_feature(config: Config, entries: Sequence[Entry], odd_rows: list[str]) -> str:
     """The sentence for a list without a feature of the experiment."""
     by = entries[0].by
     known = [getattr(sae, "name" if by == "sae" else "hookpoint") for sae in config.saes]
-    named = next((entry.names[0] for entry in entries if entry.names and not find_saes(config.saes, entry)), None)
+    find_saes = sae_finder(config.subject, config.saes)
+    named = next((entry.names[0] for entry in entries if entry.names and not find_saes(entry)), None)
     close = f"; nearest {by}: {nearest(named, known)}, unless saes.aliases names it" if named else ""
     return f"{_KEY}: {_odd_sentence(config, odd_rows)}, and none is left{close}"
 

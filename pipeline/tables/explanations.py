@@ -37,8 +37,8 @@ _PURPOSE = text(
 EXPLANATIONS = (
     Table(
         "estimate",
-        "One row per SAE, batch of the next run, and purpose: the requests that the run would send, and their "
-        "price.",
+        "One row per SAE, batch of the next run, and purpose, controls apart: the requests that the run would "
+        "send, and their price.",
         (
             SAE,
             Column("batch", pa.int32(), "batch of feature ids"),
@@ -47,6 +47,7 @@ EXPLANATIONS = (
                 f"{_PURPOSE.meaning}; for tables that the subject model makes, such as `steered_texts`, and for "
                 "scorers that ask no LLM, such as `embedding`: work by a model in this process",
             ),
+            flag("is_control", "whether scorers ask them about controls"),
             text("model", "the model to be asked"),
             count("n_features", "features asked about", "features"),
             count("n_llm_features", "of these, features with route `llm`", "features"),
@@ -87,7 +88,7 @@ EXPLANATIONS = (
             number("cost_usd_a_feature", "the same for the expected price, without any cache", "USD"),
             text("tokens_by", "how tokens were counted"),
         ),
-        ("sae", "batch", "purpose"),
+        ("sae", "batch", "purpose", "is_control"),
         "sae",
         group="prepare",
         is_always_made=True,

@@ -172,6 +172,25 @@ def test_a_run_that_leaves_batches_says_which_key_takes_more(
     assert "selection.batches_per_run" in words
 
 
+def test_a_list_is_explained_in_one_run_which_says_what_it_leaves_out(
+    tmp_path: Path, tiny_subject: Path, prepared: Path, run_here: RunHere
+) -> None:
+    (tmp_path / "list.csv").write_text("sae,feature\nhand-set,0\nhand-set,2\nhand-set,4\n")
+    path = write_prepared(
+        *(tmp_path, tiny_subject, prepared),
+        explaining={"provider": "oracle", "n_examples": 20},
+        scoring={"provider": "oracle", "n_questions": 20},
+        selection={"batch_size": 1, "features": str(tmp_path / "list.csv")},
+    )
+    result = run_here(path)
+    assert result.exit_code == 0, result.stderr
+    assert not unfinished_batches(load_config(path))
+    words = " ".join(result.stdout.split())
+    assert "more batches" not in words
+    assert "1 of the 3 listed features of hand-set is left out, firing in fewer than 2 slots" in words
+    assert "1 of the 3 listed features of hand-set has a rule, so no model explains it" in words
+
+
 def test_a_run_with_the_oracle_rehearses_everything_and_says_so(
     tmp_path: Path, tiny_subject: Path, prepared: Path, run_here: RunHere
 ) -> None:

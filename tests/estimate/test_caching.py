@@ -78,7 +78,7 @@ def test_a_corpus_of_short_texts_alone_is_not_read_to_its_end(
             yield [1, 2, 3]
 
     lake = preflight(make_experiment(machine={"batch_tokens": 128}))
-    monkeypatch.setattr(caching, "_first_texts", texts)
+    monkeypatch.setattr(caching, "first_texts", texts)
     batches = list(caching._first_batches(lake))
     n_contexts = max(1, pass_tokens(lake.config) // lake.config.corpus.context_length)
     assert [batch.n_tokens for batch in batches] == [3 * n_contexts] * 3

@@ -18,7 +18,7 @@ from test_explain_and_score import (  # noqa: F401 (fixtures)
     make,
     tick,
 )
-from tiny import open_lake, rows_of, write_experiment
+from tiny import ANIMAL, COLOUR, NEVER, STOP, open_lake, rows_of, write_experiment
 from transformers import AutoTokenizer
 
 from assets.graph.build import build_definitions
@@ -28,6 +28,7 @@ from pipeline.commands.estimate import print_estimates
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.estimate import estimate
+from pipeline.estimate.bounds import bounds_of, most_features
 from pipeline.estimate.counting import count_requests
 from pipeline.estimate.printing import estimate_sentence, waits_sentence
 from pipeline.estimate.tokens import foreign_counter, own_counter
@@ -157,8 +158,8 @@ def test_refusals_are_counted_with_answers_that_are_cut_at_their_maximum(make: M
     statuses = Counter(row["status"] for row in asked)
     assert statuses["ok"] > 10 and statuses["refused"] > 10
     again = make("http://127.0.0.1:9", explaining=explaining, scoring={**scoring, "max_draws": 2})
-    row = estimated(open_lake(again)).filter(purpose="detection").row(0, named=True)
-    assert row["requests"] == row["completion_tokens"] == statuses["refused"]
+    rows = estimated(open_lake(again)).filter(purpose="detection")
+    assert rows["requests"].sum() == rows["completion_tokens"].sum() == statuses["refused"]
 
 
 def test_once_token_changes_are_measured_the_explanations_from_them_are_known(make: Make) -> None:
@@ -241,7 +242,7 @@ def test_in_batches_it_costs_half_and_the_waits_are_said(make: Make, tmp_path: P
         assert oracle.n_requests == 0
         assert sum(requests(before).values()) == len(oracle.asked()) == len(set(oracle.asked()))
         assert len(oracle.batches) == before["batch_waits"].sum() == 3
-    waits = dict(before.select("purpose", "batch_waits").iter_rows())
+    waits = dict(before.filter(~pl.col("is_control")).select("purpose", "batch_waits").iter_rows())
     assert waits == {"explain": 1, "detection": 1, "fuzzing": 1}
     for row in before.iter_rows(named=True):
         expected = 0.5 * (2 * row["prompt_tokens"] + 10 * row["completion_tokens"]) / 1e6
@@ -331,8 +332,9 @@ def test_the_command_says_disk_and_time_before_and_requests_after_the_preparatio
     said = capsys.readouterr().out
     assert "caching: the corpus has not been read yet; each 1,000,000 tokens x" in said
     assert "of disk" in said and "tokens per second" in said
-    assert "hand-set: not prepared yet, so it is not known which features need an LLM" in said
-    assert "requests  known" not in said
+    assert "reading: each million tokens in" in said
+    assert "hand-set: not prepared yet. A run explains at most 8 of its features and asks at most:" in said
+    assert "detection" in said and "budget: {max_requests: 0}" in said and "requests  known" not in said
 
     make("http://127.0.0.1:9")
     print_estimates(str(tmp_path / "one" / "tiny.yaml"))
@@ -344,6 +346,51 @@ def test_the_command_says_disk_and_time_before_and_requests_after_the_preparatio
     assert "per million llm features" in said and "all 1 llm features of hand-set" in said
     assert "No price is known for oracle" in said
     assert "stand-in" in said and "Budget: no limit is set" in said
+
+
+def test_before_it_is_prepared_an_sae_has_the_time_and_most_requests_of_a_run(
+    tmp_path: Path, tiny_subject: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = {"subject": {"model": str(tiny_subject)}, "corpus": {"max_tokens": 20_000}}
+    explaining = {"explainers": ["keywords", "rule"]}
+    path = write_experiment(tmp_path / "a", **given, explaining=explaining, scoring={"scorers": ["surprisal"]})
+    print_estimates(str(path))
+    said = capsys.readouterr().out
+    assert "preparing: statistics, rules and examples from" in said
+    assert "A run explains at most 8 of its features and asks no language model." in said and "budget:" not in said
+    explaining = {"provider": "openai", "model": "oracle", "explainers": ["best_of_k", "default"]}
+    given["budget"] = price_file(tmp_path)
+    path = write_experiment(tmp_path / "b", **given, explaining=explaining, scoring={"scorers": ["detection"]})
+    print_estimates(str(path))
+    said = capsys.readouterr().out
+    assert "Not counted before it is prepared: best_of_k." in said
+
+
+@pytest.mark.parametrize("changes", [{}, {"max_features": 1}, {"target_half_width": 0.1, "n_questions": 25}])
+def test_no_more_is_asked_than_the_bound_before_an_sae_is_prepared(
+    make: Make, tmp_path: Path, changes: dict[str, float]
+) -> None:
+    with Oracle(TRUTH) as oracle:
+        scoring = {"questions_per_prompt": 5, "pilot_features": 0, **changes}
+        lake = open_lake(make(oracle.base_url, budget=price_file(tmp_path), scoring=scoring))
+        rows, (bounds, others) = estimated(lake), bounds_of(lake, SAE)
+    assert not others and {each.purpose for each in bounds} == {"explain", "detection", "fuzzing"}
+    for each in bounds:
+        own = rows.filter(purpose=each.purpose)
+        n, prompt_tokens, cost = own.select(pl.col("requests", "prompt_tokens", "max_cost_usd").sum()).row(0)
+        assert n <= each.requests <= 12 * n
+        assert each.prompt_tokens / each.requests == pytest.approx(prompt_tokens / n, rel=0.3)
+        assert each.cost_usd and cost <= each.cost_usd
+
+
+def test_the_most_features_of_a_run_follow_from_quotas_lists_and_batches(make: Make, tmp_path: Path) -> None:
+    def most(**selection: object) -> list[int]:
+        return most_features(make("http://127.0.0.1:9", selection={"batch_size": 3, **selection}), SAE)
+
+    assert most(quotas=None) == [3] and most(quotas=None, batches_per_run=None) == [3, 3, 2]
+    assert most(quotas={"llm": 1, "rule": 1}, batches_per_run=2) == [2, 2]
+    features = listed(tmp_path, 0, 3, 4)
+    assert most(features=features) == [2, 1] and most(features=features, batches_per_run=1) == [2]
 
 
 def test_a_spent_budget_stops_a_run_and_the_schedule_and_raising_it_goes_on(make: Make, tmp_path: Path) -> None:
@@ -377,3 +424,93 @@ def test_a_limit_in_dollars_without_a_price_stops_at_the_preflight(make: Make, t
     with pytest.raises(ConfigError, match=r"max_usd is set, but the price file has no price for model 'oracle'"):
         preflight(config)
     assert preflight(make("http://127.0.0.1:9", budget={"max_requests": 5}))
+
+
+# What a run leaves out ------------------------------------------------------------------------------------
+
+
+def listed(folder: Path, *features: int, words: str = "") -> str:
+    """The path of a list of features of the SAE, with an explanation each if `words` is given."""
+    path = folder / "list.csv"
+    lines = [f"embed_tokens,{feature},{words and f'{words} {feature}'}" for feature in features]
+    path.write_text("\n".join(["hookpoint,feature,explanation", *lines, ""]))
+    return str(path)
+
+
+def said_of(config_folder: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    capsys.readouterr()
+    print_estimates(str(config_folder / "tiny.yaml"))
+    return capsys.readouterr().out
+
+
+def test_a_list_is_counted_whole_and_what_is_left_out_of_it_is_said(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    selection = {"features": listed(tmp_path, STOP, COLOUR, NEVER, ANIMAL), "batch_size": 1}
+    make("http://127.0.0.1:9", selection=selection)
+    said = said_of(tmp_path / "one", capsys)
+    assert all(f"hand-set, batch {feature}: what" in said for feature in (STOP, COLOUR, ANIMAL))
+    assert "1 of the 4 listed features of hand-set is left out, firing in fewer than 2 slots" in said
+    assert f": {NEVER} (0 train, 0 test)." in said and "not counted here" not in said
+    assert "2 of the 4 listed features of hand-set have a rule, so no model explains them (explainer def" in said
+
+    make("http://127.0.0.1:9", selection={**selection, "batches_per_run": 1, "quotas": {"llm": 1}})
+    said = said_of(tmp_path / "one", capsys)
+    assert "2 of the 4 listed features of hand-set are left out, by selection.quotas (llm: 1 in each" in said
+    make("http://127.0.0.1:9", selection={**selection, "batches_per_run": 1, "where": f"feature <> {STOP}"})
+    said = said_of(tmp_path / "one", capsys)
+    assert "is left out, by selection.where (feature <> 0): 0." in said
+    assert "1 more batch of hand-set (1 feature) is selected and not counted here: a run makes the first" in said
+
+
+def test_without_the_route_rule_a_model_explains_every_feature_of_a_list(make: Make, tmp_path: Path) -> None:
+    """As the estimate advises."""
+    selection = {"features": listed(tmp_path, STOP, COLOUR, ANIMAL)}
+    lake = open_lake(make("http://127.0.0.1:9", selection=selection, routing={"rule_gain": 1}))
+    make_table(lake, "feature_routes", sae=SAE)
+    write_selected_features(lake, SAE)
+    routes = rows_of(lake, "select distinct route from feature_routes")
+    assert "rule" not in {row["route"] for row in routes}
+    assert estimated(lake).filter(purpose="explain")["requests"].item() == 3
+
+
+def test_that_nothing_is_selected_is_said_and_not_that_nothing_is_left_to_send(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make("http://127.0.0.1:9", selection={"where": "density > 2"})
+    said = said_of(tmp_path / "one", capsys)
+    assert "No feature of hand-set is selected (selection.where: density > 2" in said
+    assert "0 requests" not in said
+
+
+def test_requests_about_controls_have_a_row_of_their_own(make: Make) -> None:
+    with Oracle(TRUTH) as oracle:
+        lake = open_lake(make(oracle.base_url))
+        before = estimated(lake)
+        explain_and_score(lake.config)
+    asked = rows_of(
+        lake,
+        "select scorer, count(distinct predictions.request_id) as n from predictions join explanations "
+        "using (explanation_id) where explainer in ('empty', 'other_feature') group by scorer",
+    )
+    of_controls = before.filter("is_control")
+    counted = dict(of_controls.select("purpose", "requests").iter_rows())
+    assert counted == {row["scorer"]: row["n"] for row in asked}
+    assert of_controls["n_llm_features"].sum() == 0 and of_controls.height == 2
+
+
+def test_explanations_from_elsewhere_that_a_model_scores_have_a_price_a_feature(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = listed(tmp_path, STOP, ANIMAL, words="what it is")
+    explaining = {"explainers": ["imported"], "imported": {"path": path}}
+    make("http://127.0.0.1:9", selection={"features": path}, explaining=explaining)
+    assert "all 1 llm features of hand-set" in said_of(tmp_path / "one", capsys)
+    make(
+        "http://127.0.0.1:9",
+        selection={"features": path},
+        explaining=explaining,
+        scoring={"scorers": ["surprisal"]},
+    )
+    said = said_of(tmp_path / "one", capsys)
+    assert "llm features" not in said and "Nothing is left to send: 0 requests." in said

@@ -31,7 +31,9 @@ def run(copied_lake: Any, score: Callable[[Lake], None]) -> tuple[Lake, dict[str
             **{"pilot_features": 3, "threshold": "controls"},
         },
     )
-    counted = {row["purpose"]: row["requests"] for row in estimate(lake, SAE).to_pylist()}
+    counted: Counter[str] = Counter()
+    for row in estimate(lake, SAE).to_pylist():
+        counted[row["purpose"]] += row["requests"]
     score(lake)
     make_table(lake, "scorer_agreements")
     return lake, counted

@@ -33,6 +33,10 @@ def words(config: Config) -> dict[tuple[str, int], str]:
     return imported._read(config).words
 
 
+def odd_rows_of(config: Config) -> list[str]:
+    return [f"{location} ({reason})" for location, reason in imported._read(config).odd_rows]
+
+
 LIST = [
     {"sae": "deep", "feature": 3, "explanation": "animals"},
     {"sae": "hand-set", "feature": "7", "explanation": "two\nlines <<marked>>"},
@@ -69,14 +73,14 @@ def test_delphis_folder_is_read(config_of: Any, tmp_path: Path) -> None:
     (folder / "layers.9_latent12.txt").write_text(json.dumps("another place"))
     config = config_of(folder)
     assert words(config) == {("deep", 12): "animals"}
-    assert imported._read(config).odd_rows == ["layers.9_latent12.txt (no SAE is called layers.9)"]
+    assert odd_rows_of(config) == ["layers.9_latent12.txt (no SAE is called layers.9)"]
 
 
 def test_a_file_for_each_sae_is_read_by_its_name(config_of: Any, tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text(json.dumps({"3": "animals", "64": "beyond"}))
     config = config_of(tmp_path / "deep.json")
     assert words(config) == {("deep", 3): "animals"}
-    assert imported._read(config).odd_rows == ["feature 64 (no feature 64)"]
+    assert odd_rows_of(config) == ["feature 64 (no feature 64)"]
 
 
 def test_rows_that_are_left_out_are_counted_and_named(
@@ -136,7 +140,7 @@ def test_a_row_that_cannot_be_read_is_named_and_those_after_it_are_read(
     (tmp_path / name).write_text(content)
     config = config_of(tmp_path / name)
     assert words(config) == {("deep", 5): "animals"}
-    assert imported._read(config).odd_rows == odd_rows
+    assert odd_rows_of(config) == odd_rows
 
 
 def test_delphis_files_that_hold_no_words_are_named(config_of: Any, tmp_path: Path) -> None:
@@ -147,7 +151,7 @@ def test_delphis_files_that_hold_no_words_are_named(config_of: Any, tmp_path: Pa
     config = config_of(folder)
     assert words(config) == {("deep", 12): "animals"}
     odd_rows = ["layers.1_latent13.txt (no JSON)", "layers.1_latent14.txt (no words)"]
-    assert imported._read(config).odd_rows == odd_rows
+    assert odd_rows_of(config) == odd_rows
 
 
 def test_a_line_of_json_may_hold_what_else_ends_a_line(config_of: Any, tmp_path: Path) -> None:
@@ -167,6 +171,16 @@ def test_a_line_of_json_may_hold_what_else_ends_a_line(config_of: Any, tmp_path:
             r"explains no feature of the SAEs.*no SAE is called other",
         ),
         ("a.csv", "", "it is empty"),
+        (
+            "a.csv",
+            "layer,feature_id,label\n9,1,x\n9,2,y\n",
+            r"has the columns layer, feature_id, label; .* the columns sae or hookpoint, feature, and explanation",
+        ),
+        (
+            "a.csv",
+            "sae,feature,label\ndeep,1,x\ndeep,2,y\ndeep,3,z\n",
+            r": line 2 and 2 more \(no words\); write .* the columns .* explanation",
+        ),
         ("a.txt", "words", r"is not a \.csv"),
         ("a.jsonl.gz", b"no gzip", "cannot be read"),
         ("a.json", '[{"sae": "deep", "feature": 3, "explanation": NaN}]', "no words"),
@@ -227,10 +241,27 @@ def test_quotas_that_leave_explanations_unscored_are_said_and_a_list_of_the_same
     with caplog.at_level(logging.WARNING):
         imported.check(config_of(path, features=str(path)))
         assert not caplog.records
+        imported.check(config_of(path, features=str(path), quotas={"llm": 1}))
+        assert not caplog.records  # of these quotas the list's own check warns
         imported.check(config_of(path))
     [record] = caplog.records
     for part in ("explains 2 features", "llm: 16, rule: 8 in each batch of 1,024", "set selection.features"):
         assert part in record.getMessage()
+    assert record.getMessage().endswith("to the same file")
+
+
+def test_advice_leaves_out_what_the_config_has_already(
+    config_of: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    for each in (path, other):
+        each.write_text("sae,feature,explanation\ndeep,3,a\n")
+    with caplog.at_level(logging.WARNING):
+        imported.check(config_of(path, features=str(other)))
+        imported.check(config_of(path, quotas={"llm": 1}))
+    of_list, of_quotas = [record.getMessage() for record in caplog.records]
+    assert f"selection.features ('{other}') selects" in of_list and of_list.endswith("to the same file")
+    assert of_quotas.endswith("to the same file and selection.quotas to null")
 
 
 def test_spaces_in_the_tokens_of_a_rule_stay(config_of: Any, tmp_path: Path) -> None:

@@ -3,14 +3,13 @@
 import json
 import logging
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tiny import hand_set_entry, write_hand_set_sae
 
 from pipeline.errors import ConfigError
-from pipeline.features.wanted import check_selection, count_too_rare, read_feature_list
+from pipeline.features.wanted import check_selection, read_feature_list
 
 
 @pytest.fixture
@@ -93,18 +92,6 @@ def test_a_priority_of_0_is_one(listing, tmp_path, name):
     assert read(config) == ([("deep", 3, 0), ("deep", 4, 5)], [])
 
 
-def test_features_of_a_list_that_hardly_fire_are_counted(listing):
-    listed = read_feature_list(listing("list.csv", "sae,feature\ndeep,3\ndeep,4\ndeep,5\nhand-set,4\n"))
-    slots = {3: (2, 2), 4: (9, 1), 5: (0, 0), 6: (0, 0)}
-    rows = [
-        {"sae": "deep", "feature": feature, "n_slots_train": train, "n_slots_test": test}
-        for feature, (train, test) in slots.items()
-    ]
-    with duckdb.connect() as connection:
-        connection.from_arrow(pa.Table.from_pylist(rows)).create_view("feature_stats")
-        assert count_too_rare(connection, listed) == 2
-
-
 def test_a_parquet_list_is_read(listing, tmp_path):
     config = listing("list.parquet", b"")
     rows = {"hookpoint": ["embed_tokens", "layers.1"], "feature": [8, 8]}
@@ -156,8 +143,8 @@ def test_an_sae_is_found_by_the_names_that_others_give_it(listing, name, content
         ("a.jsonl", '{"Layer": "5", "Feature": "3036"}\n', ("columns Layer, Feature", "sae or hookpoint")),
         (
             "a.csv",
-            "hookpoint,feature\nmodel.layers.1,3\nmodel.layers.1,5\n",
-            ("2 rows name no feature", "line 2 (model.layers.1)", "nearest hookpoint: 'layers.1'"),
+            "hookpoint,feature\nmodel.layers.2,3\nmodel.layers.2,5\n",
+            ("2 rows name no feature", "line 2 (model.layers.2)", "nearest hookpoint: 'layers.1'"),
         ),
         ("a.csv", "sae,feature\ndepp,3\n", ("1 row names no feature", "nearest sae: 'deep'")),
         ("a.csv", "sae,feature\n" + "deep,64\n" * 30, ("30 rows name no feature", "line 11 (64) and 20 more")),
@@ -210,6 +197,37 @@ def test_a_list_is_taken_whole_unless_quotas_are_set_which_is_said(listing, capl
     assert (
         "names 2 features, of which selection.quotas (llm: 1 in each batch of 64) selects" in record.getMessage()
     )
+
+
+def test_a_list_is_made_in_one_run_unless_a_number_of_batches_is_set(listing, make_experiment):
+    assert listing("a.csv", "sae,feature\ndeep,3\n").selection.batches_per_run is None
+    assert listing("a.csv", "sae,feature\ndeep,3\n", batches_per_run=2).selection.batches_per_run == 2
+    assert make_experiment().selection.batches_per_run == 1
+
+
+@pytest.mark.parametrize("spelling", ["resid_post.1", "blocks.1.hook_resid_post", "model.layers.1", "resid_pre.2"])
+def test_a_hookpoint_is_found_in_every_spelling_that_a_config_may_use(listing, tiny_subject, spelling):
+    config = listing("a.csv", f"hookpoint,feature\n{spelling},3\nlayers.0,4\n")
+    config = config.model_copy(update={"subject": config.subject.model_copy(update={"model": str(tiny_subject)})})
+    assert read(config) == ([("deep", 3, 0)], ["line 3 (layers.0)"])
+    short = config.saes[1].model_copy(update={"hookpoint": "resid_post.1"})
+    assert read(config.model_copy(update={"saes": (config.saes[0], short)}))[0] == [("deep", 3, 0)]
+
+
+def test_a_model_that_is_asked_about_less_than_a_list_is_said(listing, caplog):
+    def warned(**sections):
+        caplog.clear()
+        config = listing("a.csv", "sae,feature\ndeep,3\ndeep,4\ndeep,20\n", batch_size=16)
+        given = {name: getattr(config, name).model_copy(update=keys) for name, keys in sections.items()}
+        check_selection(config.model_copy(update=given))
+        return [record.getMessage() for record in caplog.records]
+
+    with caplog.at_level(logging.WARNING):
+        said = warned(scoring={"max_features": 1})
+        assert len(said) == 1 and "names 3 features, but with scoring.max_features: 1" in said[0]
+        assert "detection and fuzzing asks a model about 2 of them at most, 1 in each batch of 16" in said[0]
+        assert "explaining.max_features: 0 default asks" in warned(explaining={"max_features": 0})[0]
+        assert not warned(scoring={"max_features": 2}, explaining={"max_features": 0, "explainers": ("rule",)})
 
 
 @pytest.mark.parametrize("where", ["random() < 0.1", "sae in (select sae from feature_stats where RANDOM() < 1)"])

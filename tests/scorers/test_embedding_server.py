@@ -54,7 +54,7 @@ def test_what_is_counted_is_sent_once_and_ranks_windows(make: Make) -> None:
         first = stored(lake, "predictions", sae=SAE, batch=0)
         again = write_predictions(lake, SAE, 0).figures
         assert sum(len(body["input"]) for body in oracle.requests) == len(sent)
-    assert len(sent) == len(set(sent)) == counted["requests"].item() == figures["embeddings_requests_sent"]
+    assert len(sent) == len(set(sent)) == counted["requests"].sum() == figures["embeddings_requests_sent"]
     assert again["embeddings_requests_sent"] == 0 and again["embeddings_requests_replayed"] == len(sent)
     assert first.equals(stored(lake, "predictions", sae=SAE, batch=0))
     assert set(first["status"]) == {"ok"} and first["probability"].is_between(-1, 1.001).all()

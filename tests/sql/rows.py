@@ -151,6 +151,7 @@ OTHER_SCHEMAS = {
     },
     "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
     "wanted_features": pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())]),
+    "listed_features": pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())]),
 }
 """Tables that Python code puts beside those of the lake before a SQL file runs."""
 
@@ -182,7 +183,7 @@ class Database:
             **{"most_score": None, "least_density": None, "most_density": None, "is_explained": False},
             **{"sort": "explained", "page_rows": 50, "first_row": 0},
             **{"strongest": 12, "of_a_decile": 3, "of_a_way": 3},
-            **{"explanation_sha256": None, "statement": "select 1"},
+            **{"explanation_sha256": None, "statement": "select 1", "least_slots": 2},
             **{"explanation_id": None, "request_id": None, "rater": None, "features": [], "is_by_meaning": False},
         }
         self.values = given | {"corpus_context_length": context_length} | values

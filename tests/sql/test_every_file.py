@@ -17,7 +17,7 @@ GIVEN = {
     *("feature", "words", "tokens", "route", "least_score", "most_score", "least_density"),
     *("most_density", "is_explained", "sort", "page_rows", "first_row", "strongest", "of_a_decile", "of_a_way"),
     *("explanation_id", "explanation_sha256", "request_id", "rater", "features", "is_by_meaning"),
-    *("n_explanations", "statement"),
+    *("n_explanations", "statement", "least_slots"),
 }
 """Parameters that the pipeline gives beside those of the config."""
 

@@ -241,6 +241,24 @@ def test_quota_counts_wanted_features_only():
     assert [row["feature"] for row in rows] == list(range(40, 50))
 
 
+def test_why_a_feature_of_a_list_is_left_out_is_told():
+    """Features 0 and 1 fire too rarely, 2 does not meet a condition, 3 is beyond a quota, and 5 is not listed."""
+    slots = [(0, 0), (9, 1), (9, 9), (2, 2), (9, 9), (0, 0)]
+    database = Database()
+    database.fill(
+        "feature_stats",
+        [
+            {"sae": SAE, "feature": feature, "n_slots_train": train, "n_slots_test": test}
+            for feature, (train, test) in enumerate(slots)
+        ],
+    )
+    for table, features in (("listed", range(5)), ("wanted", (3, 4)), ("selected", (4,))):
+        rows = [{"sae": SAE, "feature": feature, "priority": 0} for feature in features]
+        database.fill(f"{table}_features", rows)
+    found = [(row["feature"], row["reason"], row["n_slots_test"]) for row in database.rows("left_out_features")]
+    assert found == [(0, "hardly_fires", 0), (1, "hardly_fires", 1), (2, "condition", 9), (3, "quota", 2)]
+
+
 def test_larger_quota_keeps_what_a_smaller_one_selected():
     few = select(["llm"] * 50, quota_routes=["llm"], quota_sizes=[5])
     more = select(["llm"] * 50, quota_routes=["llm"], quota_sizes=[20])

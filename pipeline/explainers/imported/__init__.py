@@ -12,15 +12,19 @@ from typing import NamedTuple
 from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import visible
-from pipeline.config import Config, SaeConfig, settings_of
+from pipeline.config import Config, SaeConfig, SubjectConfig, settings_of
 from pipeline.errors import ConfigError, RuleError
 from pipeline.explainers.base import Explanation, Feature
 from pipeline.explainers.imported.settings import Settings
-from pipeline.features.lists import find_saes, read_entries, whole
+from pipeline.features.lists import check_columns, read_entries, sae_finder, whole
 from pipeline.rules.grammar import parse_rule
 
 _KEY = "explaining.imported.path"
-_SHOWN_ROWS = 10
+_SHOWN_REASONS = 10
+_HOW = (
+    "write a CSV, JSON or Parquet file with the columns sae or hookpoint, feature, and explanation, or give one "
+    "of Neuronpedia's exports"
+)
 _LONGEST = 5000
 """Characters. A longer text is not an explanation, and each question about it would have to pay for it."""
 
@@ -32,11 +36,11 @@ class _Import(NamedTuple):
 
     Attributes:
         words: Explanations by SAE and feature.
-        odd_rows: Each row that was skipped, with the reason.
+        odd_rows: Location of each row that was skipped, and the reason.
     """
 
     words: dict[tuple[str, int], str]
-    odd_rows: list[str]
+    odd_rows: list[tuple[str, str]]
 
 
 class Imported:
@@ -60,61 +64,94 @@ def known_explanations(config: Config, sae: str) -> dict[int, str]:
 
 
 def check(config: Config) -> None:
-    """Warn of skipped rows, with the reasons, and of quotas, which select some of its features alone.
+    """Warn of skipped rows, with the reasons, and of features that a run does not score.
 
     Raises ConfigError if the file is missing or has no valid row.
     """
     words, odd_rows = _read(config)
-    listed = f"{', '.join(odd_rows[:_SHOWN_ROWS])}{' …' if len(odd_rows) > _SHOWN_ROWS else ''}"
     if not words:
-        raise ConfigError(f"{_KEY}: '{_path(config)}' explains no feature of the SAEs: {listed or 'it is empty'}")
+        why = "it is empty"
+        if odd_rows:
+            check_columns(_path(config), _KEY, list(read_entries(_path(config), _KEY)), _HOW)
+            why = _by_reason(odd_rows)
+        raise ConfigError(f"{_KEY}: '{_path(config)}' explains no feature of the SAEs: {why}; {_HOW}")
     if odd_rows:
         n = "1 row" if len(odd_rows) == 1 else f"{len(odd_rows):,} rows"
-        _log.warning("%s: skipped %s of '%s': %s", _KEY, n, _path(config), listed)
-    if quotas := config.selection.quotas_in_words:
-        _log.warning(
-            "%s: '%s' explains %s features, but selection.quotas (%s) selects which are scored; to score all of "
-            "them, set selection.features to the same file and selection.quotas to null",
-            _KEY,
-            _path(config),
-            f"{len(words):,}",
-            quotas,
-        )
+        _log.warning("%s: skipped %s of '%s': %s", _KEY, n, _path(config), _by_reason(odd_rows))
+    _warn_of_selection(config, len(words))
+
+
+def _warn_of_selection(config: Config, n_explained: int) -> None:
+    """Warn if selection takes some of the file's features alone; of the quotas of a list, its own check warns."""
+    selection = config.selection
+    if selection.features is not None:
+        if Path(selection.features).expanduser().resolve() == _path(config).resolve():
+            return
+        limit = f"selection.features ('{selection.features}')"
+    elif selection.quotas is not None:
+        limit = f"selection.quotas ({selection.quotas_in_words})"
+    else:
+        return
+    is_set = selection.quotas is not None and "quotas" in selection.model_fields_set
+    _log.warning(
+        "%s: '%s' explains %s features, but %s selects which are scored; to score all of them, set "
+        "selection.features to the same file%s",
+        _KEY,
+        _path(config),
+        f"{n_explained:,}",
+        limit,
+        " and selection.quotas to null" if is_set else "",
+    )
+
+
+def _by_reason(odd_rows: Sequence[tuple[str, str]]) -> str:
+    """Rows by the reason why they were skipped: `line 2 and 9 more (no words), line 14 (no feature 64)`."""
+    rows: dict[str, list[str]] = {}
+    for location, reason in odd_rows:
+        rows.setdefault(reason, []).append(location)
+    parts = [
+        f"{first}{f' and {len(others):,} more' if others else ''} ({reason})"
+        for reason, (first, *others) in rows.items()
+    ]
+    return f"{', '.join(parts[:_SHOWN_REASONS])}{' …' if len(parts) > _SHOWN_REASONS else ''}"
 
 
 def _read(config: Config) -> _Import:
-    return _read_content(_path(config), _settings(config).content, config.saes)
+    return _read_content(_path(config), _settings(config).content, config.subject, config.saes)
 
 
 @lru_cache(1)
-def _read_content(path: Path, content: str | None, saes: tuple[SaeConfig, ...]) -> _Import:
+def _read_content(path: Path, content: str | None, subject: SubjectConfig, saes: tuple[SaeConfig, ...]) -> _Import:
     """The explanations in a file about some SAEs, read once for all batches; `content` is the file's hash."""
     words: dict[tuple[str, int], str] = {}
     odd_rows = []
+    find_saes = sae_finder(subject, saes)
     for entry in read_entries(path, _KEY):
         feature = whole(entry.feature)
-        meant = find_saes(saes, entry)
+        meant = find_saes(entry)
         known = [sae.name for sae in meant if feature is not None and 0 <= feature < sae.n_features]
         text = _on_one_line(entry.words or "")
+        reason = None
         if entry.fault:
-            odd_rows.append(f"{entry.location} ({entry.fault})")
+            reason = entry.fault
         elif not entry.names:
-            odd_rows.append(f"{entry.location} (names no SAE)")
+            reason = "names no SAE"
         elif not meant:
-            odd_rows.append(f"{entry.location} (no SAE is called {' or '.join(entry.names)})")
+            reason = f"no SAE is called {' or '.join(entry.names)}"
         elif entry.feature in (None, ""):
-            odd_rows.append(f"{entry.location} (names no feature)")
+            reason = "names no feature"
         elif not known or feature is None:
-            odd_rows.append(f"{entry.location} (no feature {entry.feature})")
+            reason = f"no feature {entry.feature}"
         elif not text:
-            odd_rows.append(f"{entry.location} (no words)")
+            reason = "no words"
         elif len(text) > _LONGEST:
-            odd_rows.append(f"{entry.location} ({len(text):,} characters, over {_LONGEST:,})")
-        else:
-            new = [name for name in known if (name, feature) not in words]
+            reason = f"{len(text):,} characters, over {_LONGEST:,}"
+        elif new := [name for name in known if (name, feature) not in words]:
             words.update({(name, feature): text for name in new})
-            if not new:
-                odd_rows.append(f"{entry.location} (feature {feature} again)")
+        else:
+            reason = f"feature {feature} again"
+        if reason is not None:
+            odd_rows.append((entry.location, reason))
     return _Import(words, odd_rows)
 
 

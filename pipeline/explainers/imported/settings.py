@@ -14,8 +14,8 @@ class Settings(BaseModel):
 
     path: str | None = Field(
         None,
-        description="CSV, JSON, JSON lines or Parquet file, or a folder of these or of delphi's texts; it may "
-        "refer to SAEs by saes.aliases",
+        description="CSV, JSON, JSON lines or Parquet file with columns (sae or hookpoint, feature, explanation), "
+        "or Neuronpedia's; or a folder of these or of delphi's texts. It may refer to SAEs by saes.aliases",
     )
 
     @property
