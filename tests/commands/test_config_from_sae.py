@@ -211,7 +211,7 @@ def test_a_context_that_latentlake_does_not_have_is_the_nearest_that_it_has(fold
 
 
 def test_what_is_no_sae_or_no_name_is_refused_and_nothing_written(folder):
-    with pytest.raises(ConfigError, match="no SAE; write .*hf://OWNER/REPO/PATH"):
+    with pytest.raises(ConfigError, match=r"no SAE; write .*hf://OWNER/REPO/PATH"):
         write_config([])
     with pytest.raises(SaeError, match="no folder or file 'nowhere'"):
         write_config(["nowhere"])
