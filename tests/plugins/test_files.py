@@ -1,5 +1,6 @@
 """The files of a plug-in are checked before a run: prompts by their fields, SQL on tables without rows."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from pipeline.errors import ConfigError
 from pipeline.explainers.prompted import Prompted
 from pipeline.lake.trial import columns_of
 from pipeline.plugins import find_plugins
+from pipeline.plugins.declared import check_declared
 from pipeline.scorers.base import QUESTION_COLUMNS
 from pipeline.scorers.yes_no import YesNo
 from pipeline.tables.stages import own_queries, own_windows
@@ -141,3 +143,15 @@ def test_a_file_in_another_encoding_is_named(demo: Config, copied: Copy) -> None
     file = copied("scorers") / "one.txt"
     file.write_bytes("Café".encode("latin-1"))
     assert refused("scorers", demo).startswith(f"'{file}' is not text in UTF-8: ")
+
+
+def test_the_files_on_the_page_can_be_used(demo: Config, copied: Copy) -> None:
+    page = (DEMO.parents[1] / "docs" / "adding-a-scorer.md").read_text()
+    blocks = dict(
+        re.findall(r"```(python|sql)\n(.*?)```", page[: page.index("## A scorer of another kind")], re.DOTALL)
+    )
+    found: dict[str, Any] = {}
+    exec(blocks["python"], found)
+    check_declared("scorers", found["Settings"])
+    (copied("scorers") / "questions.sql").write_text(blocks["sql"])
+    CHECKED["scorers"].check(demo)
