@@ -71,7 +71,8 @@ def run_command(arguments: Sequence[str]) -> int:
 
         console = Console(stderr=True)
         console.print("[bold red]error:[/]", end=" ")
-        console.print(printable(sentence), markup=False, highlight=False, soft_wrap=True)
+        lines = map(printable, sentence.split("\n"))  # few errors have several, such as a list of formats
+        console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
         return 2
 
 

@@ -19,6 +19,7 @@ from pipeline.errors import CorpusError, LakeError, SaeError, SubjectError
 from pipeline.features.wanted import check_selection
 from pipeline.lake import Lake, is_writable
 from pipeline.lake.objects import open_objects
+from pipeline.lake.trial import columns_of
 from pipeline.models.load import load_tokenizer, pick_device, read_positions
 from pipeline.models.tokenising import bos_prefix, tokenise
 from pipeline.plugins import find_plugin
@@ -34,6 +35,7 @@ from pipeline.subject.hookpoints import (
     resolve_hookpoint,
     written_hookpoint,
 )
+from pipeline.tables.stages import own_queries, own_windows
 from pipeline.texts.delphi import cache_settings, splits_of
 from pipeline.texts.files import source_files
 from pipeline.texts.readers import read_texts, source_name
@@ -180,11 +182,19 @@ def _check_cache(config: Config, cache: DelphiRows) -> None:
 
 
 def _check_plugins(config: Config) -> None:
-    """Check that every explainer and scorer of the config can be imported and used here."""
+    """Check that every explainer and scorer of the config can be imported and used here, with its files."""
     for explainer in config.explaining.explainers:
-        find_plugin("explainers", explainer).check(config)
+        plugin = find_plugin("explainers", explainer)
+        plugin.check(config)
+        for path in own_queries(plugin):
+            columns_of(config, path, "explanations")
     for scorer in config.scoring.scorers:
-        find_plugin("scorers", scorer).check(config.asked_by(scorer))
+        plugin, asked = find_plugin("scorers", scorer), config.asked_by(scorer)
+        plugin.check(asked)
+        for path in own_queries(plugin):
+            columns_of(asked, path, "predictions")
+        if (windows := own_windows(plugin)) is not None:
+            columns_of(asked, windows, "examples")
 
 
 class _Seen(NamedTuple):

@@ -14,6 +14,7 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.commands.spelled import spelled
 from pipeline.config import CorpusConfig
 from pipeline.errors import ConfigError
 from pipeline.models.load import positions_at_hand
@@ -115,7 +116,9 @@ def write_config(sources: Sequence[str], name: str | None = None) -> Path:
     """
     sources = list(dict.fromkeys(sources))
     if not sources:
-        raise ConfigError("no SAE; write make config FROM=hf://OWNER/REPO/PATH, or latentlake config FOLDER")
+        raise ConfigError(
+            f"no SAE; write {spelled('make config FROM=', 'latentlake config ')}hf://OWNER/REPO/PATH, or a folder"
+        )
     name = name or _name_of(sources)
     path = _free_path(name)
     cache = find_cache(find(sources[0])) if len(sources) == 1 else None
@@ -187,9 +190,8 @@ def _fill(template: str, **values: object) -> str:
 
 
 def _already_exists(path: Path) -> ConfigError:
-    return ConfigError(
-        f"'{path}' already exists and was not changed; choose another name with AS=NAME (--name), or remove it"
-    )
+    another = f"choose another name with {spelled('AS=', '--name ')}NAME, or remove it"
+    return ConfigError(f"'{path}' already exists and was not changed; {another}")
 
 
 def _look_at(source: str) -> _Sae:
@@ -317,4 +319,6 @@ def _print(path: Path, content: _Content) -> None:
         console.print(Text(f"{line.key}: {_scalar(line.value)}\n    {line.comment}", style=style), soft_wrap=True)
     if missing := [line.key for line in lines if line.value is None]:
         console.print(f"Fill in {' and '.join(missing)}, then:", markup=False)
-    console.print(f"make estimate CONFIG={path}\nmake run CONFIG={path}", markup=False, soft_wrap=True)
+    for command in ("estimate", "run"):
+        whole = spelled(f"make {command} CONFIG={path}", f"latentlake {command} {path}")
+        console.print(whole, markup=False, soft_wrap=True)

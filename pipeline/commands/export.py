@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipeline.commands.spelled import spelled
 from pipeline.config import load_config
 from pipeline.errors import ConfigError, nearest
 from pipeline.exports import GIVEN, Export, ExportedSae, exported_sae
@@ -65,16 +66,19 @@ def write_export(
         LakeError: Another config or version of latentlake made what would be exported.
     """
     if not to:
-        raise ConfigError(f"no export is named; write make export TO=…, one of {', '.join(_names())}")
+        command = spelled("make export TO=…", "latentlake export …")
+        raise ConfigError(f"no export is named; write {command}, one of {', '.join(_names())}")
     plugin = find_plugin("exports", to.replace("-", "_"))
     config = load_config(path)
     if explainer and explainer not in config.explaining.explainers:
         known = nearest(explainer, config.explaining.explainers)
-        raise ConfigError(f"EXPLAINER={explainer}: not in explaining.explainers of '{path}'; nearest: {known}")
+        given = spelled("EXPLAINER=", "--explainer ") + explainer
+        raise ConfigError(f"{given}: not in explaining.explainers of '{path}'; nearest: {known}")
     chosen = tuple(exported_sae(config, config.sae(name)) for name in saes or config.sae_names)
     folder = Path(out).absolute() if out else config.lake_folder / "exports" / plugin.name
     if folder.exists() and not (folder / _MARK).is_file():
-        raise ConfigError(f"'{folder}' already exists and is not an export; choose another folder with OUT=")
+        another = f"choose another folder with {spelled('OUT=', '--out')}"
+        raise ConfigError(f"'{folder}' already exists and is not an export; {another}")
     lake = recorded_lake(config)
     lake.require("feature_stats", "feature_routes")
     module = plugin.load()

@@ -4,6 +4,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pipeline.commands.spelled import spelled
 from pipeline.config import load_config
 from pipeline.errors import CorpusError
 from pipeline.show.notebook import fires, known_misfits
@@ -15,7 +16,7 @@ _ROWS = 25
 def print_fires(path: str, text: str) -> None:
     """Print the features that fire most strongly on a text. Raises CorpusError if the text is blank."""
     if not text.strip():
-        raise CorpusError('no text; write make fires TEXT="…", or latentlake fires CONFIG "…"')
+        raise CorpusError("no text; write " + spelled('make fires TEXT="…"', 'latentlake fires CONFIG "…"'))
     config = load_config(path)
     rows = fires(config, text)
     of_one = len(config.saes) == 1

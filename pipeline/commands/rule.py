@@ -3,6 +3,7 @@
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.commands.spelled import spelled
 from pipeline.config import load_config
 from pipeline.errors import RuleError
 from pipeline.fit.verdict import misfits_in
@@ -10,7 +11,8 @@ from pipeline.rules.score import score_rule
 from pipeline.show.terminal import printable, with_interval
 from pipeline.sources import recorded_lake
 
-_HOW = "write make rule SAE=layers.9 FEATURE=12 RULE=\"token is ' stop' and previous is ' don'\""
+_MAKE = "make rule SAE=layers.9 FEATURE=12 RULE=\"token is ' stop' and previous is ' don'\""
+_COMMAND = "latentlake rule CONFIG layers.9 12 \"token is ' stop' and previous is ' don'\""
 
 _COUNTS = {
     "n_tokens": "tokens",
@@ -29,7 +31,7 @@ def print_rule(path: str, sae: str, feature: str, rule: str) -> None:
     config = load_config(path)
     if not rule.strip() or not feature.isdecimal():
         missing = "no rule" if feature.isdecimal() else f"no feature '{feature}'" if feature else "no feature"
-        raise RuleError(f"{missing}; {_HOW}")
+        raise RuleError(f"{missing}; write {spelled(_MAKE, _COMMAND)}")
     sae = sae or config.sae_names[0]
     lake = recorded_lake(config)
     words_of_rule, scores = score_rule(lake, sae, int(feature), rule)

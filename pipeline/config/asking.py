@@ -90,6 +90,17 @@ class RoleConfig(Section):
     )
 
     @model_validator(mode="after")
+    def _a_server_has_a_model(self) -> Self:
+        if self.provider == "openai" and self.is_asked:
+            check_servers_model(self.model)
+        return self
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether its own model may be asked."""
+        return True
+
+    @model_validator(mode="after")
     def _an_oracle_is_called_one(self) -> Self:
         return self.named_as_answered()
 
@@ -103,6 +114,12 @@ class RoleConfig(Section):
     def asked_model(self) -> str:
         """The model's name in requests; it includes int8, since a model answers differently in int8."""
         return f"{self.model} (int8)" if (self.provider, self.precision) == ("local", "int8") else self.model
+
+
+def check_servers_model(model: str) -> None:
+    """Raise ValueError if a server would be asked for the default model, which is a package of this machine."""
+    if model == EMBEDDED_MODEL:
+        raise ValueError("provider openai needs a model: the server's name for it")
 
 
 class EndpointConfig(Section):

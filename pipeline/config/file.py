@@ -1,8 +1,9 @@
 """Reading an experiment's YAML file; errors in it become one sentence."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -13,6 +14,9 @@ from pipeline.config.machine import LLM_VARIABLE
 from pipeline.config.yaml_text import parse_yaml
 from pipeline.errors import ConfigError, nearest
 from pipeline.shipped import find
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 def load_config(path: Path | str) -> Config:
@@ -65,9 +69,18 @@ _WANTED = {
     "model_attributes_type": "it must be a section; write its keys below it",
     "union_tag_not_found": "key 'kind' is missing",
     "string_type": "it is text; a number, a date, yes or no needs quotes to be one",
+    "dict_type": "it must be a section; write its keys below it, or {key: value}",
     "too_short": "it is an empty list; write at least 1 entry",
 }
 """Messages for errors that pydantic words in terms of Python, by error type."""
+
+_ALLOWED = {
+    r"^[A-Za-z0-9_]+$": "letters, digits and underscores",
+    r"^[A-Za-z0-9-]+$": "letters, digits and dashes",
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "letters, digits, dots, dashes and underscores, and a letter or digit first",
+    r"^[a-z]+$": "small letters",
+}
+"""What the patterns of the config's texts allow."""
 
 
 def first_problem(error: ValidationError, whole: str = "the file") -> str:
@@ -95,14 +108,32 @@ def first_problem(error: ValidationError, whole: str = "the file") -> str:
         known = context["expected_tags"].replace("'", "").split(", ")
         tag = context["tag"]
         return f"'{where}.kind': there is no '{tag}'; nearest: {nearest(tag, known, len(known))}"
-    message = _WANTED.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+    message = _message(problem)
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"'{where}': {message[0].lower()}{message[1:]}{shown}"
 
 
-def _known_keys(path: tuple[Any, ...]) -> list[str]:
+def _message(problem: "ErrorDetails") -> str:
+    """What is wrong with a value, in our own words where pydantic's are those of Python."""
+    kind, given, context = problem["type"], problem["input"], problem.get("ctx", {})
+    if kind == "string_type" and isinstance(given, list | dict):
+        *above, key = problem["loc"]
+        field = _section_at(above).model_fields.get(str(key))
+        what = f": {field.description}" if field is not None and field.description else ""
+        return f"it must be one text, not a {'list' if isinstance(given, list) else 'section'}{what}"
+    if kind == "string_pattern_mismatch" and context["pattern"] in _ALLOWED:
+        return f"use only {_ALLOWED[context['pattern']]}"
+    return _WANTED.get(kind) or problem["msg"].removeprefix("Value error, ")
+
+
+def _known_keys(path: Sequence[int | str]) -> list[str]:
     """The keys of the section at a path of keys; for a text source, those of the kind in the path."""
-    kinds: dict[str, type[BaseModel]] = {
+    return list(_section_at(path).model_fields)
+
+
+def _section_at(path: Sequence[int | str]) -> type[BaseModel]:
+    """The section at a path of keys; for a text source, that of the kind in the path."""
+    kinds: dict[int | str, type[BaseModel]] = {
         "python": PythonTexts,
         "hub": HubTexts,
         "delphi": DelphiRows,
@@ -113,8 +144,8 @@ def _known_keys(path: tuple[Any, ...]) -> list[str]:
         if part in kinds:
             section = kinds[part]
         elif part in section.model_fields:
-            section = _section_in(section.model_fields[part].annotation) or section
-    return list(section.model_fields)
+            section = _section_in(section.model_fields[str(part)].annotation) or section
+    return section
 
 
 def _section_in(annotation: Any) -> type[BaseModel] | None:

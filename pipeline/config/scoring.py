@@ -5,7 +5,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.asking import Provider, RoleConfig, ScorerEndpointConfig, ScoringOracleConfig
+from pipeline.config.asking import (
+    Provider,
+    RoleConfig,
+    ScorerEndpointConfig,
+    ScoringOracleConfig,
+    check_servers_model,
+)
 from pipeline.config.plugin_sections import known
 from pipeline.config.section import Name, Positive, Precision, Section, Share, Word
 from pipeline.errors import nearest
@@ -129,11 +135,19 @@ class ScoringConfig(RoleConfig):
         for scorer in self.scorers:
             _, at, name = scorer.partition("@")
             if at and name not in self.models:
+                known = f"nearest: {nearest(name, self.models)}" if self.models else "there is none yet"
                 raise ValueError(
-                    f"scorer '{scorer}' names the model '{name}', which is not in scoring.models; "
-                    f"nearest: {nearest(name, self.models)}"
+                    f"scorer '{scorer}' names the model '{name}', which is not in scoring.models; {known}"
                 )
+        for own in self.models.values():
+            if (own.provider or self.provider) == "openai":
+                check_servers_model(own.model or self.model)
         return self
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether a scorer may ask its own model, and not an additional one."""
+        return any("@" not in scorer for scorer in self.scorers)
 
     def with_model(self, name: str) -> Self:
         """The section with an additional model, whose keys override it."""

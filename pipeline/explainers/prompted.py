@@ -10,7 +10,7 @@ from pipeline.asking.prompts import Prompt, load_prompt
 from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import Vocabulary
-from pipeline.config import ExplainingConfig
+from pipeline.config import Config, ExplainingConfig
 from pipeline.explainers.answers import ReadExplanation, read_explanation
 from pipeline.explainers.base import Explanation, Feature, Shown
 from pipeline.explainers.examples import LABELS, example_lines, marked_list, silent_lines
@@ -24,6 +24,10 @@ STAND_IN = (
 """An explanation of typical length, some 30 tokens (Juang et al. 2024)."""
 
 _NOTES = Path(__file__).parent / "notes"
+
+
+_FIELDS = ("examples", "silent", "marked", "promoted", "suppressed")
+"""The fields that a prompt can have."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,12 @@ class Prompted:
     has_marks: bool = True
     steps: str = ""
     role: RoleKind | None = "explainer"
+
+    def check(self, config: Config) -> None:
+        """Check the files and the fields of its prompt. Raises ConfigError."""
+        self._prompt("system").check_fields(known=())
+        needed = ["examples"] if self._shows_logits(config.explaining) else []
+        self._prompt("user").check_fields(known=_FIELDS, needed=needed)
 
     def explain(self, features: Sequence[Feature], tools: Tools) -> Iterator[Explanation]:
         """One explanation per feature that is not routed to a rule and has windows, if the prompt shows any."""

@@ -16,6 +16,6 @@ config; the rest of a plug-in, and the package around it, are imported when it i
 
 from pipeline.plugins.declared import Declared
 from pipeline.plugins.find import find_plugin, find_plugins, shared_digest
-from pipeline.plugins.plugin import Kind, Plugin
+from pipeline.plugins.plugin import Kind, Plugin, text_of
 
-__all__ = ["Declared", "Kind", "Plugin", "find_plugin", "find_plugins", "shared_digest"]
+__all__ = ["Declared", "Kind", "Plugin", "find_plugin", "find_plugins", "shared_digest", "text_of"]

@@ -78,9 +78,14 @@ _DECLARABLE: dict[str, Set[str]] = {
 def check_declared(kind: str, settings: type[BaseModel]) -> None:
     """Check what a class of settings declares with the defaults of its keys.
 
-    Raises ConfigError if a key has no default, a class variable has no meaning for this kind of plug-in, or its
-    value is not one of those that are known.
+    Raises ConfigError if it would accept unknown keys, a key has no default, a class variable has no meaning for
+    this kind of plug-in, or its value is not one of those that are known.
     """
+    if settings.model_config.get("extra") != "forbid":
+        raise ConfigError(
+            "its class `Settings` would ignore misspelt keys; give it the line "
+            '`model_config = ConfigDict(frozen=True, extra="forbid")`'
+        )
     for key, field in settings.model_fields.items():
         if field.is_required():
             raise ConfigError(f"its key '{key}' has no default")

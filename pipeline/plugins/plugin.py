@@ -62,13 +62,14 @@ class Plugin:
         return module
 
     def check(self, config: Any) -> None:
-        """Check whether it can work here, with its function `check(config)` if it has one.
+        """Check whether it can work here: its function `check(config)` and its object's method, if it has them.
 
-        Raises what that raises, and ConfigError if it cannot be imported.
+        Raises what these raise, and ConfigError if it cannot be imported.
         """
         module = self.load()
-        if hasattr(module, "check"):
-            module.check(config)
+        for each in (module, getattr(module, _OBJECTS[self.kind])):
+            if hasattr(each, "check"):
+                each.check(config)
 
     @cached_property
     def settings(self) -> type[BaseModel]:
@@ -98,6 +99,19 @@ class Plugin:
         It is part of the versions of its rows.
         """
         return digest_of(self.path.rglob("*") if self.path.is_dir() else [self.path])
+
+
+def text_of(file: Path) -> str:
+    """The text of a plug-in's prompt or SQL file. Raises ConfigError if it cannot be read."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f'there is no file \'{file}\'; if the package has it but did not install it, add "*.sql" and "*.txt" '
+            "to the package data in its pyproject.toml (docs/adding-a-scorer.md)"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"'{file}' is not text in UTF-8: {error.reason} at byte {error.start}") from None
 
 
 def digest_of(files: Iterable[Path]) -> str:

@@ -141,7 +141,11 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
             return name, _with_outside(files, formats[name])
     if format in whole:
         return format, whole[format]  # its `load` reports what is wrong
-    raise SaeError(_unlike(path, whole) or _explain(path, {format: formats[format]} if format else formats))
+    raise SaeError(
+        _is_checkpoint(path)
+        or _unlike(path, whole)
+        or _explain(path, {format: formats[format]} if format else formats)
+    )
 
 
 def _with_outside(files: SaeFiles, format: Format) -> SaeFiles:
@@ -178,6 +182,20 @@ def _match(path: Path, format: Format, fetched: Source) -> SaeFiles | None:
 
 def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted(file for file in folder.glob(pattern) if file.is_file())
+
+
+def _is_checkpoint(path: Path) -> str | None:
+    """How to read a checkpoint of dictionary_learning, which has weights alone; None if it is none."""
+    found = [path] if path.match(_CHECKPOINT) else _files(path, _CHECKPOINT)
+    if not found:
+        return None
+    return (
+        f"'{found[0]}' is a checkpoint of dictionary_learning; copy it as ae.pt into a folder of its own, with "
+        "the config.json of its training run"
+    )
+
+
+_CHECKPOINT = "ae_*.pt"
 
 
 def _unlike(path: Path, whole: Mapping[str, SaeFiles]) -> str | None:

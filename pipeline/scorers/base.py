@@ -60,6 +60,9 @@ class Prediction(NamedTuple):
         return cls(explanation_id, feature, question_id=explanation_id, status="not_asked")
 
 
+QUESTION_COLUMNS = ("explanation_id", "feature", "question_id", "example_id", "marked", "label", "draw")
+
+
 class Scorer(Protocol):
     """A plug-in: the object `scorer` of a package below `pipeline/scorers`.
 
@@ -74,8 +77,7 @@ class Scorer(Protocol):
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """The questions about the explanations in `scored_explanations`, a table of the batch's connection.
 
-        Columns: explanation_id, feature, question_id, example_id, marked, label, and draw, the rank of the
-        question among those of its explanation and label.
+        Columns: `QUESTION_COLUMNS`; draw is the rank of the question among those of its explanation and label.
         """
         ...
 

@@ -14,6 +14,7 @@ from pipeline.tables.schema import (
     STATUS,
     TEXT_ROLE,
     Column,
+    Derived,
     Table,
     bounded,
     count,
@@ -178,16 +179,43 @@ SCORES = (
             EXPLAINER,
             SCORER,
             TEXT_ROLE,
-            text("metric", "balanced_accuracy, precision, recall, f1, accuracy, auroc, …"),
-            text("stratum", "`all`, a decile or a kind (for auroc: against only the negatives of that kind)"),
+            text(
+                "metric",
+                "of all questions (stratum `all`): `balanced_accuracy`, `precision`, `recall`, "
+                "`false_positive_rate`, `f1`, `auroc`, `average_precision`; `accuracy`: share of correct answers "
+                "in a stratum, and in `all` for choices; `coverage`: share of all activating or silent slots that "
+                "lie in strata with answers; for simulation `correlation`, `explained`, `explained_calibrated`; "
+                "for graded `responsiveness`, `purity`",
+            ),
+            text(
+                "stratum",
+                "`all`; for accuracy `decile 1` (weakest peaks) to `decile 10` of the activating windows, "
+                "`activating`, or a kind of silent windows: `same_token`, `neighbour`, `random`; for auroc a kind "
+                "of silent windows, against which alone the activating ones are ranked; for coverage "
+                "`activating`, `silent`; for simulation `top`, `random`; and a scorer's own, such as `rank 1` "
+                "(neighbours) or `kl 0.5` (intervention)",
+            ),
             text("weighting", "`sample`, or `population` (weighted by slots)"),
-            number("value", "the figure; null if its interval is uninformative"),
+            number(
+                "value",
+                "the figure; null if the scorer only ranks, so that no answer is correct or wrong (`embedding`, "
+                "`surprisal`: all but auroc and average_precision), if it is not defined (the precision of no "
+                "yes), if fewer than min_coverage of its questions were answered, or if a population figure's "
+                "interval is wider than max_interval",
+            ),
             number("ci_low", "lower end of its interval"),
             number("ci_high", "upper end"),
             count("n", "questions (tokens for rule_exact) it is computed from"),
         ),
         ("explanation_id", "scorer", "role", "metric", "stratum", "weighting"),
         "sae_batch",
+        derived=(
+            Derived(
+                "decile",
+                r"try_cast(regexp_extract(stratum, '^decile ([0-9]+)$', 1) as tinyint)",
+                "the decile as a number, 1 to 10, if the stratum is one; else null",
+            ),
+        ),
         group="explain_and_score",
     ),
     Table(

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel
 
 from pipeline.config import Config
+from pipeline.errors import ConfigError, nearest
+from pipeline.plugins import text_of
 from pipeline.shipped import SHIPPED_FOLDER
 from pipeline.tables import TABLES
 from pipeline.uncommented import sql_code
@@ -56,9 +58,8 @@ def sql_files() -> dict[str, Path]:
 
 @cache
 def sql_text(name: str | Path) -> str:
-    """The text of a SQL file, by its name in `sql_files` or by its path."""
-    path = name if isinstance(name, Path) else sql_files()[name]
-    return path.read_text(encoding="utf-8")
+    """The text of a SQL file, by its name in `sql_files` or by its path. Raises ConfigError if there is none."""
+    return text_of(name if isinstance(name, Path) else sql_files()[name])
 
 
 def parameters_of(text: str) -> list[str]:
@@ -69,11 +70,11 @@ def parameters_of(text: str) -> list[str]:
 def config_value(config: Config, parameter: str) -> Any:
     """The value of the SQL parameter `<section>_<key>`, `<section>_<plug-in>_<key>` or `seed`.
 
-    Raises KeyError for any other name.
+    Raises ConfigError for any other name.
     """
     values = [config.seed] if parameter == "seed" else list(_values_named(config, parameter))
     if not values:
-        raise KeyError(f"SQL parameter ${parameter} is not a key of the config")
+        raise ConfigError(f"SQL parameter ${parameter} is not a key of the config")
     return list(values[0]) if isinstance(values[0], tuple) else values[0]
 
 
@@ -92,7 +93,7 @@ def _values_named(section: BaseModel, name: str) -> Iterator[Any]:
 def relations_read(name: str | Path) -> tuple[str, ...]:
     """The tables, SQL files and given relations that a SQL file reads, in text order.
 
-    Those that it defines in its `with` are left out. Raises ValueError if it is not a select that DuckDB can
+    Those that it defines in its `with` are left out. Raises ConfigError if it is not a select that DuckDB can
     parse.
     """
     return names_in(name).relations
@@ -100,17 +101,17 @@ def relations_read(name: str | Path) -> tuple[str, ...]:
 
 @cache
 def names_in(name: str | Path) -> Names:
-    """The names in a SQL file. Raises ValueError if it is not a select that DuckDB can parse."""
+    """The names in a SQL file. Raises ConfigError if it is not a select that DuckDB can parse."""
     return names_in_text(sql_text(name), str(name))
 
 
 def names_in_text(text: str, name: str) -> Names:
-    """The names in a select. Raises ValueError, with the `name` of its file, if DuckDB cannot parse it."""
+    """The names in a select. Raises ConfigError, with the `name` of its file, if DuckDB cannot parse it."""
     with _parser().cursor() as cursor:  # a connection is for one thread at a time, and pages are made in several
         ((parsed,),) = cursor.execute("select json_serialize_sql($text)", {"text": text}).fetchall()
     tree = json.loads(parsed)
     if tree["error"]:
-        raise ValueError(f"DuckDB cannot read the SQL file '{name}': {tree['error_message']}")
+        raise ConfigError(f"DuckDB cannot read the SQL file '{name}': {tree['error_message']}")
     nodes = list(_nodes(tree))
     own = {cte["key"] for node in nodes if "cte_map" in node for cte in node["cte_map"]["map"]}
     read = sorted((node for node in nodes if node.get("type") == "BASE_TABLE"), key=lambda n: n["query_location"])
@@ -125,18 +126,20 @@ def steps_of(*names: str | Path, given: Collection[str] = ()) -> tuple[str | Pat
 
     `given` are relations that code provides; they need no step.
 
-    Raises ValueError if a file reads an unknown relation, or itself in a circle.
+    Raises ConfigError if a file reads an unknown relation, or itself in a circle.
     """
     steps: dict[str | Path, None] = {}
 
     def visit(name: str | Path, readers: tuple[str | Path, ...]) -> None:
         if name in readers:
-            raise ValueError(f"SQL files read each other in a circle: {' <- '.join(map(str, (*readers, name)))}")
+            raise ConfigError(f"SQL files read each other in a circle: {' <- '.join(map(str, (*readers, name)))}")
         for read in relations_read(name):
             if read in given or read in TABLES or read in steps:
                 continue
             if read not in sql_files():
-                raise ValueError(f"'{name}.sql' reads '{read}', which is not a table, a SQL file or given")
+                known = nearest(read, {**dict.fromkeys(given), **TABLES, **sql_files()})
+                file = name if isinstance(name, Path) else f"{name}.sql"
+                raise ConfigError(f"'{file}' reads '{read}', which is not a table or a SQL file; nearest: {known}")
             visit(read, (*readers, name))
         steps[name] = None
 

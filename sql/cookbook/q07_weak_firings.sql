@@ -2,8 +2,8 @@
 select
     scorer,
     explainer,
-    round(avg(value) filter (where stratum in ('decile 1', 'decile 2', 'decile 3')), 2) as weakest_three,
-    round(avg(value) filter (where stratum in ('decile 8', 'decile 9', 'decile 10')), 2) as strongest_three,
+    round(avg(value) filter (where decile <= 3), 2) as weakest_three,
+    round(avg(value) filter (where decile >= 8), 2) as strongest_three,
     count(distinct row(sae, feature)) as n_features
 from score_details
 where role = 'test' and metric = 'accuracy' and weighting = 'sample'

@@ -1,5 +1,5 @@
--- One row per SAE and scorer, with Pearson's r of its scores and the share of readers whose last verdict on an
--- explanation's present words is that it fits: do scorers agree with readers?
+-- One row per SAE and scorer, with Pearson's r of its main metric and the share of readers whose last verdict on
+-- an explanation's present words is that it fits: do scorers agree with readers?
 with verdicts as (
     select ratings.explanation_id, ratings.rater, arg_max(ratings.verdict, ratings.rated_at) as verdict
     from ratings
@@ -13,13 +13,15 @@ shares as (
     group by explanation_id
 )
 select
-    scores.sae,
-    scores.scorer,
+    score_details.sae,
+    score_details.scorer,
+    score_details.metric,
     count(*) as n_explanations,
     sum(shares.n_verdicts)::bigint as n_verdicts,
-    round(corr(coalesce(balanced_accuracy, auroc, correlation), shares.share), 2) as pearson
-from scores
+    round(corr(score_details.value, shares.share), 2) as pearson
+from score_details
+semi join summary using (sae, scorer, metric)
 join shares using (explanation_id)
-where coalesce(balanced_accuracy, auroc, correlation) is not null
-group by scores.sae, scores.scorer
-order by scores.sae, scores.scorer
+where stratum = 'all' and weighting = 'sample' and value is not null
+group by score_details.sae, score_details.scorer, score_details.metric
+order by score_details.sae, score_details.scorer

@@ -3,21 +3,27 @@
 import pytest
 
 from pipeline.asking.prompts import Prompt
+from pipeline.errors import ConfigError
 
 
 def test_place_without_value_is_named():
-    with pytest.raises(ValueError, match=r"prompt 'p' .* differ in: b$"):
+    with pytest.raises(ConfigError, match=r"prompt 'p' has a field {b}, but the fields here are {a}$"):
         Prompt("p", "{a} {b}").render(a="1")
 
 
 def test_value_without_place_is_named():
-    with pytest.raises(ValueError, match=r"prompt 'p' .* differ in: c$"):
+    with pytest.raises(ConfigError, match=r"prompt 'p' lacks the field {c}; the fields here are {a}, {c}$"):
         Prompt("p", "{a}").render(a="1", c="2")
 
 
 def test_all_that_is_odd_is_named():
-    with pytest.raises(ValueError, match=r"b, c$"):
-        Prompt("p", "{a} {b}").render(a="1", c="2")
+    with pytest.raises(ConfigError, match=r"has a field {b}, {d}, but the fields here are {a}, {c}$"):
+        Prompt("p", "{a} {b} {d}").render(a="1", c="2")
+
+
+def test_a_prompt_without_fields_says_so():
+    with pytest.raises(ConfigError, match=r"prompt 'p' has a field {a}, but there are no fields here$"):
+        Prompt("p", "{a}").render()
 
 
 def test_value_with_braces_or_backslashes_adds_no_field():

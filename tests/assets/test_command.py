@@ -207,11 +207,29 @@ def test_control_characters_in_what_is_wrong_are_spelled(capsys: pytest.CaptureF
     assert capsys.readouterr().err.startswith("error: no config file '\\x1b[2Jno\\udcff.yaml'")
 
 
-def test_a_text_is_asked_for_where_there_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_several_lines_has_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "notes.txt").touch()
+    assert run_command(["config", str(tmp_path)]) == 2
+    first, second, *formats = capsys.readouterr().err.splitlines()
+    assert first.endswith("is not an SAE of a known format; it contains notes.txt")
+    assert second == "The files of each format:" and len(formats) > 10
+
+
+@pytest.mark.parametrize("by_make", [False, True])
+def test_a_text_is_asked_for_where_there_is_none(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *, by_make: bool
+) -> None:
+    """As the command of those who typed it: make's variables, or the options of latentlake."""
+    monkeypatch.setenv("MAKELEVEL", "1") if by_make else monkeypatch.delenv("MAKELEVEL", raising=False)
     assert run_command(["fires", "config/demo.yaml", "  "]) == 2
-    assert 'make fires TEXT="…"' in capsys.readouterr().err
+    written = 'make fires TEXT="…"' if by_make else 'latentlake fires CONFIG "…"'
+    assert capsys.readouterr().err == f"error: no text; write {written}\n"
     assert run_command(["rule", "config/demo.yaml", "layers.9", "12", "  "]) == 2
-    assert "no rule; write make rule SAE=" in capsys.readouterr().err
+    written = "make rule SAE=layers.9" if by_make else "latentlake rule CONFIG layers.9"
+    assert f"no rule; write {written}" in capsys.readouterr().err
+    assert run_command(["export", "csv", "config/demo.yaml", "--explainer", "defaults"]) == 2
+    written = "EXPLAINER=defaults" if by_make else "--explainer defaults"
+    assert f"error: {written}: not in explaining.explainers of 'config/demo.yaml'" in capsys.readouterr().err
 
 
 def test_dagster_lives_in_the_working_directory_with_our_settings_unless_told_otherwise(

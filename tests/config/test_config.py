@@ -94,7 +94,7 @@ ROUNDS = {"n_questions": 50, "target_half_width": 0.1}
 )
 def test_batches_that_would_wait_for_days_have_to_be_meant(tmp_path, scoring, endpoint, words):
     def change(values):
-        values["scoring"] = {"provider": "openai", **scoring}
+        values["scoring"] = {"provider": "openai", "model": "m", **scoring}
         values["endpoints"] = {"scorer": {"batch": True, **endpoint}}
 
     path = write(tmp_path, change)
@@ -204,6 +204,27 @@ def test_a_key_without_a_value_is_said_to_be_empty(tmp_path):
         (lambda values: values.update(sampling=[1]), ("'sampling'",)),
         (lambda values: values.update(name="a/b"), ("'name'", "'a/b'")),
         (lambda values: values.update(name=2024), ("'name': it is text", "needs quotes", "2024")),
+        (
+            lambda values: values.update(name="my-exp"),
+            ("'name': use only letters, digits and underscores", "my-exp"),
+        ),
+        (
+            lambda values: values["selection"].update(features=[1, 2, 3]),
+            ("'selection.features': it must be one text, not a list: CSV, Parquet or JSON file with columns (",),
+        ),
+        (lambda values: values["selection"].update(quotas=30), ("'selection.quotas': it must be a section",)),
+        (
+            lambda values: values.update(explaining={"provider": "openai"}),
+            ("'explaining': provider openai needs a model: the server's name for it",),
+        ),
+        (
+            lambda values: values.update(scoring={"models": {"mini": {"provider": "openai"}}}),
+            ("'scoring': provider openai needs a model",),
+        ),
+        (
+            lambda values: values.update(scoring={"scorers": ["detection@mini"]}),
+            ("scorer 'detection@mini' names the model 'mini', which is not in scoring.models; there is none yet",),
+        ),
         (lambda values: values.update(seed=2**63), ("'seed'", "less than")),
         (lambda values: values.update(machine={"memory_limit": "lots"}), ("'machine.memory_limit'", "'lots'")),
         (lambda values: values["saes"][0].update(name="a/b"), ("'saes.0.name'", "'a/b'")),

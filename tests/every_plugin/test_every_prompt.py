@@ -115,7 +115,7 @@ def value(name: str, **settings: Any) -> list[Request]:
         asked.extend(each.request for each in to_ask)
         return {each.request.request_id: Answer(each.request.request_id, "ok", each.stand_in) for each in to_ask}
 
-    config = config_of(scoring={"provider": "openai", "scorers": [name], name: settings})
+    config = config_of(scoring={"provider": "openai", "model": "m", "scorers": [name], name: settings})
     rows = [
         {"explanation_id": "e", "feature": 7, "question_id": f"q{number}", "explanation": WORDS, **window}
         for number, window in enumerate(WINDOWS)

@@ -333,5 +333,20 @@ def test_a_newcomer_that_cannot_be_imported_is_one_sentence_of_every_command(new
     )
 
 
+def test_sql_of_a_newcomer_that_cannot_run_is_one_sentence_before_the_run(newcomers: Newcomers) -> None:
+    questions = newcomers.site / "newcomers" / "latecomers" / "questions.sql"
+    before = questions.read_text()
+    questions.write_text(before.replace("x.role", "x.roll"))
+    done = newcomers.run("-m", "assets.command", "estimate", str(newcomers.experiment / "tiny.yaml"))
+    questions.write_text(before)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    words = " ".join(done.stderr.split())
+    assert (
+        words.startswith(f"error: SQL file '{questions}' cannot be run: ")
+        and '"roll"' in words
+        and '"role"' in words
+    )
+
+
 def changed(one: dict[str, str], other: dict[str, str]) -> set[str]:
     return {name for name in one if one[name] != other[name]}

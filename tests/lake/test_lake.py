@@ -18,7 +18,7 @@ from tiny import hand_set_entry, write_corpus, write_experiment, write_hand_set_
 
 from pipeline.commands.sql import answer_statements
 from pipeline.config import UNHASHED, Config, load_config
-from pipeline.errors import LakeError
+from pipeline.errors import ConfigError, LakeError
 from pipeline.explore.statement import answer
 from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog, publishing
 from pipeline.lake.catalog import copy_views
@@ -504,7 +504,7 @@ def with_what_follows(table: str) -> set[str]:
 
 
 def test_a_parameter_that_is_no_key_is_refused(make_experiment):
-    with pytest.raises(KeyError, match="rules_nothing is not a key"):
+    with pytest.raises(ConfigError, match="rules_nothing is not a key"):
         config_value(make_experiment(), "rules_nothing")
 
 

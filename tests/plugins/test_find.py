@@ -121,6 +121,7 @@ def test_an_entry_point_that_names_no_plug_in_is_one_sentence(site: Site, line: 
         ("1 / 0", "ZeroDivisionError: "),
         ("", "it has no class `Settings` that is a pydantic BaseModel"),
         ("class Settings: ...", "it has no class `Settings` that is a pydantic BaseModel"),
+        (SETTINGS.replace(', extra="forbid"', ""), "its class `Settings` would ignore misspelt keys; give it "),
         (SETTINGS.replace("Field(3, ", "Field("), "its key 'n_cities' has no default"),
         (SETTINGS.replace("3", "'three', validate_default=True"), "ValidationError: "),
     ],

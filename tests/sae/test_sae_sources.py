@@ -263,6 +263,18 @@ def test_files_that_are_named_as_a_formats_and_hold_other_tensors_are_told_by_th
             load_sparse_coder(path)
 
 
+def test_a_checkpoint_of_dictionary_learning_is_told_how_to_be_read(tmp_path):
+    """It lies in `checkpoints/`, below the folder with ae.pt and config.json."""
+    tensors = {"encoder.weight": torch.ones(3, 2), "encoder.bias": torch.ones(3), "bias": torch.ones(2)}
+    torch.save(tensors | {"decoder.weight": torch.ones(2, 3)}, tmp_path / "ae_1000.pt")
+    says = "ae_1000.pt' is a checkpoint of dictionary_learning; copy it as ae.pt into a folder of its own, with"
+    for path in (tmp_path, tmp_path / "ae_1000.pt"):
+        with pytest.raises(SaeError, match=says):
+            load_sparse_coder(path)
+    (tmp_path / "ae_1000.pt").rename(tmp_path / "ae.pt")
+    assert load_sparse_coder(tmp_path).format == "dictionary_learning"
+
+
 def test_a_folder_that_is_no_sae_is_told_with_what_is_in_it_and_the_formats_one_a_line(tmp_path):
     (tmp_path / "layer_5").mkdir()
     (tmp_path / "notes.txt").touch()

@@ -40,7 +40,7 @@ def test_file_runs_on_empty_tables(name):
 def test_parameters_are_given_or_keys_of_the_config(name):
     for parameter in parameters_of(sql_text(name)):
         if parameter not in GIVEN:
-            config_value(CONFIG, parameter)  # raises KeyError for what is no key
+            config_value(CONFIG, parameter)  # raises ConfigError for what is no key
 
 
 @pytest.mark.parametrize("name", FILES)

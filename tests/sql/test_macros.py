@@ -6,6 +6,7 @@ import statistics
 
 import duckdb
 import pytest
+from scipy.special import stdtrit
 
 from pipeline.tables.macros import create_macros
 
@@ -164,3 +165,10 @@ def test_words_of_a_text(of_macro):
 @pytest.mark.parametrize(("kind", "decile", "name"), [("activating", 7, "decile 7"), ("random", None, "random")])
 def test_the_name_of_a_stratum(of_macro, kind, decile, name):
     assert of_macro("stratum_name($kind, $decile::int)", kind=kind, decile=decile) == name
+
+
+@pytest.mark.parametrize(("n", "error"), [(3, 0.008), (4, 0.002), (5, 4e-4), (10, 1e-5), (1000, 1e-6)])
+def test_students_quantile(of_macro, n, error):
+    expected = stdtrit(n - 1, 0.975)
+    assert of_macro("student_t($z, $n)", z=Z, n=n) == pytest.approx(expected, rel=error)
+    assert of_macro("student_t($z, 2)", z=Z) is None

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import ConfigError
 from pipeline.tables import sql
 from pipeline.tables.sql import names_in, relations_read, sql_files, sql_text, steps_of, tables_read
 from pipeline.tables.stages import STAGES
@@ -132,19 +133,19 @@ def test_what_is_given_needs_no_step(folder):
 
 def test_a_name_that_nobody_gives_is_an_error_that_names_both(folder):
     folder(chosen="from wanted_rows")
-    with pytest.raises(ValueError, match=r"'chosen.sql' reads 'wanted_rows', which is not a table, a SQL file"):
+    with pytest.raises(ConfigError, match=r"'chosen.sql' reads 'wanted_rows', which is not a table or a SQL file"):
         steps_of("chosen")
 
 
 def test_files_that_read_each_other_are_an_error_and_not_endless(folder):
     folder(egg="from hen", hen="from egg")
-    with pytest.raises(ValueError, match="in a circle: egg <- hen <- egg"):
+    with pytest.raises(ConfigError, match="in a circle: egg <- hen <- egg"):
         steps_of("egg")
 
 
 def test_a_file_that_duckdb_cannot_read_is_named(folder):
     folder(broken="select from where")
-    with pytest.raises(ValueError, match="cannot read the SQL file 'broken'"):
+    with pytest.raises(ConfigError, match="cannot read the SQL file 'broken'"):
         relations_read("broken")
 
 

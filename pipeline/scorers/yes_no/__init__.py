@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from pathlib import Path
 
 import duckdb
 import polars as pl
@@ -14,13 +15,16 @@ import polars as pl
 from pipeline.asking.batches import ToAsk
 from pipeline.asking.roles import RoleKind
 from pipeline.asking.tools import Batch, Tools
+from pipeline.config import Config
+from pipeline.errors import ConfigError
+from pipeline.lake.trial import columns_of
 from pipeline.llm import Answer
 from pipeline.llm.requests import FAILED
 from pipeline.plugins import find_plugin
-from pipeline.scorers.base import Prediction, piloted
+from pipeline.scorers.base import QUESTION_COLUMNS, Prediction, piloted
 from pipeline.scorers.requests import status_of
 from pipeline.scorers.yes_no.answers import HALF, TruthValues, read_answer
-from pipeline.scorers.yes_no.requests import AT_ONCE, AskedQuestions, group_questions, half_right
+from pipeline.scorers.yes_no.requests import AT_ONCE, AskedQuestions, check_prompts, group_questions, half_right
 from pipeline.scorers.yes_no.rounds import Rounds
 
 _TRIES = 5
@@ -42,9 +46,20 @@ class YesNo:
     name: str
     role: RoleKind | None = "scorer"
 
+    def check(self, config: Config) -> None:
+        """Check its instructions and the columns of its questions. Raises ConfigError."""
+        check_prompts(self.name)
+        columns = columns_of(config, self._questions, "predictions")
+        if lacking := ", ".join(name for name in QUESTION_COLUMNS if name not in columns):
+            raise ConfigError(f"SQL file '{self._questions}' lacks a column in what it returns: {lacking}")
+
     def questions(self, batch: Batch) -> duckdb.DuckDBPyRelation:
         """The rows of its SQL."""
-        return batch.select(find_plugin("scorers", self.name).path / "questions.sql")
+        return batch.select(self._questions)
+
+    @property
+    def _questions(self) -> Path:
+        return find_plugin("scorers", self.name).path / "questions.sql"
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
         """Ask the questions round by round, until each explanation's score is precise enough or none are left."""

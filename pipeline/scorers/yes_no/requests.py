@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from pipeline.asking.prompts import load_prompt
+from pipeline.asking.prompts import Prompt, load_prompt
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import Vocabulary, numbered, one_line
 from pipeline.config import ScoringConfig
@@ -72,15 +72,12 @@ def score_request(
     is_one: bool,
 ) -> Request:
     """The request that asks questions about one explanation, in order, with the scorer's instructions."""
-    prompts_of = Declared.by(find_plugin("scorers", scorer).settings).prompts_of
-    folder = find_plugin("scorers", prompts_of or scorer).path
+    folder = _folder_of(scorer)
     texts = [vocabulary.render(question.token_ids, question.marked or ()) for question in questions]
     n, words = len(texts), one_line(explanation)  # rules and keywords quote corpus tokens
     if is_one:
         system = load_prompt(folder / "one.txt").render()
-        own = folder / "question.txt"
-        question = load_prompt(own if own.is_file() else _FOLDER / "one.txt")
-        user = question.render(explanation=words, text=texts[0])
+        user = _question_of(folder).render(explanation=words, text=texts[0])
     else:
         system = load_prompt(folder / "many.txt").render()
         user = load_prompt(_FOLDER / "many.txt").render(explanation=words, texts=numbered(texts), n=str(n))
@@ -96,6 +93,29 @@ def score_request(
         keys=() if is_one else keys_of(n),
         schema=None if is_one else _answer_schema(n),
     )
+
+
+def check_prompts(scorer: str) -> None:
+    """Check the instructions of a scorer, and its wording of a question. Raises ConfigError."""
+    folder = _folder_of(scorer)
+    for name in ("one", "many"):
+        load_prompt(folder / f"{name}.txt").check_fields(known=())
+    _question_of(folder).check_fields(known=_ASKED, needed=_ASKED)
+
+
+_ASKED = ("explanation", "text")
+"""The fields of a prompt's one question."""
+
+
+def _folder_of(scorer: str) -> Path:
+    """The folder with a scorer's instructions."""
+    prompts_of = Declared.by(find_plugin("scorers", scorer).settings).prompts_of
+    return find_plugin("scorers", prompts_of or scorer).path
+
+
+def _question_of(folder: Path) -> Prompt:
+    own = folder / "question.txt"
+    return load_prompt(own if own.is_file() else _FOLDER / "one.txt")
 
 
 @cache
