@@ -78,3 +78,20 @@ def test_grades_of_windows_of_a_document_are_correlated_apart_from_whether_the_f
     database.make_before("answer_correlations")
     [row] = database.rows("answer_correlations")
     assert (row["scorer"], row["rho"], row["n_questions"], row["n_repeated"]) == ("graded", 1.0, 8, 4)
+
+
+def test_answers_about_controls_are_left_out():
+    database = Database()
+    answers = [("own", [True, True, False, False]), ("control", [True, False, True, False])]
+    database.fill("explanations", [
+        {"explanation_id": name, "explainer": explainer}
+        for name, explainer in (("own", "default"), ("control", "other_feature"))
+    ])  # fmt: skip
+    database.fill("question_answers", [
+        {"sae": SAE, "explanation_id": name, "scorer": "detection", "label": True, "document": f"d{number // 2}",
+         "is_right": is_right, "is_scored": True, "feature": 1}
+        for name, right in answers
+        for number, is_right in enumerate(right)
+    ])  # fmt: skip
+    [row] = database.rows("answer_correlations")
+    assert (row["rho"], row["n_explanations"]) == (1.0, 1)
