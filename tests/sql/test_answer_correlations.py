@@ -7,9 +7,10 @@ import pytest
 from .rows import SAE, Database
 
 
-def correlations(right, document):
+def correlations(right, document, explanations=()):
     """answer_correlations of answers [explanation, question] that are about documents [question]."""
     database = Database()
+    database.fill("explanations", list(explanations))
     explanation, question = (each.ravel() for each in np.indices(right.shape))
     rows = {
         "explanation_id": explanation,
@@ -81,17 +82,7 @@ def test_grades_of_windows_of_a_document_are_correlated_apart_from_whether_the_f
 
 
 def test_answers_about_controls_are_left_out():
-    database = Database()
-    answers = [("own", [True, True, False, False]), ("control", [True, False, True, False])]
-    database.fill("explanations", [
-        {"explanation_id": name, "explainer": explainer}
-        for name, explainer in (("own", "default"), ("control", "other_feature"))
-    ])  # fmt: skip
-    database.fill("question_answers", [
-        {"sae": SAE, "explanation_id": name, "scorer": "detection", "label": True, "document": f"d{number // 2}",
-         "is_right": is_right, "is_scored": True, "feature": 1}
-        for name, right in answers
-        for number, is_right in enumerate(right)
-    ])  # fmt: skip
-    [row] = database.rows("answer_correlations")
+    right = np.array([[True, True, False, False], [True, False, True, False]])
+    controls = [{"explanation_id": "e1", "explainer": "other_feature"}]
+    [row] = correlations(right, np.array([0, 0, 1, 1]), controls)
     assert (row["rho"], row["n_explanations"]) == (1.0, 1)
