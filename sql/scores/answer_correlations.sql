@@ -10,27 +10,24 @@
 -- n_repeated: questions beyond a document's first. Explanations of one feature are judged on the same documents,
 -- so the standard error is the jackknife's over features: (F - 1) / F sum (rho without one feature - their
 -- mean)^2.
-with explained as (
-    select explanation_id, sae, feature
-    from explanations
-    where explainer not in ('empty', 'other_feature')
-),
+with controls as (select explanation_id from explanations where explainer in ('empty', 'other_feature')),
 answers as (
     select sae, feature, explanation_id, scorer, label, document, coalesce(is_right::double, probability) as value
     from question_answers
-    semi join explained using (explanation_id)
+    anti join controls using (explanation_id)
     where is_scored and (is_right is not null or probability is not null)
     union all
     select
-        explained.sae,
-        explained.feature,
+        explanations.sae,
+        explanations.feature,
         predictions.explanation_id,
         predictions.scorer,
         examples.kind = 'activating' as label,
         examples.doc_id as document,
         predictions.values[1] as value
     from predictions
-    join explained using (explanation_id)
+    join explanations using (explanation_id)
+    anti join controls using (explanation_id)
     join examples using (example_id)
     where
         predictions.label is null

@@ -7,9 +7,10 @@ import pytest
 from .rows import SAE, Database
 
 
-def correlations(right, document):
+def correlations(right, document, explanations=()):
     """answer_correlations of answers [explanation, question] that are about documents [question]."""
     database = Database()
+    database.fill("explanations", list(explanations))
     explanation, question = (each.ravel() for each in np.indices(right.shape))
     rows = {
         "explanation_id": explanation,
@@ -78,3 +79,10 @@ def test_grades_of_windows_of_a_document_are_correlated_apart_from_whether_the_f
     database.make_before("answer_correlations")
     [row] = database.rows("answer_correlations")
     assert (row["scorer"], row["rho"], row["n_questions"], row["n_repeated"]) == ("graded", 1.0, 8, 4)
+
+
+def test_answers_about_controls_are_left_out():
+    right = np.array([[True, True, False, False], [True, False, True, False]])
+    controls = [{"explanation_id": "e1", "explainer": "other_feature"}]
+    [row] = correlations(right, np.array([0, 0, 1, 1]), controls)
+    assert (row["rho"], row["n_explanations"]) == (1.0, 1)
