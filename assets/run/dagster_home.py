@@ -85,7 +85,7 @@ def open_ui(config: str, port: int) -> NoReturn:
     """
     name = load_config(config).name
     if find_spec("dagster_webserver") is None:
-        raise LatentlakeError("the Dagster UI needs 'dagster_webserver'; pip install 'latentlake[ui]'")
+        raise LatentlakeError("the Dagster UI needs 'dagster_webserver'; install latentlake with its extra 'ui'")
     check_port(port, "dev")
     use_dagster_home()
     with dg.DagsterInstance.get() as instance:

@@ -19,7 +19,8 @@ def serve_explorer(path: str, port: int) -> None:
 
         from pipeline.explore.app import create_app
     except ModuleNotFoundError as error:
-        raise LatentlakeError(f"the explorer needs '{error.name}'; pip install 'latentlake[ui]'") from None
+        hint = "install latentlake with its extra 'ui'"
+        raise LatentlakeError(f"the explorer needs '{error.name}'; {hint}") from None
     token = secrets.token_urlsafe(16)
     address = f"http://localhost:{port}"
     Console().print(f"{config.name}: {address} (Ctrl-C stops it)", highlight=False)

@@ -20,7 +20,7 @@ def write_pages_of(path: str, out: str | None, where: str | None) -> Path:
     try:
         from pipeline.explore.site import write_site
     except ModuleNotFoundError as error:
-        raise LatentlakeError(f"a site needs '{error.name}'; pip install 'latentlake[ui]'") from None
+        raise LatentlakeError(f"a site needs '{error.name}'; install latentlake with its extra 'ui'") from None
     site = write_site(config, Path(out).absolute() if out else config.lake_folder / "site", where)
     size = f"{site.n_bytes / 1e6:,.1f} MB, {site.n_bytes / site.n_features / 1e3:,.0f} kB per feature"
     print(f"{site.n_features:,} features in {site.n_files:,} files ({size}): {site.folder}/index.html")

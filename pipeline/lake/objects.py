@@ -80,7 +80,7 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     try:
         filesystem, path = fsspec.url_to_fs(url, use_listings_cache=False, **options)
     except ImportError as error:
-        hint = "pip install 'latentlake[s3]'" if url.startswith("s3:") else str(error)
+        hint = "install latentlake with its extra 's3'" if url.startswith("s3:") else str(error)
         raise LakeError(f"lake '{url}' needs a package that is not installed: {hint}") from None
     except ValueError as error:
         raise LakeError(f"lake '{url}' has a URL scheme that fsspec does not know ({error})") from None
