@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-import os
 import shutil
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from pipeline.lake.publishing import TEMPORARY_FOLDER, is_left_over, remove, temporary_path
 
 SOURCE_FILE = "source.json"
 
@@ -18,9 +18,12 @@ size, the latest time, and the SHA-256 of all together."""
 def converted_folder(files: Sequence[Path], models: Path, convert: Callable[[Path], None], form: str = "") -> Path:
     """The folder below `models`, named by the files' SHA-256 and the form, that `convert` filled.
 
-    Processes that convert at the same time write separate folders, and the first to rename its folder wins. Raises
-    what `convert` raises.
+    Processes that convert at the same time write separate folders, and the first to rename its folder wins. What a
+    killed one left is removed. Raises what `convert` raises.
     """
+    for path in (models / TEMPORARY_FOLDER).glob("*"):
+        if is_left_over(path):
+            remove(path)
     stats = [file.stat() for file in files]
     source: _Source = {
         "file": str(files[0].absolute()),
@@ -57,8 +60,8 @@ def _digest(files: Sequence[Path]) -> str:
 
 
 def _write(convert: Callable[[Path], None], source: _Source, folder: Path) -> None:
-    temporary = folder.parent / ".tmp" / f"{folder.name}.{os.getpid()}.{time.monotonic_ns()}"
-    temporary.mkdir(parents=True)
+    temporary = temporary_path(folder.parent, folder.name)
+    temporary.mkdir()
     try:
         convert(temporary)
         (temporary / SOURCE_FILE).write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")
