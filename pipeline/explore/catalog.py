@@ -231,9 +231,9 @@ class Reader:
         folder = self._config.lake_folder / LEDGER_FOLDER
         files = [
             path
-            for asset in sorted(folder.glob("*/"))
+            for table in sorted(folder.glob("*/"))
             if sae in self._config.sae_names
-            for path in overlapping_files(asset / sae, range(feature, feature + 1))
+            for path in overlapping_files(table / sae, range(feature, feature + 1))
         ]
         create_requests_view(self._cursor, files or [folder / "empty.jsonl"])
 

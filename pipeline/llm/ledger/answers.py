@@ -38,7 +38,7 @@ class Ledger:
 
     Args:
         folder: The lake's ledger folder.
-        asset: The table whose stage asks.
+        table: The table whose stage asks.
         sae: The SAE's name.
         first: The first feature of the range.
         last: The last feature of the range, inclusive.
@@ -49,7 +49,7 @@ class Ledger:
     def __init__(
         self,
         folder: Path,
-        asset: str,
+        table: str,
         sae: str,
         first: int,
         last: int,
@@ -59,7 +59,7 @@ class Ledger:
         self._prices = prices or Prices({})
         self.seal = seal
         self._sealed = time.monotonic()
-        self.path = folder / asset / sae / f"{first}-{last}.jsonl"
+        self.path = folder / table / sae / f"{first}-{last}.jsonl"
         self.features = range(first, last + 1)
         self._answers: dict[str, Answer] = {}
         self._mutex = threading.Lock()
@@ -281,11 +281,12 @@ def _answers(lines: Iterable[bytes]) -> dict[str, Answer]:
 def _keep(answers: dict[str, Answer], answer: Answer) -> None:
     """Replace an earlier answer by a later one, but never an answer that was paid for by a failure."""
     known = answers.get(answer.request_id)
-    if known is None or (known.status in FAILED, answer.requested_at) >= (
-        answer.status in FAILED,
-        known.requested_at,
-    ):
+    if known is None or _rank(answer) >= _rank(known):
         answers[answer.request_id] = answer
+
+
+def _rank(answer: Answer) -> tuple[bool, str]:
+    return answer.status not in FAILED, answer.requested_at
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

@@ -69,17 +69,17 @@ class Stopping:
 
     def if_hopeless(self, failure: Failure, request: Request, attempts: int, served: Sequence[str]) -> None:
         """Raise ConfigError if no other request can succeed; `served` are the models that the endpoint lists."""
+        said = short(self._redaction(failure.error))
         if 300 <= (failure.http_status or 0) < 400:
             raise ConfigError(
-                f"{self._url}: {short(self._redaction(failure.error))}; set base_url to the address that "
-                "answers: redirects are not followed, because they would send the key elsewhere"
+                f"{self._url}: {said}; set base_url to the address that answers: redirects are not followed, "
+                "because they would send the key elsewhere"
             )
         was_let_in = request.model in self._let_in
         if failure.is_forbidden and was_let_in and request.purpose == "probe":
             raise ConfigError(
-                f"{self._url} no longer lets model '{request.model}' be asked "
-                f"({short(self._redaction(failure.error))}); see whether the key or this address is blocked, and "
-                "run again: the answers so far are kept"
+                f"{self._url} no longer lets model '{request.model}' be asked ({said}); see whether the key or "
+                "this address is blocked, and run again: the answers so far are kept"
             )
         if failure.http_status == 401 or (failure.is_forbidden and not was_let_in):
             cure = (
@@ -87,17 +87,13 @@ class Stopping:
                 if self._api_key_env
                 else "name the environment variable that holds its key (api_key_env)"
             )
-            raise ConfigError(
-                f"{self._url} refuses the API key for model '{request.model}' "
-                f"({short(self._redaction(failure.error))}); {cure}"
-            )
+            raise ConfigError(f"{self._url} refuses the API key for model '{request.model}' ({said}); {cure}")
         if failure.is_out_of_credit:
             raise ConfigError(
-                f"{self._url} reports that the account has no credit left "
-                f"({short(self._redaction(failure.error))}); add some and run again: the answers so far are kept"
+                f"{self._url} reports that the account has no credit left ({said}); add some and run again: the "
+                "answers so far are kept"
             )
         if failure.http_status == 404:
-            said = short(self._redaction(failure.error))
             if request.model in served:  # OpenRouter: no provider of it that the account's settings allow
                 problem, cure = f"did not let model '{request.model}' answer", "change what it names"
             elif served:
@@ -109,8 +105,8 @@ class Stopping:
             raise ConfigError(f"{self._url} {problem} ({said}); {cure}, and run again")
         if attempts >= self._max_attempts <= self._n_unconnected:
             raise ConfigError(
-                f"{short(self._redaction(failure.error))}, {self._n_unconnected} times in a row; start the "
-                "server or correct base_url, and run again: the answers so far are kept"
+                f"{said}, {self._n_unconnected} times in a row; start the server or correct base_url, and run "
+                "again: the answers so far are kept"
             )
 
     def asked_to_wait(self, failure: Failure) -> ConfigError:
