@@ -141,7 +141,7 @@ def _extrapolation(n_features: int, rows: pl.DataFrame) -> Table:
 
 def _table(*columns: str) -> Table:
     """A table of stages that fits a narrow terminal."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0))
     table.add_column("stage", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)

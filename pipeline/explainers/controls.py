@@ -44,20 +44,23 @@ def other_features(
     """Each feature with the features whose explanations it borrows: the next ones with other words.
 
     Those of the same explainer come first, so that a control differs from what it is compared with in what it
-    says, not in its style. Near neighbours lend nothing: their explanations may well be right about this feature.
+    says, not in its style. Near neighbours come last: their explanations may well be right about this feature.
 
     Args:
         own: The features' own explanations, in the order of their draw.
         near: Pairs of a feature and a near neighbour.
         n_others: Maximum number of explanations that a feature borrows.
     """
+
+    def is_near(one: int, other: int) -> bool:
+        return (one, other) in near or (other, one) in near
+
     explained = list(own)
     for number, feature in enumerate(explained):
         others = explained[number + 1 :] + explained[:number]
-        others.sort(key=lambda other: own[other].explainer != own[feature].explainer)
+        others.sort(key=lambda other: (is_near(feature, other), own[other].explainer != own[feature].explainer))
         by_words: dict[str, int] = {}
         for other in others:
-            is_near = (feature, other) in near or (other, feature) in near
-            if not is_near and own[other].words != own[feature].words:
+            if own[other].words != own[feature].words:
                 by_words.setdefault(own[other].words, other)
         yield from ((feature, other) for other in islice(by_words.values(), n_others))

@@ -22,8 +22,9 @@ def test_words_of_the_same_explainer_come_first():
     assert foreign([1, 2, 3, 4], own, explainers=explainers) == {1: "c", 2: "c", 3: "a", 4: "a"}
 
 
-def test_a_near_neighbour_lends_nothing():
+def test_a_near_neighbour_lends_its_words_only_where_no_other_can():
     own = {1: "a", 2: "b", 3: "c"}
     assert foreign([1, 2, 3], own) == {1: "b", 2: "c", 3: "a"}
     assert foreign([1, 2, 3], own, {(1, 2)}) == {1: "c", 2: "c", 3: "a"}, "in either direction"
-    assert foreign([1, 2, 3], own, {(1, 2), (1, 3)}) == {2: "c", 3: "b"}
+    assert foreign([1, 2, 3], own, {(1, 2), (1, 3)}) == {1: "b", 2: "c", 3: "b"}
+    assert foreign([1, 2, 3], own, {(1, 2)}, {1: "rule", 2: "rule"})[1] == "c", "and even of the same explainer"

@@ -58,7 +58,7 @@ def explained(words: dict[int, str], near: list[tuple[int, int]]) -> dict[str, p
     }
 
 
-def test_a_feature_of_the_pilot_borrows_other_words_but_not_those_of_near_features(open_lake: Open) -> None:
+def test_a_feature_of_the_pilot_borrows_other_words_and_those_of_near_features_last(open_lake: Open) -> None:
     made = explained({3: "dogs", 1: "dogs", 5: "cats", 4: "birds", 9: "not of the pilot"}, near=[(3, 5), (4, 5)])
     with unwritten_batch(open_lake(pilot_features=4, max_features=1), SAE, 0, made) as batch:
         pairs = control_pairs(batch)
@@ -66,10 +66,10 @@ def test_a_feature_of_the_pilot_borrows_other_words_but_not_those_of_near_featur
     for row in pairs.to_pylist():
         borrowed.setdefault(row["feature"], []).append((row["other_feature"], row["explanation"]))
     assert borrowed == {
-        3: [(4, "birds")],
+        3: [(4, "birds"), (5, "cats")],
         1: [(5, "cats"), (4, "birds")],
-        5: [(1, "dogs")],
-        4: [(3, "dogs")],
+        5: [(1, "dogs"), (4, "birds")],
+        4: [(3, "dogs"), (5, "cats")],
     }
     assert len(set(pairs["explanation_id"].to_pylist())) == pairs.num_rows
 
