@@ -33,7 +33,7 @@ def lake(copied_lake: Any) -> Lake:
     scoring = {"scorers": SCORERS, "pilot_features": 2, "oracle": UNLIKE, "rho": 0.01}
     lake: Lake = copied_lake()(scoring=scoring, explaining={"controls": 2})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "LEAST_EXPLANATIONS", 4)
+        patch.setattr(write, "LEAST_EXPLANATIONS", 2)
         patch.setattr(write, "LEAST_FEATURES", 2)
         write.write_scorer_rhos(lake, SAE)
     return lake
@@ -49,7 +49,8 @@ def test_a_row_a_scorer_says_what_it_rests_on(lake: Lake) -> None:
         assert row["rho"] >= 0.01 and (row["rho"] > 0.01) == (row["reason"] is None), row
     forms = {name: row["form"] for name, row in rows.items() if row["form"]}
     assert forms == {"detection": "40", "fuzzing": "40", "neighbours": "40", "simulation": "all_at_once"}
-    assert rows["detection"]["n_explanations"] >= 4 and rows["detection"]["n_questions"] > 100
+    assert rows["detection"]["n_explanations"] == 2, "controls do not count"
+    assert rows["detection"]["n_questions"] > 50
 
 
 def test_a_batch_asks_the_pilots_questions_from_the_ledger_and_is_scored_by_its_rho(lake: Lake) -> None:

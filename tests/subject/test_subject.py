@@ -1,6 +1,7 @@
 """The subject model: hookpoints, widths, and a forward pass that ends where it has read enough."""
 
 import shutil
+import sys
 
 import pytest
 import torch
@@ -251,7 +252,12 @@ def test_auto_is_a_device_that_can_be_used():
 
 @pytest.mark.whole
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch compiles by functions that it has deprecated
-def test_compiled_layers_give_what_the_model_gives_and_layers_read_within_run_as_they_are(tiny_subject, subject):
+@pytest.mark.filterwarnings("ignore:Reliance on distutils")
+def test_compiled_layers_give_what_the_model_gives_and_layers_read_within_run_as_they_are(
+    tiny_subject, subject, monkeypatch
+):
+    if sys.version_info < (3, 12):  # torch imports setuptools, which fails if another test has imported distutils
+        monkeypatch.setenv("SETUPTOOLS_USE_DISTUTILS", "stdlib")
     config = SubjectConfig(model=str(tiny_subject), dtype="float32", compile=True)
     compiled = load_subject(config, "cpu")
     hookpoints = [Hookpoint("layers.0"), Hookpoint("layers.1.mlp"), Hookpoint("layers.2")]
