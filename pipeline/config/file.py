@@ -75,12 +75,14 @@ _WANTED = {
 """Messages for errors that pydantic words in terms of Python, by error type."""
 
 _ALLOWED = {
-    r"^[A-Za-z0-9_]+$": "letters, digits and underscores",
-    r"^[A-Za-z0-9-]+$": "letters, digits and dashes",
-    r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "letters, digits, dots, dashes and underscores, and a letter or digit first",
-    r"^[a-z]+$": "small letters",
+    r"^[A-Za-z0-9_]+$": "use only letters, digits and underscores",
+    r"^[A-Za-z0-9-]+$": "use only letters, digits and dashes",
+    r"^[A-Za-z0-9][A-Za-z0-9._-]*$": "use only letters, digits, dots, dashes and underscores, and a letter or "
+    "digit first",
+    r"^[a-z]+$": "use only small letters",
+    r"(?i)^\d+(\.\d+)? ?([KMGT]i?B|%)$": "it is a number with KB, MB, GB, TB or %, such as 8 GB",
 }
-"""What the patterns of the config's texts allow."""
+"""What each pattern of the config's texts asks for."""
 
 
 def first_problem(error: ValidationError, whole: str = "the file") -> str:
@@ -122,7 +124,7 @@ def _message(problem: "ErrorDetails") -> str:
         what = f": {field.description}" if field is not None and field.description else ""
         return f"it must be one text, not a {'list' if isinstance(given, list) else 'section'}{what}"
     if kind == "string_pattern_mismatch" and context["pattern"] in _ALLOWED:
-        return f"use only {_ALLOWED[context['pattern']]}"
+        return _ALLOWED[context["pattern"]]
     return _WANTED.get(kind) or problem["msg"].removeprefix("Value error, ")
 
 

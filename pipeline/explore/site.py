@@ -99,6 +99,7 @@ def _pages(catalog: Catalog, written: list[tuple[str, int]]) -> Iterator[tuple[s
         misfits = catalog.misfits({row["sae"] for row in listed["rows"]})
         yield list_file(search), pages.text("features", misfits, links=top, orders=_ORDERS, **_NO_SEARCH, **listed)
     links = SiteLinks(top.written, "../../")
+    misfits_of = {sae: catalog.misfits([sae]) for sae in catalog.config.sae_names}
     with progress(len(written), "pages", "features") as bar:
         for number, (sae, feature) in enumerate(written):
             with catalog.reading() as reader:
@@ -108,7 +109,7 @@ def _pages(catalog: Catalog, written: list[tuple[str, int]]) -> Iterator[tuple[s
                 "previous_feature": _same_sae(sae, written[max(0, number - 1) : number]),
                 "next_feature": _same_sae(sae, written[number + 1 : number + 2]),
             }
-            text = pages.text("feature", catalog.misfits([sae]), links=links, sae=sae, feature=feature, **found)
+            text = pages.text("feature", misfits_of[sae], links=links, sae=sae, feature=feature, **found)
             yield f"features/{sae}/{feature}.html", text
             bar.update()
 

@@ -16,6 +16,9 @@ from pipeline.sae.training import Training, complete
 from pipeline.shipped import find
 from pipeline.texts.delphi import find_cache
 
+_CHECKPOINT = "ae_*.pt"
+"""Checkpoints of dictionary_learning."""
+
 
 class Format(Protocol):
     """A plug-in: a module of `pipeline/sae/formats`.
@@ -142,7 +145,7 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
     if format in whole:
         return format, whole[format]  # its `load` reports what is wrong
     raise SaeError(
-        _is_checkpoint(path)
+        _of_a_checkpoint(path)
         or _unlike(path, whole)
         or _explain(path, {format: formats[format]} if format else formats)
     )
@@ -184,7 +187,7 @@ def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted(file for file in folder.glob(pattern) if file.is_file())
 
 
-def _is_checkpoint(path: Path) -> str | None:
+def _of_a_checkpoint(path: Path) -> str | None:
     """How to read a checkpoint of dictionary_learning, which has weights alone; None if it is none."""
     found = [path] if path.match(_CHECKPOINT) else _files(path, _CHECKPOINT)
     if not found:
@@ -193,9 +196,6 @@ def _is_checkpoint(path: Path) -> str | None:
         f"'{found[0]}' is a checkpoint of dictionary_learning; copy it as ae.pt into a folder of its own, with "
         "the config.json of its training run"
     )
-
-
-_CHECKPOINT = "ae_*.pt"
 
 
 def _unlike(path: Path, whole: Mapping[str, SaeFiles]) -> str | None:

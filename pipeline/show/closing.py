@@ -16,6 +16,7 @@ from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config.section import EMBEDDED_MODEL
 from pipeline.fit.verdict import fit_sentence, is_misfit
 from pipeline.lake import Lake
+from pipeline.pilot.write import LEAST_FEATURES
 from pipeline.show.terminal import printable, with_interval
 
 _SHOWN = 4
@@ -233,8 +234,10 @@ def caution_on_small_models(lake: Lake) -> str | None:
 
 
 def _correlations(rows: pl.DataFrame, assumed: pl.DataFrame) -> str:
-    """The measured correlation of answers about one document, the one that intervals assume, and thresholds."""
-    found = rows.select("scorer", "rho_found").unique().drop_nulls().sort("scorer").iter_rows()
+    """The correlation of answers about one document that enough features show, the one that intervals assume, and
+    thresholds."""
+    enough = rows.filter(pl.col("n_features").max().over("scorer") >= LEAST_FEATURES)
+    found = enough.select("scorer", "rho_found").unique().drop_nulls().sort("scorer").iter_rows()
     measured = ", ".join(f"{scorer} {rho:.2f}" for scorer, rho in found) or "too few answers"
     assumptions = ", ".join(
         f"{scorer} {rho:.2f}" + ("" if reason is None else " from the config")

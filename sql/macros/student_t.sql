@@ -1,4 +1,5 @@
--- Student's quantile t for the interval of a mean of n values, by the normal quantile z; null under 3 values.
+-- Student's quantile t for the interval of a mean of n values (or an effective number), by the normal quantile z;
+-- null under 3 values.
 -- Abramowitz and Stegun 26.7.5, a series in 1 / (n - 1): at z = 1.96, 0.8 % too small for n = 3, 0.03 % for 5.
 create macro student_t(z, n) as if(
     n < 3,

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from pipeline import config as config_module
 from pipeline.config import Config, ScoringConfig, Section, load_config
+from pipeline.config.file import _ALLOWED
 from pipeline.errors import ConfigError
 
 FOLDER = Path(__file__).parents[2] / "config"
@@ -341,3 +342,17 @@ def test_a_key_of_before_is_read_with_a_word_about_the_new_one(make_experiment, 
         config = make_experiment(machine={"flush_tokens": 100_000})
     assert config.machine.flush_firings == 2_097_152
     assert "machine.flush_firings" in caplog.text
+
+
+def patterns_in(schema: object) -> set[str]:
+    """Every pattern in a JSON schema."""
+    if isinstance(schema, list):
+        return {pattern for each in schema for pattern in patterns_in(each)}
+    if not isinstance(schema, dict):
+        return set()
+    own = {schema["pattern"]} if isinstance(schema.get("pattern"), str) else set()
+    return own | patterns_in([*schema.values()])
+
+
+def test_every_pattern_of_the_config_is_said_in_words() -> None:
+    assert patterns_in(Config.model_json_schema()) == {*_ALLOWED}

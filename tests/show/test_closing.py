@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from pipeline.show.closing import _comparisons, _failed, _lines, _means, caution_on_small_models
+from pipeline.show.closing import _comparisons, _correlations, _failed, _lines, _means, caution_on_small_models
 
 
 @pytest.mark.parametrize(("requests", "is_said"), [(None, True), (10, True), (0, False)])
@@ -68,3 +68,16 @@ def test_explainers_are_held_against_each_other_beside_what_they_took():
 def test_a_window_is_shown_on_a_terminal_of_any_width(width):
     first, second = _lines("a window of a few words that takes more than two lines", width, 2).splitlines()
     assert first.startswith("        a window of") and second.endswith(" …" if width < 40 else "lines")
+
+
+def test_a_correlation_is_said_to_be_found_only_where_enough_features_were_judged():
+    rows = [("detection", 3, -1.26), ("detection", 1, -1.26), ("embedding", 40, 0.39), ("embedding", 3, 0.39)]
+    summary = pl.DataFrame(rows, schema=["scorer", "n_features", "rho_found"], orient="row")
+    assumed = [("detection", 0.1, "too few", 0.63), ("embedding", 0.4, None, None)]
+    table = pl.DataFrame(assumed, schema=["scorer", "rho", "reason", "threshold"], orient="row")
+    assert _correlations(summary, table).splitlines() == [
+        "correlation of correct answers about one document: embedding 0.39; intervals assume detection 0.10 from "
+        "the config, embedding 0.40 (table scorer_rhos)",
+        "detection counts a yes from P(yes) = 0.63, a threshold set on its controls",
+    ]
+    assert "one document: too few answers; " in _correlations(summary[:2], table)

@@ -132,10 +132,6 @@ def _with_what_follows(tables: set[str]) -> set[str]:
     return changed
 
 
-OF_THE_COOKBOOK = {"student_t"}
-"""Macros of people's queries, which make no table."""
-
-
 @pytest.mark.parametrize("name", macros())
 def test_a_changed_macro_changes_the_versions_of_the_tables_that_use_it_and_of_what_follows(name, monkeypatch):
     """And of no other table."""
@@ -164,5 +160,4 @@ def test_a_changed_macro_changes_the_versions_of_the_tables_that_use_it_and_of_w
     for table, plugins in zip(("explanations", "predictions"), of_plugins, strict=True):
         users |= {table} if plugins else set()
     differing = {table for table in made if tables_before[table] != tables_after[table]}
-    assert differing == _with_what_follows(users) & {*made}
-    assert (differing == set()) == (name in OF_THE_COOKBOOK)
+    assert differing == _with_what_follows(users) & {*made} != set()
