@@ -132,5 +132,6 @@ def test_a_catalog_with_a_table_that_is_no_more_is_looked_at_all_the_same(
 ) -> None:
     make(lake_of(make_experiment()), *TABLES_OF_A_BATCH)
     now = lake_of(make_experiment(seed=1))
-    monkeypatch.delitem(STAGES, "predictions")
+    others = {name: stage for name, stage in STAGES.items() if name != "predictions"}
+    monkeypatch.setattr(remaking, "STAGES", others)  # a copy: an entry put back would come last
     assert str(hidden(now)).startswith("Without rows until a run makes them again: scores. ")
