@@ -30,7 +30,12 @@ class Way(NamedTuple):
 
 WAYS = (
     Way("all_cores_s", 300, "with the faster of bfloat16 and float32"),
-    Way("avx2_s", 480, "in float32", {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}),
+    Way(
+        "avx2_s",
+        480,
+        "without AVX-512, bfloat16 and AMX",
+        {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"},
+    ),
     Way("one_core_s", 900, "as the first", one_core=True),
 )
 
