@@ -5,7 +5,6 @@ Token text is untrusted: control characters become escapes, and none of it is re
 
 import re
 from textwrap import wrap
-from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -108,7 +107,7 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):
         table.add_column(name, no_wrap=True)
-    for name in ("n", "mean", "same token; all (n)", "answered"):
+    for name in ("n", "mean", "same\ntoken (n)", "answered"):
         table.add_column(name, justify="right")
     scorer = None
     for row in rows.iter_rows(named=True):
@@ -119,17 +118,12 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
             row["route"],
             f"{row['n_features']:,}",
             with_interval(row["mean"], row["ci_low"], row["ci_high"]),
-            _same_token(row),
+            ""
+            if row["same_token_auroc"] is None
+            else f"{row['same_token_auroc']:.2f} ({row['n_same_token_features']:,})",
             "" if row["coverage"] is None else f"{row['coverage']:.0%}",
         )
     return table
-
-
-def _same_token(row: dict[str, Any]) -> str:
-    """The AUROC against silent windows with a token of the feature, and of the same features against all."""
-    if row["same_token_auroc"] is None:
-        return ""
-    return f"{row['same_token_auroc']:.2f}; {row['same_token_all']:.2f} ({row['n_same_token_features']:,})"
 
 
 def _failed(rows: pl.DataFrame) -> str:

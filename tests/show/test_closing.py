@@ -14,7 +14,7 @@ from pipeline.show.closing import (
     _failed,
     _lines,
     _means,
-    _same_token,
+    _summary,
     caution_on_small_models,
 )
 
@@ -82,10 +82,18 @@ def test_explainers_are_held_against_each_other_beside_what_they_took():
     assert "the 6 of a scorer's 66 that differ most; explainer_comparisons" in console.export_text()
 
 
-def test_an_area_against_some_windows_stands_beside_that_of_the_same_features_against_all():
-    row = {"same_token_auroc": 0.62, "same_token_all": 0.714, "n_same_token_features": 1052}
-    assert _same_token(row) == "0.62; 0.71 (1,052)"
-    assert _same_token({"same_token_auroc": None}) == ""
+def test_an_area_against_windows_that_not_every_feature_has_says_of_how_many_it_is():
+    row = {
+        "scorer": "embedding", "metric": "auroc", "chance": 0.5, "explainer": "rule", "route": "llm",
+        "n_features": 40, "mean": 0.56, "ci_low": 0.52, "ci_high": 0.6, "same_token_auroc": 0.494,
+        "n_same_token_features": 39, "coverage": 1.0,
+    }  # fmt: skip
+    exact = row | {"scorer": "rule_exact", "same_token_auroc": None, "n_same_token_features": 0}
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(_summary(pl.DataFrame([row, exact]), "layers.1"))
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert "embedding rule llm 40 0.56 (0.52-0.60) 0.49 (39) 100%" in lines
+    assert "rule_exact rule llm 40 0.56 (0.52-0.60) 100%" in lines
 
 
 def test_a_verdict_on_controls_says_how_many_features_it_leaves_out():
