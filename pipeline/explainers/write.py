@@ -46,7 +46,8 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
         features = read_features(batch, selected, name)
         its = [each for each in features if each.is_asked or explainer.role is None]
         rows += [_row(batch.sae, name, explanation) for explanation in explainer.explain(its, tools)]
-    batch.put("own_explanations", pa.Table.from_pylist(rows, TABLES["explanations"].schema))
+    written = pa.Table.from_pylist(rows, TABLES["explanations"].schema)
+    batch.put("own_explanations", written.append_column("number", pa.array(range(len(rows)), pa.int64())))
     own = {feature: Own(*rest) for feature, *rest in batch.select("lent_explanations").fetchall()}
     controlled = selected.filter("is_control").sort("place")["feature"].to_list()
     near = set(batch.select("batch_neighbours").fetchall())

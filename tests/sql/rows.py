@@ -65,7 +65,7 @@ OTHER_SCHEMAS = {
         ]
     ),
     "drafts": pa.schema([("explanation_id", pa.string()), ("feature", pa.int32()), ("explanation", pa.string())]),
-    "own_explanations": TABLES["explanations"].schema,
+    "own_explanations": TABLES["explanations"].schema.append(pa.field("number", pa.int64())),
     "read_documents": pa.schema(
         [
             ("ordinal", pa.int64()),

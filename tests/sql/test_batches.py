@@ -231,7 +231,7 @@ def test_scored_are_answers_controls_and_rules_of_route_rule():
 
 def test_a_control_may_borrow_the_first_words_that_scorers_judge():
     explainers = ["rule", "default", "best_of_k"]
-    database = Database(explaining_explainers=explainers)
+    database = Database()
     routes = {1: "llm", 2: "rule", 3: "llm", 4: "llm"}
     database.fill("feature_routes", [{"sae": SAE, "feature": each, "route": routes[each]} for each in routes])
     written = [explanation(feature, explainer=each) for feature in routes for each in reversed(explainers)]
@@ -239,7 +239,8 @@ def test_a_control_may_borrow_the_first_words_that_scorers_judge():
         row["explanation"] = f"{row['explainer']} of {row['feature']}"
         if row["explainer"] == "default" and row["feature"] in (3, 4):
             row |= {"status": "refused", "explanation": None} if row["feature"] == 3 else {"is_chosen": False}
-    database.fill("own_explanations", written)
+    ranked = [row | {"number": explainers.index(row["explainer"])} for row in written]
+    database.fill("own_explanations", ranked)
     lent = {row["feature"]: row["explanation"] for row in database.rows("lent_explanations")}
     assert lent == {1: "default of 1", 2: "rule of 2", 3: "best_of_k of 3", 4: "best_of_k of 4"}
     # Rules are lent where scorers judge them, and nowhere else.
