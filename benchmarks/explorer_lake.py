@@ -117,10 +117,9 @@ _OF_SAE = {
     "example_index": """
         select $sae as sae, feature, context_of(feature, slot, $n_contexts) as context_id,
             1 + slot % 7 * 32 as start,
-            if(slot < 60, 60 - slot, null) as peak, if(slot % 2 = 0, 'train', 'test') as role,
-            if(slot < 60, 'activating', 'silent') as kind, if(slot < 60, 10 - slot // 6, null) as decile,
-            if(slot < 60, slot // 2 + 1, null) as rank, slot + 1 as draw, 100 as n_slots
-        from range($n_features) as features (feature), range(120) as slots (slot)
+            60 - slot as peak, if(slot % 2 = 0, 'train', 'test') as role, 10 - slot // 6 as decile,
+            slot // 2 + 1 as rank, slot + 1 as draw, 100 as n_slots
+        from range($n_features) as features (feature), range(60) as slots (slot)
         order by feature, context_id, start
     """,
 }

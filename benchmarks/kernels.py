@@ -40,12 +40,11 @@ from benchmarks.other_ways import (
     order_strengths_by_numpy,
     round_rows_by_torch,
     rule_sums_by_numpy,
-    silent_draws_by_numpy,
 )
 from benchmarks.synthetic import SAE, Size, open_synthetic
 from pipeline.compiled.cofirings import counted_firings, list_by_token, most_cofiring
 from pipeline.compiled.counting import Counts
-from pipeline.compiled.drawing import by_side, silent_draws
+from pipeline.compiled.drawing import by_side
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import (
     count_occurrences,
@@ -177,8 +176,7 @@ def _by_bucket(lake: Lake, chosen: Iterable[int]) -> Times:
     """The passes over a bucket's firings."""
     spent: Times = {}
     with lake.connect(SAE) as connection:
-        for step in ("candidate_slots", "slot_generations"):
-            lake.create(connection, step, sae=SAE)
+        lake.create(connection, "candidate_slots", sae=SAE)
         with open_corpus_tokens(lake, connection) as corpus:
             first, *others = chosen
             for bucket in (first, first, *others):  # the first one twice, to compile and load everything
@@ -329,8 +327,6 @@ def _kernels(inputs: Inputs) -> dict[str, Kernel]:
     strong_cut = heuristics.strong_share * strengths.largest_train.astype(np.float64)
     _make_steps(inputs)
     active_starts, active = by_side(inputs, "active_slots")
-    lot_starts, lots = by_side(inputs, "silent_lots", "lot")
-    drawn = lots["slot"], lot_starts, active["slot"], active_starts, len(corpus.slot_is_train)
     ordered = starts, activation, at
     cuts = strengths.top_cut, strong_cut
     return {
@@ -374,9 +370,6 @@ def _kernels(inputs: Inputs) -> dict[str, Kernel]:
             lambda: order_segments(active["lot"], active_starts),
             {"numpy": lambda: np.lexsort((active["lot"], features_of(active_starts).astype(np.int16)))},
         ),
-        "silent_draws": Kernel(
-            lambda: silent_draws(*drawn), {"numpy": lambda: silent_draws_by_numpy(*drawn)}, ("silent_slots",)
-        ),
     }
 
 
@@ -398,8 +391,7 @@ def _make_steps(inputs: Inputs) -> None:
     connection.register("firings", _firings(inputs.corpus, inputs.firings))
     made |= {"feature_cuts": counts.feature_cuts(), "slot_peaks": counts.slot_peaks()}
     connection.register("slot_peaks", made["slot_peaks"])
-    for name in ("active_slots", "silent_lots"):
-        made[name] = inputs.lake.select(connection, name, sae=SAE).to_arrow_table()
+    made["active_slots"] = inputs.lake.select(connection, "active_slots", sae=SAE).to_arrow_table()
     for name, rows in made.items():
         connection.register(name, rows)
 

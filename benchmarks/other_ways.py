@@ -143,21 +143,6 @@ def find_peaks_by_numpy(starts: Ints, activation: Floats, at: Tokens) -> tuple[n
     return feature[begins], slot[begins], np.maximum.reduceat(activation[inside], begins)
 
 
-def silent_draws_by_numpy(slot: Ints, starts: Ints, active_slot: Ints, active_starts: Ints, n_slots: int) -> Ints:
-    """`drawing.silent_draws`."""
-    keys = features_of(starts) * n_slots + slot
-    active = features_of(active_starts) * n_slots + active_slot
-    order = np.argsort(keys, kind="stable")
-    found = np.searchsorted(active, keys[order]).clip(max=len(active) - 1)
-    is_kept = np.zeros(len(keys), bool)
-    is_kept[order[changes(keys[order])]] = True
-    is_kept[order[active[found] == keys[order]]] = False
-    n_kept = np.diff(np.concatenate([[0], np.cumsum(is_kept)])[starts])
-    draw = np.zeros(len(keys), np.int64)
-    draw[is_kept] = ranges(np.ones_like(n_kept), n_kept)
-    return draw
-
-
 def count_pairs_by_polars(
     starts: Ints, activation: Floats, at: Tokens, top_cut: Floats, strong_cut: npt.NDArray[np.float64]
 ) -> Arrays:

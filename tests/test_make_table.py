@@ -57,17 +57,14 @@ def document(doc_id, n_tokens=40):
         ),
         (
             "example_index",
-            ["candidate_slots", "slot_generations"],
-            [
-                *("slot_peaks", "active_slots", "kept_slots", "silent_lots", "silent_slots"),
-                "example_index",
-            ],
+            ["candidate_slots"],
+            ["slot_peaks", "active_slots", "kept_slots", "example_index"],
         ),
         (
             "examples",
             [
                 *("batch_features", "candidate_slots", "batch_index", "batch_neighbours", "batch_tokens"),
-                *("drawn_slots", "silent_strata", "slots_in_turn", "test_slots", "taken_slots"),
+                *("silent_lots", "silent_strata", "slots_in_turn", "test_slots", "taken_slots"),
                 *("rendered_windows", "examples"),
             ],
             [],

@@ -1,7 +1,7 @@
-"""Draws of slots for a bucket's features: a function for each SQL file that ranks and draws.
+"""Draws of slots for a bucket's features: the rows of `sql/compiled/kept_slots.sql` from arrays.
 
 DuckDB computes the hash of every slot; its windows over the slots of each feature and role took most of the time
-of the example index (`benchmarks/store.py`). A test compares each function with its file.
+of the example index (`benchmarks/store.py`). A test compares the two.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.segments import order_segments
-from pipeline.compiling import Ints, compiled
+from pipeline.compiling import Ints
 from pipeline.firings.buckets import ranges
 
 _DECILES = 10
@@ -20,25 +20,10 @@ _DECILES = 10
 Columns = dict[str, npt.NDArray[Any]]
 
 
-class Active:
-    """The slots that consecutive features fire in, by side, in corpus order.
-
-    A side is a feature and a role, 2 feature + is_train. (The inputs are not kept here: they keep
-    this object, and such a cycle would stay in memory until Python's garbage collector runs.)
-
-    Attributes:
-        starts: [n_sides + 1], the first row of each side.
-        rows: The columns of `active_slots`, each [n].
-    """
-
-    def __init__(self, inputs: Inputs) -> None:
-        self.starts, self.rows = by_side(inputs, "active_slots")
-
-
 def kept_slots(inputs: Inputs) -> pa.Table:
     """`sql/compiled/kept_slots.sql`."""
-    active, sampling = inputs.shared(Active), inputs.lake.config.sampling
-    starts, rows = active.starts, active.rows
+    sampling = inputs.lake.config.sampling
+    starts, rows = by_side(inputs, "active_slots")
     lot, peak = rows["lot"], rows["peak"]
     n_side = np.diff(starts)
     # 1. Rank the slots of each side by their peaks. The bits of floats above 0 are ordered like the floats.
@@ -74,33 +59,17 @@ def kept_slots(inputs: Inputs) -> pa.Table:
     )
 
 
-def silent_slots(inputs: Inputs) -> pa.Table:
-    """`sql/compiled/silent_slots.sql`."""
-    starts, rows = by_side(inputs, "silent_lots", "lot")
-    active, is_train, slot = inputs.shared(Active), inputs.corpus.slot_is_train, rows["slot"]
-    draw = silent_draws(slot, starts, active.rows["slot"], active.starts, len(is_train))
-    kept = np.flatnonzero((draw > 0) & (draw <= inputs.lake.config.sampling.silent_draws))
-    side = rows["side"][kept]
-    n_slots = np.bincount(is_train, minlength=2)[side % 2] - np.diff(active.starts)[side - _first_side(inputs)]
-    counts = {"draw": draw[kept].astype(np.int32), "n_slots": n_slots.astype(np.int32)}
-    return pa.table({"side": side, "slot": slot[kept], **counts})
+def by_side(inputs: Inputs, table: str) -> tuple[Ints, Columns]:
+    """The first row of each side of the features, [n_sides + 1], and a table's rows sorted by side.
 
-
-def by_side(inputs: Inputs, table: str, *then: str) -> tuple[Ints, Columns]:
-    """The first row of each side of the features, and a table's rows sorted by side and further columns.
-
-    Ties keep their order: for active slots, corpus order.
+    A side is a feature and a role, 2 feature + is_train. Ties keep their order: for active slots, corpus order.
     """
     columns = inputs.table(table)
     rows = {name: columns[name].to_numpy() for name in columns.schema.names}
-    side = rows["side"] - _first_side(inputs)
-    order = np.lexsort([_small(keys) for keys in (*(rows[name] for name in then), side)])
+    side = rows["side"] - 2 * inputs.features.start
+    order = np.argsort(_small(side), kind="stable")
     starts = np.concatenate([[0], np.cumsum(np.bincount(side, minlength=2 * len(inputs.features)))])
     return starts, {name: values[order] for name, values in rows.items()}
-
-
-def _first_side(inputs: Inputs) -> int:
-    return 2 * inputs.features.start
 
 
 def _count_from(first: int, lengths: Ints) -> Ints:
@@ -111,31 +80,3 @@ def _count_from(first: int, lengths: Ints) -> Ints:
 def _small(keys: npt.NDArray[np.integer]) -> npt.NDArray[np.integer]:
     """Keys from 0 in the smallest type that holds them: numpy radix-sorts 16-bit keys."""
     return keys.astype(np.min_scalar_type(int(keys.max(initial=0))))
-
-
-@compiled
-def silent_draws(
-    slot: npt.NDArray[np.int32],
-    starts: Ints,
-    active_slot: npt.NDArray[np.int32],
-    active_starts: Ints,
-    n_slots: int,
-) -> Ints:
-    """The number of each row among its segment's rows with a silent slot that was not drawn before; else 0.
-
-    slot [n] below n_slots; active_slot [n_active]; starts and active_starts [n_segments + 1].
-    """
-    draw = np.zeros(len(slot), np.int64)
-    # The last segment in which a slot was active or drawn: a mark of an earlier one does not count, so nothing
-    # needs clearing.
-    segment_of = np.full(n_slots, -1, np.int64)
-    for segment in range(len(starts) - 1):
-        for i in range(active_starts[segment], active_starts[segment + 1]):
-            segment_of[active_slot[i]] = segment
-        n_kept = 0
-        for i in range(starts[segment], starts[segment + 1]):
-            if segment_of[slot[i]] != segment:
-                segment_of[slot[i]] = segment
-                n_kept += 1
-                draw[i] = n_kept
-    return draw

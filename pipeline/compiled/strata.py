@@ -3,7 +3,7 @@
 A frequent token occurs in most slots, a batch has thousands of such tokens, and neighbours are anywhere in the
 store. The claims of tokens and neighbours on slots are counted feature by feature: only the slots of each feature
 and token are in memory, 4 bytes each, not their pairs. In SQL, 900 features on 10 million tokens need more than 4
-GB. A test compares the two.
+GB. Every stratum is drawn in the same pass over the slots. A test compares the two.
 """
 
 from collections.abc import Iterable
@@ -16,7 +16,7 @@ import pyarrow as pa
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import Tokens, find_peaks
 from pipeline.compiling import Int32s, Ints, compiled, inlined
-from pipeline.firings.buckets import Bucket, CorpusTokens, read_features
+from pipeline.firings.buckets import Bucket, CorpusTokens, ranges, read_features
 
 KINDS = ("active", "same_token", "neighbour", "random")
 """The kinds of a slot for a feature; the first that applies counts."""
@@ -24,6 +24,7 @@ KINDS = ("active", "same_token", "neighbour", "random")
 ACTIVE, SAME_TOKEN, NEIGHBOUR, RANDOM = range(4)
 
 Bools = npt.NDArray[np.bool_]
+Lots = npt.NDArray[np.uint64]
 
 
 class Lists(NamedTuple):
@@ -39,22 +40,33 @@ def silent_strata(inputs: Inputs) -> pa.Table:
     corpus, n_features = inputs.corpus, inputs.lake.config.sae(inputs.sae).n_features
     tokens = _lists(inputs, "batch_tokens", "token_id", n_features)
     neighbours = _lists(inputs, "batch_neighbours", "neighbour", n_features)
-    drawn = _lists(inputs, "drawn_slots", "slot", n_features)
     firing = np.union1d(features, neighbours.values)
-    claims, counts = _count_claims(
+    # 1. Draw: the lots and slots of each feature, role and kind, the first by lot.
+    slots, lots, counts = _draw_strata(
         features,
         _slots_of_features(read_features(inputs.lake, inputs.sae, firing), corpus, n_features),
         _slots_of_tokens(corpus.tokens, np.bincount(tokens.values, minlength=corpus.n_tokens) > 0),
         tokens,
         neighbours,
-        drawn,
+        inputs.table("silent_lots")["lot"].to_numpy(),
         corpus.slot_is_train,
+        inputs.lake.config.sampling.silent_draws,
     )
-    feature = np.repeat(np.arange(n_features), np.diff(drawn.starts))
-    role = corpus.slot_is_train[drawn.values].astype(np.int64)
-    n_slots = counts[np.searchsorted(features, feature), role, claims]
-    kind = pa.array(KINDS).take(pa.array(claims))
-    return pa.table({"feature": feature, "slot": drawn.values.astype(np.int64), "kind": kind, "n_slots": n_slots})
+    # 2. One row for each, in the order of the lots of its feature and role.
+    number, role, kind, place = np.nonzero(np.arange(slots.shape[-1]) < counts[..., np.newaxis])
+    slot, lot, side = slots[number, role, kind, place], lots[number, role, kind, place], 2 * number + role
+    order = np.lexsort((slot, lot, side))
+    draw = np.empty(len(order), np.int64)
+    draw[order] = ranges(np.ones(2 * len(features), np.int64), np.bincount(side, minlength=2 * len(features)))
+    return pa.table(
+        {
+            "feature": features[number],
+            "slot": slot.astype(np.int64),
+            "kind": pa.array(KINDS).take(pa.array(kind)),
+            "draw": draw,
+            "n_slots": counts[number, role, kind],
+        }
+    )
 
 
 def _lists(inputs: Inputs, table: str, column: str, n_features: int) -> Lists:
@@ -109,56 +121,80 @@ def _list_slots(at: Tokens, is_wanted: Bools, starts: Ints, slots: Int32s) -> No
 
 
 @compiled
-def _count_claims(
+def _draw_strata(
     features: Ints,
     fires_in: Lists,
     stands_in: Lists,
     tokens: Lists,
     neighbours: Lists,
-    drawn: Lists,
+    slot_lots: Lots,
     is_train: Bools,
-) -> tuple[Ints, Ints]:
-    """The kind of each drawn slot, [n_drawn], and each feature's slots by role and kind, [n_features, 2, 4].
+    n_draws: int,
+) -> tuple[Int32s, Lots, Ints]:
+    """The first silent slots by lot of each feature, role and kind, their lots, and the number of all there are.
 
-    fires_in: slots by feature; stands_in: slots by token; tokens, neighbours, drawn (slots): by feature; is_train:
-    [n_slots].
+    fires_in: slots by feature; stands_in: slots by token; tokens, neighbours: by feature; slot_lots and is_train:
+    [n_slots]. Returns slots and lots, [n_features, 2, 4, n_draws], as many as there are; counts, [n_features, 2,
+    4]. Slots in which a feature fires are not counted, and a feature that never fires has none.
     """
-    kinds = np.empty(len(drawn.values), np.int64)
+    slots = np.empty((len(features), 2, 4, n_draws), np.int32)
+    lots = np.empty((len(features), 2, 4, n_draws), np.uint64)
     counts = np.zeros((len(features), 2, 4), np.int64)
-    n_train = np.sum(is_train)
     # A slot's kind holds for the feature that claimed it last, by number from 1: nothing needs clearing.
     kind, claimed_for = np.empty(len(is_train), np.int8), np.zeros(len(is_train), np.int32)
     for number in range(len(features)):
         feature, own = features[number], counts[number]
+        if fires_in.starts[feature] == fires_in.starts[feature + 1]:
+            continue
         # 1. Claim the slots in the order of the kinds: the first claim counts.
-        claim(fires_in, feature, ACTIVE, number + 1, kind, claimed_for, is_train, own)
+        claim(fires_in, feature, ACTIVE, number + 1, kind, claimed_for)
         for each in range(tokens.starts[feature], tokens.starts[feature + 1]):
-            claim(stands_in, tokens.values[each], SAME_TOKEN, number + 1, kind, claimed_for, is_train, own)
+            claim(stands_in, tokens.values[each], SAME_TOKEN, number + 1, kind, claimed_for)
         for each in range(neighbours.starts[feature], neighbours.starts[feature + 1]):
-            claim(fires_in, neighbours.values[each], NEIGHBOUR, number + 1, kind, claimed_for, is_train, own)
-        # 2. What nobody claimed is random: all slots of a role, less those claimed.
-        own[0, RANDOM] = len(is_train) - n_train - np.sum(own[0])
-        own[1, RANDOM] = n_train - np.sum(own[1])
-        # 3. Look up the drawn slots.
-        for each in range(drawn.starts[feature], drawn.starts[feature + 1]):
-            slot = drawn.values[each]
-            kinds[each] = kind[slot] if claimed_for[slot] == number + 1 else RANDOM
-    return kinds, counts
+            claim(fires_in, neighbours.values[each], NEIGHBOUR, number + 1, kind, claimed_for)
+        # 2. Count every silent slot in its stratum, and keep it if its lot is among the first. What nobody claimed
+        #    is random.
+        for slot in range(len(is_train)):
+            of_kind = kind[slot] if claimed_for[slot] == number + 1 else RANDOM
+            if of_kind == ACTIVE:
+                continue
+            role = int(is_train[slot])
+            keep(
+                slot,
+                hashed(slot_lots[slot] ^ np.uint64(feature)),
+                slots[number, role, of_kind],
+                lots[number, role, of_kind],
+                min(own[role, of_kind], n_draws),
+            )
+            own[role, of_kind] += 1
+    return slots, lots, counts
 
 
 @inlined
 def claim(
-    slots: Lists,
-    key: int,
-    of_kind: int,
-    mark: int,
-    kind: npt.NDArray[np.int8],
-    claimed_for: Int32s,
-    is_train: Bools,
-    counts: Ints,
+    slots: Lists, key: int, of_kind: int, mark: int, kind: npt.NDArray[np.int8], claimed_for: Int32s
 ) -> None:
-    """Give the slots of a key a kind, if they have none for this feature yet; counts: [2, 4], by role and kind."""
+    """Give the slots of a key a kind, if they have none for this feature yet."""
     for slot in slots.values[slots.starts[key] : slots.starts[key + 1]]:
         if claimed_for[slot] != mark:
             claimed_for[slot], kind[slot] = mark, of_kind
-            counts[int(is_train[slot]), of_kind] += 1
+
+
+@inlined
+def hashed(lot: np.uint64) -> np.uint64:
+    """DuckDB's hash of a ubigint."""
+    for _ in range(2):
+        lot = (lot ^ (lot >> np.uint64(32))) * np.uint64(0xD6E8FEB86659FD93)
+    return lot ^ (lot >> np.uint64(32))
+
+
+@inlined
+def keep(slot: int, lot: np.uint64, slots: Int32s, lots: Lots, n_kept: int) -> None:
+    """Insert a slot into the n_kept first ones by lot, of which the last gives way if there is no room."""
+    if n_kept == len(lots) and lot >= lots[n_kept - 1]:
+        return
+    place = min(n_kept, len(lots) - 1)
+    while place > 0 and lots[place - 1] > lot:
+        slots[place], lots[place] = slots[place - 1], lots[place - 1]
+        place -= 1
+    slots[place], lots[place] = slot, lot

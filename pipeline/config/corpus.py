@@ -186,11 +186,11 @@ class SamplingConfig(Section):
     draws_per_decile: Annotated[int, Field(ge=1, lt=1_000_000)] = Field(
         25, description="Activating slots kept per feature, role and decile, drawn at random"
     )
-    silent_candidates: Positive = Field(
-        96,
-        description="Slots drawn per feature and role in search of silent ones",
+    silent_draws: Positive = Field(
+        50,
+        description="Silent slots drawn per feature, role and kind (`same_token`, `neighbour`, `random`), of all "
+        "there are; scorers and explainers take theirs from these",
     )
-    silent_draws: Positive = Field(50, description="Silent slots kept among them")
 
     @model_validator(mode="after")
     def _runs_double(self) -> Self:

@@ -40,19 +40,15 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
     generations = [each for each in selected["generation"].unique() if each is not None]
     [generation] = generations or [batch.lake.generation]
     ranks = dict(selected.select("feature", "place").iter_rows())
-    routes = dict(selected.select("feature", "route").iter_rows())
     rows: list[Row] = []
-    own: dict[int, Own] = {}
     for name in config.explaining.explainers:
         explainer = load_explainer(name)
         features = read_features(batch, selected, name)
         its = [each for each in features if each.is_asked or explainer.role is None]
-        for explanation in explainer.explain(its, tools):
-            rows.append(_row(batch.sae, name, explanation))
-            # A control borrows from the first explainer with words that scorers judge (scored_explanations.sql).
-            is_judged = name != "rule" or routes[explanation.feature] == "rule"
-            if explanation.is_chosen and explanation.words and is_judged:
-                own.setdefault(explanation.feature, Own(name, explanation.words))
+        rows += [_row(batch.sae, name, explanation) for explanation in explainer.explain(its, tools)]
+    written = pa.Table.from_pylist(rows, TABLES["explanations"].schema)
+    batch.put("own_explanations", written.append_column("number", pa.array(range(len(rows)), pa.int64())))
+    own = {feature: Own(*rest) for feature, *rest in batch.select("lent_explanations").fetchall()}
     controlled = selected.filter("is_control").sort("place")["feature"].to_list()
     near = set(batch.select("batch_neighbours").fetchall())
     rows += [_row(batch.sae, *control) for control in controls(controlled, own, near)]

@@ -112,7 +112,7 @@ def feature_page(
     return {
         "card": card,
         **_explained(explanations),
-        "controls": _controls(reader, sae),
+        "controls": _controls(reader, sae, card["route"]),
         "judged": judged,
         "chosen": chosen,
         **_windows(reader, vocabulary, own, bool(card["n_active"]), chosen, shows_all),
@@ -137,10 +137,10 @@ def _explained(explanations: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _controls(reader: Reader, sae: str) -> dict[str, list[Row]]:
-    """The mean scores of the controls, by scorer."""
+def _controls(reader: Reader, sae: str, route: str | None) -> dict[str, list[Row]]:
+    """The mean scores of the controls of a route, by scorer."""
     controls: dict[str, list[Row]] = {}
-    for row in reader.rows("control_scores", sae=sae):
+    for row in reader.rows("control_scores", sae=sae, route=route):
         controls.setdefault(row["scorer"], []).append(row)
     return controls
 

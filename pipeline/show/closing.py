@@ -107,7 +107,7 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     for name in ("scorer", "explainer", "route"):
         table.add_column(name, no_wrap=True)
-    for name in ("n", "mean", "same token", "answered"):
+    for name in ("n", "mean", "same\ntoken (n)", "answered"):
         table.add_column(name, justify="right")
     scorer = None
     for row in rows.iter_rows(named=True):
@@ -118,7 +118,9 @@ def _summary(rows: pl.DataFrame, sae: str) -> Table:
             row["route"],
             f"{row['n_features']:,}",
             with_interval(row["mean"], row["ci_low"], row["ci_high"]),
-            "" if row["same_token_auroc"] is None else f"{row['same_token_auroc']:.2f}",
+            ""
+            if row["same_token_auroc"] is None
+            else f"{row['same_token_auroc']:.2f} ({row['n_same_token_features']:,})",
             "" if row["coverage"] is None else f"{row['coverage']:.0%}",
         )
     return table
@@ -154,24 +156,30 @@ def _means(rows: pl.DataFrame) -> str:
 
 def _control_verdicts(rows: pl.DataFrame) -> str:
     """Each scorer's verdict on controls, which explain another feature; empty if there was none."""
-    verdicts = [
-        f"{verdict} by {scorer} ({'-' if mean is None else f'{mean:.2f}'})"
-        for scorer, mean, verdict in rows.select("scorer", "mean", "verdict").iter_rows()
-    ]
+    verdicts = []
+    for scorer, mean, n_left_out, verdict in rows.select("scorer", "mean", "n_left_out", "verdict").iter_rows():
+        left_out = f"; without {n_left_out:,} in routes of fewer than 3" if n_left_out else ""
+        verdicts.append(f"{verdict} by {scorer} ({'-' if mean is None else f'{mean:.2f}'}{left_out})")
     return f"another feature's explanation: {', '.join(verdicts)}" if verdicts else ""
 
 
 def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
     """Pairs of explainers on the features that both explained, with the tokens they used, if any."""
-    title = f"{sae}: pairs of explainers on the same features (mean difference, interval)"
+    title = f"{sae}: pairs of explainers on the same features of a route (mean difference, interval)"
     most = max(rows["n_pairs"].to_list())
     if most > _SHOWN_PAIRS:
         title += f"\n(the {_SHOWN_PAIRS} of a scorer's {most} that differ most; explainer_comparisons has all)"
     table = Table(title=title, title_justify="left", title_style="bold", box=None)
     table.add_column("scorer", no_wrap=True)
     table.add_column("explainers", overflow="fold")
+    table.add_column("route", no_wrap=True)
     has_tokens = rows["n_tokens_a"].max() or rows["n_tokens_b"].max()
-    for name in ("n", "difference", "better", *(["tokens per feature"] if has_tokens else [])):
+    has_failures = (rows["n_features_failed_at_chance"] > rows["n_features"]).any()
+    further = [
+        *(["failed at chance (n)"] if has_failures else []),
+        *(["tokens per feature"] if has_tokens else []),
+    ]
+    for name in ("n", "difference", "better", *further):
         table.add_column(name, justify="right")
     scorer = None
     for row in rows.iter_rows(named=True):
@@ -182,9 +190,14 @@ def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
         table.add_row(
             scorer if first else "",
             f"{row['explainer_a']} against {row['explainer_b']}",
+            row["route"],
             f"{row['n_features']:,}",
             f"{row['difference']:+.2f}{interval}",
             f"{row['share_better']:.0%}",
+            *(
+                [f"{row['difference_failed_at_chance']:+.2f} ({row['n_features_failed_at_chance']:,})"]
+                * has_failures
+            ),
             *([f"{own}; {other}"] if has_tokens else []),
         )
     return table

@@ -254,7 +254,8 @@ FIGURES = (
     FigureOf(
         "report_strata",
         "Right answers by decile of the activation, and by kind of silent window",
-        "Means over features with their intervals (none under 3 features). On the left are windows in which the "
+        "Means over features of all routes, each counting alike, with their intervals (none under 3 features). On "
+        "the left are windows in which the "
         "feature is silent: random ones, those where a neighbour fires, and those with one of its own tokens. In "
         "the post, weak firings (decile 1) are harder than strong ones (10).",
         "no scorer has answered questions about windows by decile",

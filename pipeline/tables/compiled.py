@@ -25,7 +25,7 @@ COMPILED: dict[str, str] = {
         ),
         "rules.mining": ("context_candidates", "rule_sets"),
         "rules.proving": ("rule_sums", "window_counts"),
-        "drawing": ("kept_slots", "silent_slots"),
+        "drawing": ("kept_slots",),
         "rendering": ("rendered_windows",),
         "strata": ("silent_strata",),
         "token_mass": ("feature_masses", "heaviest_tokens"),

@@ -25,29 +25,28 @@ from pipeline.tables.schema import (
 EXAMPLES = (
     Table(
         "example_index",
-        "One row per feature and slot that may be drawn as an example.",
+        "One row per feature and slot in which it fires that may be drawn as an example.",
         (
             SAE,
             FEATURE,
             CONTEXT_ID,
             Column("start", pa.int32(), "position of the slot's first token"),
-            Column("peak", pa.float32(), "largest activation in the slot; null if silent"),
+            Column("peak", pa.float32(), "largest activation in the slot"),
             ROLE,
-            Column("kind", pa.dictionary(pa.int8(), pa.string()), "`activating` or `silent`"),
-            Column("decile", pa.int8(), "1 (weakest) to 10 by rank of the peak within role; null if silent"),
-            Column("rank", pa.int32(), "1 is the strongest within role; null if silent"),
+            Column("decile", pa.int8(), "1 (weakest) to 10 by rank of the peak within role"),
+            Column("rank", pa.int32(), "1 is the strongest within role"),
             Column(
                 "draw",
                 pa.int32(),
-                "rank by hash among the rows here of its role and kind, from 1; null for a test slot kept only "
-                "for its strength",
+                "rank by hash among the rows here of its role, from 1; null for a test slot kept only for its "
+                "strength",
             ),
-            Column("n_slots", pa.int32(), "slots of its role, kind and decile before sampling", "slots"),
+            Column("n_slots", pa.int32(), "slots of its role and decile before sampling", "slots"),
         ),
         ("sae", "feature", "context_id", "start"),
         "sae",
         group="prepare",
-        laws=(Law("active_slots_fire", "A feature fires in all its activating slots and in no silent one."),),
+        laws=(Law("active_slots_fire", "A feature fires in all its slots, as strongly as their peaks say."),),
     ),
     Table(
         "examples",
@@ -113,6 +112,7 @@ EXAMPLES = (
         ("example_id",),
         "sae_batch",
         group="explain_and_score",
+        laws=(Law("windows_fire_by_kind", "A feature fires in its activating windows and in no silent one."),),
     ),
     Table(
         "fuzzing_pairs",

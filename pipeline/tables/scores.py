@@ -310,10 +310,12 @@ SCORES = (
     ),
     Table(
         "explainer_comparisons",
-        "One row per SAE, scorer and pair of explainers, on the features that both explained; in both orders.",
+        "One row per SAE, scorer, route and pair of explainers, on the features that both explained; in both "
+        "orders.",
         (
             SAE,
             SCORER,
+            text("route", "the features' route; `all`: those of every route, in the proportions that were drawn"),
             text("explainer_a", "an explainer, or a control"),
             text("explainer_b", "the explainer or control it is compared with"),
             text("metric", "what is compared, as in `summary`"),
@@ -325,12 +327,24 @@ SCORES = (
             number("ci_high", "upper end"),
             number("share_better", "share of features for which A's score is higher"),
             number("share_equal", "share of features for which both are equal"),
+            count(
+                "n_features_failed_at_chance",
+                "features that both were asked about and at least one has a score of",
+                "features",
+            ),
+            number(
+                "difference_failed_at_chance",
+                "mean difference over them, where an explanation that failed or has too few answers counts as one "
+                "that scores at chance",
+            ),
+            number("ci_low_failed_at_chance", "lower end of its interval"),
+            number("ci_high_failed_at_chance", "upper end"),
             number("cost_usd_a", "price of A's explanations of them, including a search", "USD"),
             number("cost_usd_b", "the same for B", "USD"),
             count("n_tokens_a", "tokens of A's requests for them and their answers", "tokens"),
             count("n_tokens_b", "the same for B", "tokens"),
         ),
-        ("sae", "scorer", "explainer_a", "explainer_b"),
+        ("sae", "scorer", "route", "explainer_a", "explainer_b"),
         "all",
         group="explain_and_score",
     ),

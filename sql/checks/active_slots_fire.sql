@@ -1,4 +1,4 @@
--- One row per indexed slot of a feature of SAE $sae, from $first_feature to below $end_feature, whose kind the
+-- One row per indexed slot of a feature of SAE $sae, from $first_feature to below $end_feature, whose peak the
 -- activations contradict.
 with indexed as (
     select example_index.*, slots.n_tokens
@@ -20,10 +20,8 @@ select
     indexed.feature,
     indexed.context_id,
     indexed.start,
-    indexed.kind,
     indexed.peak,
     firings.peak as found_peak
 from indexed
 left join firings using (feature, context_id, start)
-where indexed.peak is distinct from firings.peak
-    or (indexed.kind = 'activating') <> (firings.peak is not null)
+where firings.peak is null or indexed.peak is distinct from firings.peak

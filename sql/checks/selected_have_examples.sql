@@ -6,7 +6,7 @@ select
     count(*) filter (role = 'test') as n_test
 from selected_features
 join feature_routes on feature_routes.feature = selected_features.feature
-left join example_index on example_index.feature = selected_features.feature and example_index.kind = 'activating'
+left join example_index on example_index.feature = selected_features.feature
 where feature_routes.route in ('llm', 'rule')
 group by selected_features.feature
 having least(n_train, n_test) < least($routing_min_slots, 10 * $sampling_draws_per_decile)

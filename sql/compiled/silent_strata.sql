@@ -1,6 +1,10 @@
--- One row per silent slot in the example index of a feature of the batch: its stratum, and the stratum's size.
+-- One row per feature of the batch and silent slot that may be drawn for it: its stratum, the stratum's size, and
+-- its order in the draw, for which the strata do not count.
 -- same_token: it contains one of the feature's top tokens; else neighbour: a near neighbour fires in it; else
 -- random.
+-- Each stratum of a role is drawn from all of its slots, the first $sampling_silent_draws by hash: in a sample of
+-- all silent slots, the strata that are rare among them would be nearly empty, and a feature's questions easy.
+-- The first so many of the draw are those of all silent slots, whatever their strata.
 -- Rows made by pipeline/compiled/strata.py: silent_strata
 with wanted as (
     select feature from batch_features
@@ -38,40 +42,33 @@ claims as (
 claimed as (
     select feature, slot, min(claim) as claim from claims group by feature, slot
 ),
-claimed_counts as (
-    select claimed.feature, candidate_slots.role, claimed.claim, count(*) as n_slots
-    from claimed
-    join candidate_slots using (slot)
-    group by claimed.feature, candidate_slots.role, claimed.claim
-),
-random_counts as (
+silent as (
     select
         batch_features.feature,
-        roles.role,
-        3 as claim,
-        roles.n_role_slots - coalesce(sum(claimed_counts.n_slots), 0) as n_slots
+        candidate_slots.slot,
+        candidate_slots.role,
+        coalesce(claimed.claim, 3) as stratum,
+        hash(xor(silent_lots.lot, batch_features.feature::ubigint)) as lot
     from batch_features
-    cross join (select role, count(*) as n_role_slots from candidate_slots group by role) as roles
-    left join claimed_counts
-        on claimed_counts.feature = batch_features.feature
-        and claimed_counts.role = roles.role
-    group by batch_features.feature, roles.role, roles.n_role_slots
+    -- A feature that never fires has no examples.
+    semi join (select feature from batch_slots) as firing using (feature)
+    cross join candidate_slots
+    join silent_lots using (slot)
+    left join claimed
+        on claimed.feature = batch_features.feature
+        and claimed.slot = candidate_slots.slot
+    where claimed.claim is distinct from 0
 ),
-stratum_counts as (
-    select * from claimed_counts
-    union all
-    select * from random_counts
-),
-silent as (
-    select drawn_slots.feature, drawn_slots.slot, candidate_slots.role, coalesce(claimed.claim, 3) as claim
-    from drawn_slots
-    join candidate_slots using (slot)
-    left join claimed using (feature, slot)
+drawn as (
+    select *, count(*) over (partition by feature, role, stratum) as n_slots
+    from silent
+    qualify
+        row_number() over (partition by feature, role, stratum order by lot, slot) <= $sampling_silent_draws
 )
 select
     feature,
     slot,
-    case claim when 1 then 'same_token' when 2 then 'neighbour' else 'random' end as kind,
+    case stratum when 1 then 'same_token' when 2 then 'neighbour' else 'random' end as kind,
+    row_number() over (partition by feature, role order by lot, slot) as draw,
     n_slots
-from silent
-join stratum_counts using (feature, role, claim)
+from drawn

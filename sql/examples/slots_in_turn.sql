@@ -1,27 +1,27 @@
 -- One row per slot that may be drawn for a feature of the batch, with its stratum (a decile of activating slots,
 -- or a kind of silent ones) and its turn in the stratum: one slot of each document first, then a second of each.
 with candidates as (
-    select
-        batch_index.feature,
-        batch_index.context_id,
-        batch_index.start,
-        batch_index.n_tokens,
-        batch_index.peak,
-        batch_index.role,
-        coalesce(silent_strata.kind, batch_index.kind) as kind,
-        batch_index.decile,
-        batch_index.rank,
-        batch_index.draw,
-        coalesce(silent_strata.n_slots, batch_index.n_slots) as n_slots,
-        contexts.doc_id
+    select feature, slot, 'activating' as kind, peak, decile, rank, draw, n_slots
     from batch_index
+    where draw is not null
+    union all by name
+    select * from silent_strata
+),
+placed as (
+    select
+        candidates.* exclude (slot),
+        candidate_slots.context_id,
+        candidate_slots.start,
+        candidate_slots.n_tokens,
+        candidate_slots.role,
+        contexts.doc_id
+    from candidates
+    join candidate_slots using (slot)
     join contexts using (context_id)
-    left join silent_strata using (feature, slot)
-    where batch_index.draw is not null
 ),
 spread as (
     select *, row_number() over (partition by feature, role, kind, doc_id order by draw) as turn_in_document
-    from candidates
+    from placed
 )
 select
     *,

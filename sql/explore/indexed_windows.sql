@@ -6,7 +6,7 @@ with indexed as (
         context_id,
         start,
         role,
-        kind,
+        'activating' as kind,
         decile,
         peak,
         count(*) over () as n_of_kind,
@@ -14,7 +14,7 @@ with indexed as (
         row_number() over (order by peak desc, context_id, start) as from_top,
         row_number() over (partition by decile order by role = 'train', draw) as in_decile
     from example_index
-    where sae = $sae and feature = $feature and kind = 'activating'
+    where sae = $sae and feature = $feature
 ),
 own as (
     select * exclude (from_top, in_decile)

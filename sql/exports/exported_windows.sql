@@ -15,7 +15,7 @@ strongest as (
         context_id,
         start,
         role,
-        kind,
+        'activating' as kind,
         decile,
         peak
     from example_index

@@ -1,5 +1,5 @@
--- One row per figure of example_index: rows by role and kind.
-select role || '_' || kind as figure, count(*) as value
+-- One row per figure of example_index: rows by role.
+select role || '_slots' as figure, count(*) as value
 from example_index
-group by role, kind
+group by role
 order by figure

@@ -1,5 +1,7 @@
 -- One row per SAE, scorer, explainer and stratum: the share of right answers about its windows for chosen
--- explanations, as the mean over features with Student's interval, null under 3 features.
+-- explanations, as the mean over features of all routes with Student's interval, null under 3 features.
+-- Each feature counts alike, however many windows of the stratum it was asked about or it has, and within a
+-- feature each window does (weighting `sample`).
 with by_feature as (
     select
         sae,
@@ -7,8 +9,8 @@ with by_feature as (
         explainer,
         stratum,
         feature,
-        avg(value) as value,
-        avg(interval_variance(ci_low, ci_high, $scoring_z::double)) as own_variance
+        exact_mean(value) as value,
+        exact_mean(interval_variance(ci_low, ci_high, $scoring_z::double)) as own_variance
     from score_details
     anti join other_draws using (explanation_id)
     where metric = 'accuracy' and weighting = 'sample' and value is not null
@@ -21,7 +23,7 @@ averaged as (
         explainer,
         stratum,
         count(*) as n_features,
-        avg(value) as mean,
+        exact_mean(value) as mean,
         error_of_mean(value, own_variance) as error
     from by_feature
     group by sae, scorer, explainer, stratum

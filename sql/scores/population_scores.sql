@@ -24,17 +24,29 @@ with strata as (
     where role = 'test' and n_slots is not null
     group by sae, feature, kind, decile
 ),
-index_strata as (
-    select distinct sae, feature, kind, decile, n_slots
+index_deciles as (
+    select distinct sae, feature, decile, n_slots
     from example_index
     -- The batch's features have these ids, so other rows are not read.
     where role = 'test' and feature >= $first_feature and feature < $end_feature
 ),
+activating as (
+    -- The index has a row for every decile with slots.
+    select sae, feature, sum(n_slots)::double as n_slots
+    from index_deciles
+    group by sae, feature
+),
 totals as (
-    -- The index has a row for every decile with slots, and counts silent slots of all kinds together.
-    select sae, feature, kind = 'activating' as is_activating, sum(n_slots)::double as n_all_slots
-    from index_strata
-    group by sae, feature, kind = 'activating'
+    select sae, feature, true as is_activating, n_slots as n_all_slots
+    from activating
+    union all
+    -- Of all candidate slots, the feature is silent in the others.
+    select features.sae, features.feature, false, candidates.n_slots - coalesce(activating.n_slots, 0)
+    from (select distinct sae, feature from strata) as features
+    cross join (
+        select count(*)::double as n_slots from slots where role = 'test' and is_candidate
+    ) as candidates
+    left join activating using (sae, feature)
 ),
 weighed as (
     select

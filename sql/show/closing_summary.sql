@@ -1,18 +1,32 @@
 -- One row per scorer, explainer and route of SAE $sae: means over features, coverage and tokens. Scorers that
--- judged the most features come first, controls (explainers that the config does not name) last. For a scorer with
--- AUROC there is also its mean against silent windows that contain a token of the feature, which words alone
--- cannot separate.
-with same_token as (
+-- judged the most features come first, controls (explainers that the config does not name) last.
+-- For a scorer with AUROC there is also its mean against silent windows that contain a token of the feature, which
+-- words alone cannot separate (same_token_auroc); beside it the mean of the same features against all silent
+-- windows (same_token_all), and their number: not every feature has such windows.
+with areas as (
     select
         score_details.scorer,
         score_details.explainer,
         feature_routes.route,
-        avg(score_details.value) as same_token_auroc
+        max(score_details.value) filter (stratum = 'same_token') as same_token,
+        max(score_details.value) filter (stratum = 'all') as against_all
     from score_details
     join feature_routes using (sae, feature)
     anti join other_draws using (explanation_id)
-    where score_details.sae = $sae and metric = 'auroc' and stratum = 'same_token'
-    group by score_details.scorer, score_details.explainer, feature_routes.route
+    where score_details.sae = $sae and metric = 'auroc' and weighting = 'sample'
+    group by score_details.scorer, score_details.explainer, feature_routes.route, score_details.explanation_id
+),
+same_token as (
+    select
+        scorer,
+        explainer,
+        route,
+        count(*) as n_same_token_features,
+        exact_mean(same_token) as same_token_auroc,
+        exact_mean(against_all) as same_token_all
+    from areas
+    where same_token is not null and against_all is not null
+    group by scorer, explainer, route
 )
 select
     summary.scorer,
@@ -28,6 +42,8 @@ select
     summary.ci_low,
     summary.ci_high,
     same_token.same_token_auroc,
+    same_token.same_token_all,
+    coalesce(same_token.n_same_token_features, 0) as n_same_token_features,
     summary.coverage,
     summary.prompt_tokens,
     summary.rho_found

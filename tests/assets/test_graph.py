@@ -87,11 +87,11 @@ def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None
             *("feature_routes", "feature_rules", "feature_stats", "selected_features", "slots", "tokens"),
         ],
         "scores": JUDGED,
-        "score_details": ["example_index", *JUDGED],
+        "score_details": sorted(["example_index", *JUDGED, "slots"]),
         "summary": ["examples", "explanations", "feature_routes", "predictions", "scores"],
         "scorer_agreements": ["scores"],
         "report": ["scorer_agreements", "summary"],
-        "explainer_comparisons": ["explanations", "predictions", "scores"],
+        "explainer_comparisons": ["explanations", "feature_routes", "predictions", "scores"],
     }
 
 

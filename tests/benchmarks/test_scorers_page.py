@@ -1,12 +1,15 @@
 """The page of the scorers' benchmark: scorers measured apart, and costs that nobody counted."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 sys.path.append(str(Path(__file__).parents[2]))
 from benchmarks.pages.scorers import result_lines
-from benchmarks.scorers import with_more
+from benchmarks.scorers import RESULTS, SETTINGS, with_more
 from pipeline.planting.report import NOT_APPLICABLE
 
 
@@ -35,6 +38,13 @@ def test_scorers_measured_apart_are_added_or_take_the_place_of_those_in_the_resu
     assert (again[NOT_APPLICABLE], again["costs"].keys()) == ({"graded": "it cannot"}, {"detection"})
     lines = result_lines(again)
     assert "- `surprisal`: 13 features of each kind, up to 20 questions (2026-11-13)" in lines
+
+
+@pytest.mark.parametrize("model", SETTINGS)
+def test_what_is_shown_was_measured_as_the_benchmark_measures(model: str) -> None:
+    measured = json.loads((RESULTS / f"scorers_{model}.json").read_text(encoding="utf-8"))
+    assert measured["per_kind"] == SETTINGS[model].per_kind
+    assert {*measured["scorers"], *measured[NOT_APPLICABLE]} >= {*SETTINGS[model].scorers}
 
 
 def test_tokens_that_an_oracle_does_not_count_have_no_column() -> None:

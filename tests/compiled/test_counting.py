@@ -43,7 +43,7 @@ pytestmark = pytest.mark.whole
 SIZE = Size("tiny", n_tokens=12_000, n_features=BUCKET_FEATURES + 100, firings_per_token=8, shards=2)
 COUNTED = tuple(name for name in COMPILED if counts_firings(name))
 FROM_TOKENS = ("feature_masses", "heaviest_tokens")
-FILES = (*COUNTED, "active_slots", "kept_slots", "silent_lots", "silent_slots", *FROM_TOKENS)
+FILES = (*COUNTED, "active_slots", "kept_slots", *FROM_TOKENS)
 BY_ARRAYS = tuple(name for name in FILES if name in COMPILED)
 KEYS = ("feature", "side", "slot", "context_id", "start", "position", "place", "token_id")
 ALL = {"sae": SAE, "first_feature": 0, "end_feature": SIZE.n_features}
@@ -66,7 +66,7 @@ def lake(tmp_path_factory):
 def both(lake):
     """By the name of a SQL file: its rows over all features, and those of the arrays, bucket after bucket."""
     with lake.connect(SAE, tables=TABLES.keys() - {"feature_tokens"}) as connection:
-        before = ("candidate_slots", "slot_generations", "corpus_tokens", "firings", "feature_cuts")
+        before = ("candidate_slots", "corpus_tokens", "firings", "feature_cuts")
         for name in (*before, "feature_tokens", *FILES):
             lake.create(connection, name, **ALL)
         by_sql = {name: connection.sql(f"select * from {name}").to_arrow_table() for name in FILES}
@@ -83,8 +83,7 @@ def both(lake):
 def opened_corpus(lake):
     """A connection and the tokens of the corpus."""
     with lake.connect(SAE) as connection:
-        for name in ("candidate_slots", "slot_generations"):
-            lake.create(connection, name, sae=SAE)
+        lake.create(connection, "candidate_slots", sae=SAE)
         with open_corpus_tokens(lake, connection) as corpus:
             yield connection, corpus
 
@@ -326,6 +325,8 @@ def test_strata_and_examples_are_those_of_the_sql_files(lake):
     order = [("feature", "ascending"), ("slot", "ascending")]
     assert strata.num_rows > 500
     assert set(strata["kind"].to_pylist()) == {"same_token", "neighbour", "random"}
+    n_draws = lake.config.sampling.silent_draws
+    assert any(n > n_draws for n in strata["n_slots"].to_pylist()), "a stratum is drawn from more"
     assert strata.sort_by(order).equals(strata_by_arrays.sort_by(order))
     assert examples.num_rows > 500
     assert examples.equals(examples_by_arrays.cast(examples.schema))

@@ -63,7 +63,6 @@ def filled(seed: int, spelled: dict[int, bytes] | None = None) -> Filled:
                 "context_id": context,
                 "start": 1,
                 "role": "train",
-                "kind": "activating",
                 "draw": draw,
             }
             for feature, slots in windows.items()

@@ -7,7 +7,16 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from pipeline.show.closing import _comparisons, _correlations, _failed, _lines, _means, caution_on_small_models
+from pipeline.show.closing import (
+    _comparisons,
+    _control_verdicts,
+    _correlations,
+    _failed,
+    _lines,
+    _means,
+    _summary,
+    caution_on_small_models,
+)
 
 
 @pytest.mark.parametrize(("requests", "is_said"), [(None, True), (10, True), (0, False)])
@@ -48,20 +57,56 @@ def test_where_an_explainer_failed_its_mean_says_of_how_many_it_is():
 
 def test_explainers_are_held_against_each_other_beside_what_they_took():
     row = {
-        "scorer": "detection", "explainer_a": "best_of_k", "explainer_b": "default", "n_features": 4,
-        "difference": 0.05, "ci_low": -0.01, "ci_high": 0.11, "share_better": 0.5,
+        "scorer": "detection", "explainer_a": "best_of_k", "explainer_b": "default", "route": "llm",
+        "n_features": 4, "n_features_failed_at_chance": 4, "difference_failed_at_chance": 0.05, "difference": 0.05,
+        "ci_low": -0.01, "ci_high": 0.11, "share_better": 0.5,
         "n_tokens_a": 8000, "n_tokens_b": 400, "n_pairs": 2,
     }  # fmt: skip
-    few = row | {"explainer_a": "rule", "n_features": 2, "ci_low": None, "ci_high": None, "n_tokens_a": 0}
+    few = row | {
+        "explainer_a": "rule", "n_features": 2, "n_features_failed_at_chance": 2, "ci_low": None, "ci_high": None,
+        "n_tokens_a": 0,
+    }  # fmt: skip
     console = Console(width=110, record=True, file=StringIO())
     console.print(_comparisons(pl.DataFrame([row, few]), "layers.1"))
     first, second = (" ".join(line.split()) for line in console.export_text().splitlines()[2:])
-    assert first == "detection best_of_k against default 4 +0.05 (-0.01 to +0.11) 50% 2,000; 100"
-    assert second == "rule against default 2 +0.05 50% 0; 200"
+    assert first == "detection best_of_k against default llm 4 +0.05 (-0.01 to +0.11) 50% 2,000; 100"
+    assert second == "rule against default llm 2 +0.05 50% 0; 200"
+    failed = row | {"n_features_failed_at_chance": 9, "difference_failed_at_chance": -0.02}
+    wide = Console(width=140, record=True, file=StringIO())
+    wide.print(_comparisons(pl.DataFrame([failed]), "layers.1"))
+    text = " ".join(wide.export_text().split())
+    assert "failed at chance (n)" in text and "50% -0.02 (9) 2,000; 100" in text
     console.print(_comparisons(pl.DataFrame([few | {"n_tokens_b": 0}]), "layers.1"))
     assert "tokens" not in console.export_text()
     console.print(_comparisons(pl.DataFrame([row | {"n_pairs": 66}]), "layers.1"))
     assert "the 6 of a scorer's 66 that differ most; explainer_comparisons" in console.export_text()
+
+
+def test_an_area_against_windows_that_not_every_feature_has_says_of_how_many_it_is():
+    row = {
+        "scorer": "embedding", "metric": "auroc", "chance": 0.5, "explainer": "rule", "route": "llm",
+        "n_features": 40, "mean": 0.56, "ci_low": 0.52, "ci_high": 0.6, "same_token_auroc": 0.494,
+        "n_same_token_features": 39, "coverage": 1.0,
+    }  # fmt: skip
+    exact = row | {"scorer": "rule_exact", "same_token_auroc": None, "n_same_token_features": 0}
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(_summary(pl.DataFrame([row, exact]), "layers.1"))
+    lines = [" ".join(line.split()) for line in console.export_text().splitlines()]
+    assert "embedding rule llm 40 0.56 (0.52-0.60) 0.49 (39) 100%" in lines
+    assert "rule_exact rule llm 40 0.56 (0.52-0.60) 100%" in lines
+
+
+def test_a_verdict_on_controls_says_how_many_features_it_leaves_out():
+    schema = ["scorer", "mean", "n_left_out", "verdict"]
+    rows = [
+        ("detection", 0.51, 0, "at chance"),
+        ("fuzzing", 0.6, 2, "above chance"),
+        ("graded", None, 1, "too few"),
+    ]
+    assert _control_verdicts(pl.DataFrame(rows, schema=schema, orient="row")) == (
+        "another feature's explanation: at chance by detection (0.51), above chance by fuzzing (0.60; without 2 "
+        "in routes of fewer than 3), too few by graded (-; without 1 in routes of fewer than 3)"
+    )
 
 
 @pytest.mark.parametrize("width", [0, 1, 9, 40])

@@ -65,6 +65,7 @@ OTHER_SCHEMAS = {
         ]
     ),
     "drafts": pa.schema([("explanation_id", pa.string()), ("feature", pa.int32()), ("explanation", pa.string())]),
+    "own_explanations": TABLES["explanations"].schema.append(pa.field("number", pa.int64())),
     "read_documents": pa.schema(
         [
             ("ordinal", pa.int64()),
@@ -157,7 +158,11 @@ OTHER_SCHEMAS = {
 
 Row = dict[str, Any]
 
-USUAL: dict[str, Row] = {"explanations": {"is_chosen": True}, "examples": {"is_judge": False}}
+USUAL: dict[str, Row] = {
+    "explanations": {"is_chosen": True},
+    "own_explanations": {"is_chosen": True},
+    "examples": {"is_judge": False},
+}
 """What columns hold where a row leaves them out, but for null."""
 
 

@@ -121,7 +121,6 @@ INPUTS = {
             ("sae", _text),
             ("feature", pa.int32()),
             ("role", _text),
-            ("kind", _text),
             ("decile", pa.int8()),
             ("n_slots", pa.int32()),
         ]
@@ -295,13 +294,25 @@ def _duckdb(threads: int) -> duckdb.DuckDBPyConnection:
 
 
 def fill_index(connection: duckdb.DuckDBPyConnection, n_undrawn: int = 0) -> None:
-    """Fill the example index by the strata of the examples, and silent slots of which none was drawn."""
+    """Fill the example index by the strata of the examples, and the candidate slots of all of them.
+
+    n_undrawn: further test slots, silent ones of which none was drawn. All features have as many silent slots.
+    """
     connection.execute(f"""
         create or replace temp table example_index as
-        select sae, feature, role, if(kind = 'activating', kind, 'silent') as kind, decile,
-            sum(n_slots) + if(decile is null, {n_undrawn}, 0) as n_slots
-        from (select distinct sae, feature, role, kind, decile, n_slots from examples)
-        group by sae, feature, role, if(kind = 'activating', kind, 'silent'), decile
+        select distinct sae, feature, role, decile, n_slots from examples where kind = 'activating';
+        create or replace temp table slots as
+        from memory.main.slots
+        union all by name
+        select 'test' as role, true as is_candidate
+        from range((
+            select (coalesce(max(n), 0) + {n_undrawn})::bigint
+            from (
+                select sum(n_slots) as n
+                from (select distinct feature, kind, decile, n_slots from examples where role = 'test')
+                group by feature
+            )
+        ))
     """)
 
 

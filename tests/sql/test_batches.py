@@ -229,6 +229,28 @@ def test_scored_are_answers_controls_and_rules_of_route_rule():
     assert scored(asks_model=False, scoring_max_features=1) == {"default1", "empty1", "rule2"}
 
 
+def test_a_control_may_borrow_the_first_words_that_scorers_judge():
+    explainers = ["rule", "default", "best_of_k"]
+    database = Database()
+    routes = {1: "llm", 2: "rule", 3: "llm", 4: "llm"}
+    database.fill("feature_routes", [{"sae": SAE, "feature": each, "route": routes[each]} for each in routes])
+    written = [explanation(feature, explainer=each) for feature in routes for each in reversed(explainers)]
+    for row in written:
+        row["explanation"] = f"{row['explainer']} of {row['feature']}"
+        if row["explainer"] == "default" and row["feature"] in (3, 4):
+            row |= {"status": "refused", "explanation": None} if row["feature"] == 3 else {"is_chosen": False}
+    ranked = [row | {"number": explainers.index(row["explainer"])} for row in written]
+    database.fill("own_explanations", ranked)
+    lent = {row["feature"]: row["explanation"] for row in database.rows("lent_explanations")}
+    assert lent == {1: "default of 1", 2: "rule of 2", 3: "best_of_k of 3", 4: "best_of_k of 4"}
+    # Rules are lent where scorers judge them, and nowhere else.
+    database.fill("selected_features", selected(*routes))
+    database.fill("explanations", written)
+    database.make("batch_features")
+    scored = {row["explanation"] for row in database.rows("scored_explanations")}
+    assert scored >= {*lent.values()} and {each for each in scored if each.startswith("rule")} == {"rule of 2"}
+
+
 def test_report_summary_is_of_one_sae_in_order():
     database = Database()
     database.fill(
@@ -242,25 +264,29 @@ def test_report_summary_is_of_one_sae_in_order():
             {"sae": SAE, "route": "llm", "explainer": "default", "scorer": "zeal", "mean": 0.5, "n_features": 9},
         ],
     )
-    database.fill("feature_routes", [{"sae": SAE, "feature": 1, "route": "llm"}])
+    database.fill("feature_routes", [{"sae": SAE, "feature": feature, "route": "llm"} for feature in (1, 2, 3)])
     database.fill(
         "score_details",
         [
             {
                 "sae": SAE,
-                "feature": 1,
+                "feature": feature,
                 "explainer": "default",
                 "scorer": "detection",
                 "role": "test",
                 "metric": "auroc",
+                "weighting": "sample",
                 "stratum": stratum,
                 "value": value,
                 "explanation_id": explanation_id,
             }
-            for stratum, value, explanation_id in (
-                ("all", 0.9, "chosen"),
-                ("same_token", 0.6, "chosen"),
-                ("same_token", 0.1, "not chosen"),
+            for feature, stratum, value, explanation_id in (
+                (1, "all", 0.9, "chosen"),
+                (1, "same_token", 0.6, "chosen"),
+                (1, "same_token", 0.1, "not chosen"),
+                (2, "all", 0.8, "another"),
+                (2, "same_token", 0.5, "another"),
+                (3, "all", 0.4, "without such windows"),
             )
         ],
     )
@@ -268,7 +294,12 @@ def test_report_summary_is_of_one_sae_in_order():
     database.make_before("closing_summary")
     first, *rows = database.rows("closing_summary")
     assert first["scorer"] == "zeal", "whoever judged most features comes first"
-    assert [(row["explainer"], row["same_token_auroc"]) for row in rows] == [("default", 0.6), ("empty", None)]
+    default, empty = rows
+    assert (default["explainer"], default["n_same_token_features"]) == ("default", 2)
+    same_token, of_the_same_features = default["same_token_auroc"], default["same_token_all"]
+    assert (same_token, of_the_same_features) == pytest.approx((0.55, 0.85)), "like with like"
+    assert [empty[name] for name in ("explainer", "same_token_auroc", "same_token_all")] == ["empty", None, None]
+    assert empty["n_same_token_features"] == 0
 
 
 def of(generation, *rows):

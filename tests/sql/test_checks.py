@@ -138,26 +138,17 @@ def indexed_database():
 
 def test_index_made_by_the_sql_keeps_the_law():
     database = indexed_database()
-    assert {row["kind"] for row in database.read("example_index")} == {"activating", "silent"}
+    assert [(row["feature"], row["peak"]) for row in database.read("example_index")] == [(0, 5.0), (3, 1.0)]
     assert database.rows("checks/active_slots_fire") == []
 
 
 @pytest.mark.parametrize("broken", [
-    {"kind": "activating", "context_id": 0, "start": 4, "peak": 5.0},
-    {"kind": "activating", "context_id": 0, "start": 1, "peak": 4.0},
-    {"kind": "silent", "context_id": 0, "start": 1, "peak": None},
-], ids=["nothing fires", "another peak", "not silent"])  # fmt: skip
+    {"context_id": 0, "start": 4, "peak": 5.0},
+    {"context_id": 0, "start": 4, "peak": None},
+    {"context_id": 0, "start": 1, "peak": 4.0},
+    {"context_id": 0, "start": 1, "peak": None},
+], ids=["nothing fires", "nothing fires, and no peak", "another peak", "no peak"])  # fmt: skip
 def test_row_that_the_activations_contradict_is_found(broken):
-    database = indexed_database()
-    database.fill("example_index", [{"sae": SAE, "feature": 0, "role": "train"} | broken])
-    assert len(database.rows("checks/active_slots_fire")) == 1
-
-
-@pytest.mark.parametrize("broken", [
-    {"kind": "activating", "context_id": 0, "start": 4, "peak": None},
-    {"kind": "silent", "context_id": 0, "start": 1, "peak": 5.0},
-], ids=["activating without a peak", "silent with the peak"])  # fmt: skip
-def test_kind_that_the_activations_contradict_is_found(broken):
     database = indexed_database()
     database.fill("example_index", [{"sae": SAE, "feature": 0, "role": "train"} | broken])
     assert len(database.rows("checks/active_slots_fire")) == 1
@@ -166,14 +157,14 @@ def test_kind_that_the_activations_contradict_is_found(broken):
 # Selected have examples ---------------------------------------------------------------------------------
 
 
-def selected_database(n_train, n_test, route="llm", kind="activating", min_slots=3, **values):
+def selected_database(n_train, n_test, route="llm", min_slots=3, **values):
     database = Database(routing_min_slots=min_slots, **values)
     database.fill("selected_features", [{"sae": SAE, "feature": 5, "batch": 0, "priority": 0}])
     database.fill("feature_routes", [{"sae": SAE, "feature": 5, "route": route}])
     database.fill(
         "example_index",
         [
-            {"sae": SAE, "feature": 5, "context_id": i, "start": 1, "role": role, "kind": kind}
+            {"sae": SAE, "feature": 5, "context_id": i, "start": 1, "role": role}
             for role, n in (("train", n_train), ("test", n_test))
             for i in range(n)
         ],
@@ -193,10 +184,6 @@ def test_no_more_slots_are_asked_for_than_the_index_keeps(n_test, n_found):
     assert len(database.rows("checks/selected_have_examples")) == n_found
 
 
-def test_silent_slots_do_not_count_as_examples():
-    assert len(selected_database(9, 9, kind="silent").rows("checks/selected_have_examples")) == 1
-
-
 def test_selected_features_of_other_routes_need_no_examples():
     assert selected_database(0, 0, "dense").rows("checks/selected_have_examples") == []
 
@@ -208,8 +195,46 @@ def figures(database, table):
     return {row["figure"]: row["value"] for row in database.rows(f"figures/{table}")}
 
 
-def test_figures_of_the_example_index_are_rows_by_role_and_kind():
-    assert figures(selected_database(4, 2), "example_index") == {"train_activating": 4, "test_activating": 2}
+def test_figures_of_the_example_index_are_rows_by_role():
+    assert figures(selected_database(4, 2), "example_index") == {"train_slots": 4, "test_slots": 2}
+
+
+def test_figures_of_examples_are_the_mix_of_questions_and_what_length_alone_tells():
+    windows = [
+        ("activating", 8, 1),
+        ("activating", 6, 2),
+        ("random", 8, 1),
+        ("same_token", 4, 2),
+        ("random", 4, 3),
+    ]
+    database = Database(scoring_n_questions=2)
+    rows = [
+        {"feature": feature, "role": role, "kind": kind, "draw": draw, "token_ids": list(range(n))}
+        for feature, role in ((0, "test"), (1, "test"), (0, "train"))
+        for kind, n, draw in windows
+    ]
+    rows.append({"feature": 2, "role": "test", "kind": "neighbour", "draw": 1, "token_ids": [1]})
+    database.fill("examples", rows)
+    assert figures(database, "examples") == {
+        "questions_activating": 4,
+        "questions_random": 2,
+        "questions_same_token": 2,
+        "questions_neighbour": 1,
+        # Of four pairs, the firing window is longer in two, as long in one, shorter in one.
+        "length_auroc": 2.5 / 4,
+    }
+    database.fill("examples", [])
+    assert figures(database, "examples") == {}
+
+
+@pytest.mark.parametrize(("kind", "peak", "activations", "is_found"), [
+    ("activating", 2.0, [0, 2.0], False), ("activating", 2.0, [0, 1.0], True), ("activating", 2.0, [0, 0], True),
+    ("random", None, [0, 0], False), ("random", None, [0, 2.0], True), ("same_token", 2.0, [0, 2.0], True),
+])  # fmt: skip
+def test_a_window_whose_kind_the_activations_contradict_is_found(kind, peak, activations, is_found):
+    database = Database()
+    database.fill("examples", [{"feature": 0, "kind": kind, "peak": peak, "activations": activations}])
+    assert len(database.rows("checks/windows_fire_by_kind")) == is_found
 
 
 def test_figures_of_routes_and_selection_are_features_by_route():

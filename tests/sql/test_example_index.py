@@ -1,4 +1,4 @@
-"""The example index: activating slots by decile and draw, silent slots, and draws that nothing else moves."""
+"""The example index: slots in which a feature fires by decile and draw, and draws that nothing else moves."""
 
 from collections import Counter, defaultdict
 
@@ -21,11 +21,8 @@ def corpus_database(n_contexts=40, length=33, copied=(), **values):
 
 
 def index(database, **values):
-    """example_index as (activating, silent), each by (feature, context_id, start)."""
-    rows = database.run_stage("example_index", **values)
-    parts = [[row for row in rows if row["kind"] == kind] for kind in ("activating", "silent")]
-    assert len(parts[0]) + len(parts[1]) == len(rows)
-    return tuple(by(part, "feature", "context_id", "start") for part in parts)
+    """example_index by (feature, context_id, start)."""
+    return by(database.run_stage("example_index", **values), "feature", "context_id", "start")
 
 
 def distinct_peaks(rng, n_contexts, share, feature=0):
@@ -66,7 +63,7 @@ def reference_peaks(database):
 def test_peak_is_the_largest_activation_of_the_slot():
     database = corpus_database()
     fill_firings(database, distinct_peaks(np.random.default_rng(1), 40, 0.6))
-    activating, _ = index(database, **EVERY)
+    activating = index(database, **EVERY)
     assert {key: row["peak"] for key, row in activating.items()} == reference_peaks(database)
 
 
@@ -78,7 +75,7 @@ def test_deciles_are_tenths_by_rank_of_the_peak(n_slots):
     rng = np.random.default_rng(n_slots)
     peaks = (rng.permutation(n_slots) + 1).tolist()
     fill_firings(database, [Firing(0, *place, float(peak)) for place, peak in zip(places, peaks, strict=True)])
-    activating, _ = index(database, **EVERY)
+    activating = index(database, **EVERY)
     by_rank = {row["rank"]: row for row in activating.values()}
     assert sorted(by_rank) == list(range(1, n_slots + 1))
     for rank, row in by_rank.items():
@@ -95,7 +92,7 @@ def test_deciles_are_tenths_by_rank_of_the_peak(n_slots):
 def test_roles_are_ranked_apart():
     database = corpus_database()
     fill_firings(database, distinct_peaks(np.random.default_rng(2), 40, 0.7))
-    activating, _ = index(database, **EVERY)
+    activating = index(database, **EVERY)
     for role in ("train", "test"):
         rows = sorted((row for row in activating.values() if row["role"] == role), key=lambda row: row["rank"])
         assert [row["rank"] for row in rows] == list(range(1, len(rows) + 1))
@@ -107,8 +104,8 @@ def test_roles_are_ranked_apart():
 def test_n_slots_are_counted_before_the_draw_and_the_first_draws_are_kept():
     database = corpus_database(n_contexts=60)
     fill_firings(database, distinct_peaks(np.random.default_rng(3), 60, 0.9))
-    every, _ = index(database, **EVERY)
-    few, _ = index(database, sampling_draws_per_decile=3, sampling_top=1)
+    every = index(database, **EVERY)
+    few = index(database, sampling_draws_per_decile=3, sampling_top=1)
     # A smaller draw changes no row but its place among those drawn, whose order stays.
     assert all({**few[key], "draw": 0} == {**every[key], "draw": 0} for key in few)
     for role in ("train", "test"):
@@ -135,7 +132,7 @@ def test_n_slots_are_counted_before_the_draw_and_the_first_draws_are_kept():
 def test_strongest_slots_of_each_role_are_kept_whatever_the_draw():
     database = corpus_database(n_contexts=60)
     fill_firings(database, distinct_peaks(np.random.default_rng(4), 60, 0.9))
-    activating, _ = index(database, sampling_draws_per_decile=1, sampling_top=30)
+    activating = index(database, sampling_draws_per_decile=1, sampling_top=30)
     for role in ("train", "test"):
         rows = [row for row in activating.values() if row["role"] == role]
         assert {row["rank"] for row in rows} >= set(range(1, 31))
@@ -147,7 +144,7 @@ def test_strongest_slots_of_each_role_are_kept_whatever_the_draw():
 def test_as_many_draws_as_the_deciles_give_favour_no_decile():
     database = corpus_database(n_contexts=400)
     fill_firings(database, distinct_peaks(np.random.default_rng(5), 400, 1.0))
-    activating, _ = index(database, sampling_draws_per_decile=10, sampling_top=400)
+    activating = index(database, sampling_draws_per_decile=10, sampling_top=400)
     train = [row for row in activating.values() if row["role"] == "train"]
     assert len(train) > 400
     first = Counter(row["decile"] for row in train if row["draw"] <= 100)
@@ -162,23 +159,22 @@ def test_position_0_copied_slots_and_end_pieces_never_appear():
     database = corpus_database(n_contexts=4, length=36, copied=copied)
     # Feature 0 fires everywhere; its slots are those at 1, 9, 17 and 25, while 33 to 35 are in none.
     fill_firings(database, [Firing(0, context, position) for context in range(4) for position in range(36)])
-    activating, silent = index(database, **EVERY)
+    activating = index(database, **EVERY)
     slots = {(context, start) for context in range(4) for start in (1, 9, 17, 25)} - set(copied)
     assert {(context, start) for _, context, start in activating} == slots
-    assert silent == {}
 
 
 def test_feature_on_position_0_only_has_no_rows():
     database = corpus_database()
     fill_firings(database, [Firing(0, context, 0) for context in range(40)] + [Firing(1, 5, 3)])
-    activating, silent = index(database)
-    assert {feature for feature, _, _ in [*activating, *silent]} == {1}
+    activating = index(database)
+    assert {feature for feature, _, _ in activating} == {1}
 
 
 def test_ties_of_the_peak_fall_by_hash_not_by_place():
     database = corpus_database(n_contexts=200)
     fill_firings(database, [Firing(0, context, 3, 1.0) for context in range(200)])
-    activating, _ = index(database, **EVERY)
+    activating = index(database, **EVERY)
     ranks = {context: row["rank"] for (_, context, _), row in activating.items() if row["role"] == "train"}
     correlation = np.corrcoef(list(ranks), list(ranks.values()))[0, 1]
     assert abs(correlation) < 4 / np.sqrt(len(ranks))
@@ -190,121 +186,6 @@ def test_lots_are_uniform():
     database.make_before("active_slots")
     lots = np.sort([row["lot"] / 2**64 for row in database.rows("active_slots")])
     assert np.abs(lots - (np.arange(600) + 0.5) / 600).max() < 1.95 / np.sqrt(600), "Kolmogorov-Smirnov at 0.001"
-
-
-# Silent -------------------------------------------------------------------------------------------------
-
-
-def test_silent_slots_are_candidates_in_which_nothing_fires():
-    copied = [(context, 9) for context in range(40)]
-    database = corpus_database(copied=copied)
-    rng = np.random.default_rng(5)
-    firings = [*distinct_peaks(rng, 40, 0.3), *distinct_peaks(rng, 40, 0.7, feature=2)]
-    fill_firings(database, firings)
-    _, silent = index(database)
-    fired = reference_peaks(database)
-    assert {feature for feature, _, _ in silent} == {0, 2}
-    for key, row in silent.items():
-        assert key not in fired
-        assert key[2] in {1, 17, 25}
-        assert (row["peak"], row["decile"], row["rank"]) == (None, None, None)
-        n_role_slots = 20 * 3
-        n_active = sum(feature == key[0] and context % 2 == key[1] % 2 for feature, context, _ in fired)
-        assert row["n_slots"] == n_role_slots - n_active
-
-
-def test_silent_draws_are_numbered_by_role_and_limited():
-    database = corpus_database(n_contexts=200)
-    fill_firings(database, [Firing(0, 0, 3), Firing(7, 1, 3)])
-    _, silent = index(database, sampling_silent_candidates=96, sampling_silent_draws=20)
-    draws = defaultdict(list)
-    for row in silent.values():
-        draws[row["feature"], row["role"]].append(row["draw"])
-    assert {key: sorted(each) for key, each in draws.items()} == {
-        (feature, role): list(range(1, 21)) for feature in (0, 7) for role in ("train", "test")
-    }
-
-
-def test_fewer_candidates_give_a_prefix_of_the_silent_draw():
-    database = corpus_database(n_contexts=200)
-    fill_firings(database, distinct_peaks(np.random.default_rng(6), 200, 0.5))
-    _, many = index(database, sampling_silent_candidates=96, sampling_silent_draws=1000)
-    _, few = index(database, sampling_silent_candidates=30, sampling_silent_draws=1000)
-    _, cut = index(database, sampling_silent_candidates=96, sampling_silent_draws=10)
-    assert few and cut
-    assert all(many[key] == row for key, row in [*few.items(), *cut.items()])
-    assert len(few) < len(many)
-
-
-def test_few_slots_are_all_found_once():
-    database = corpus_database(n_contexts=2)
-    fill_firings(database, [Firing(0, 0, 3)])
-    _, silent = index(database)
-    assert {key[1:] for key in silent} == {(0, 9), (0, 17), (0, 25), (1, 1), (1, 9), (1, 17), (1, 25)}
-
-
-def test_feature_in_every_slot_has_no_silent_ones_and_a_dead_one_has_nothing():
-    database = corpus_database(n_contexts=6)
-    fill_firings(database, [Firing(0, context, start) for context in range(6) for start in (1, 9, 17, 25)])
-    activating, silent = index(database)
-    assert silent == {}
-    assert len(activating) == 24
-
-
-def test_one_document_alone_has_slots_of_its_role():
-    database = Database(33)
-    fill_corpus(database, [Document("train", range(33))], slot_tokens=8)
-    fill_firings(database, [Firing(0, 0, 1)])
-    rows = database.run_stage("example_index")
-    assert {row["role"] for row in rows} == {"train"}
-    assert Counter(row["kind"] for row in rows) == {"activating": 1, "silent": 3}
-
-
-# Silent lots of a corpus that grows ---------------------------------------------------------------------
-
-
-def silent_lots(n_contexts, n_features=50, copied=()):
-    """(context_id, start) of the slot that each (side, lot) draws; n_contexts: of each generation."""
-    database = corpus_database(n_contexts=sum(n_contexts), copied=copied)
-    generations = np.repeat(np.arange(len(n_contexts)), n_contexts).tolist()
-    documents = sorted(database.read("documents"), key=lambda row: row["first_context_id"])
-    database.fill("documents", [row | {"generation": g} for row, g in zip(documents, generations, strict=True)])
-    fill_firings(database, [Firing(feature, 0, 3) for feature in range(n_features)])
-    database.make_before("silent_lots")
-    places = by(database.read("candidate_slots"), "slot")
-    return {
-        (row["side"], row["lot"]): (places[row["slot"]]["context_id"], places[row["slot"]]["start"])
-        for row in database.rows("silent_lots")
-    }
-
-
-def test_a_silent_lot_stays_where_documents_are_added_or_falls_on_one_of_them():
-    before, after = silent_lots([300]), silent_lots([300, 100])
-    assert before.keys() == after.keys()
-    moved = [key for key in before if before[key] != after[key]]
-    assert all(after[key][0] >= 300 for key in moved)
-    assert abs(len(moved) / len(before) - 1 / 4) < 0.02
-
-
-def test_a_slot_that_added_documents_make_a_copy_takes_its_own_lots_along_and_no_others():
-    copied = [(context, 9) for context in range(1, 300, 14)]
-    before, after = silent_lots([300]), silent_lots([300, 2], copied=copied)
-    lost = {key for key in before if key not in after}
-    assert lost and {before[key] for key in lost} <= set(copied)
-    moved = [key for key in after if before[key] != after[key]]
-    assert all(after[key][0] >= 300 for key in moved)
-    assert len(moved) < 0.02 * len(before)
-
-
-@pytest.mark.parametrize("n_contexts", [[80], [40, 10, 30], [2, 70, 8]], ids=str)
-def test_every_candidate_slot_has_the_same_chance_in_a_corpus_of_several_generations(n_contexts):
-    drawn = silent_lots(n_contexts, n_features=200)
-    for is_train in (0, 1):
-        counts = Counter(place for (side, _), place in drawn.items() if side % 2 == is_train)
-        n, expected = 40 * 4, 200 * 96 / (40 * 4)
-        assert sum(counts.values()) == 200 * 96
-        chi2 = sum((counts[place] - expected) ** 2 / expected for place in counts) + expected * (n - len(counts))
-        assert abs(chi2 - (n - 1)) < 4 * np.sqrt(2 * (n - 1))
 
 
 # Draws that nothing else moves --------------------------------------------------------------------------
@@ -338,7 +219,7 @@ def test_no_row_depends_on_threads_or_the_order_of_rows():
         database.run_stage("example_index")
         found.append(database.connection.sql("from example_index").to_arrow_table())
     assert found[0].num_rows > 20_000
-    # `order by` has no ties beyond (feature, role, kind, draw), so that the files are equal, too.
+    # `order by` has no ties beyond (feature, role, draw), so that the files are equal, too.
     assert found[0].equals(found[1])
     assert found[0].equals(found[2])
 
@@ -356,19 +237,17 @@ def test_feature_has_the_same_rows_among_other_features():
 def test_another_seed_or_sae_draws_in_another_order(change):
     database = corpus_database(n_contexts=200)
     fill_firings(database, distinct_peaks(np.random.default_rng(9), 200, 0.5))
-    first, first_silent = index(database)
-    other, other_silent = index(database, **change)
+    first = index(database)
+    other = index(database, **change)
     assert {key: row["draw"] for key, row in first.items()} != {key: row["draw"] for key, row in other.items()}
-    assert set(first_silent) != set(other_silent)
 
 
 def test_features_draw_apart():
     database = corpus_database(n_contexts=200)
     fill_firings(database, [Firing(feature, context, 3) for feature in (0, 1) for context in range(200)])
-    activating, silent = index(database, **EVERY)
+    activating = index(database, **EVERY)
     orders = [
         sorted((row["draw"], context) for (each, context, _), row in activating.items() if each == feature)
         for feature in (0, 1)
     ]
     assert orders[0] != orders[1]
-    assert {key[1:] for key in silent if key[0] == 0} != {key[1:] for key in silent if key[0] == 1}

@@ -12,8 +12,8 @@ from pipeline.tables.stages import own_windows
 
 from .rows import SAE, Database, Document, Firing, by, fill_corpus, fill_firings
 
-ALL = {"sampling_draws_per_decile": 100_000, "sampling_silent_candidates": 400, "sampling_silent_draws": 400}
-"""Keep every slot in the index."""
+ALL = {"sampling_draws_per_decile": 100_000, "sampling_silent_draws": 400}
+"""Keep every slot."""
 
 TOP = 50
 
@@ -107,7 +107,7 @@ def test_n_slots_are_those_of_the_stratum():
 
 def test_n_slots_do_not_depend_on_how_many_silent_slots_were_drawn():
     every = examples(strata_database())
-    few = examples(strata_database(), sampling_silent_draws=2)
+    few = examples(strata_database(), sampling_silent_draws=1)
     counts = {row["context_id"]: row["n_slots"] for row in every if row["role"] == "test"}
     assert len(few) < len(every)
     assert all(counts[row["context_id"]] == row["n_slots"] for row in few if row["role"] == "test")
@@ -212,9 +212,9 @@ def test_slots_of_documents_are_taken_distinct_documents_first():
     # Place in its document by draw: the first slot of each document comes before any second one.
     seen = Counter()
     place = {}
-    for row in sorted(index, key=lambda row: (row["kind"], row["draw"])):
+    for row in sorted(index, key=lambda row: row["draw"]):
         key = row["feature"], row["context_id"], row["start"]
-        if row["role"] == "test" and row["kind"] == "activating":
+        if row["role"] == "test":
             group = row["feature"], documents[row["context_id"]]
             place[key] = seen[group]
             seen[group] += 1
@@ -364,7 +364,6 @@ def sampled(strategy, n_examples=6, top=10):
     rows = examples(database, **values)
     assert [row["draw"] for row in rows] == list(range(1, n_examples + 1))
     index = sorted(database.read("example_index"), key=lambda row: row["draw"])
-    index = [row for row in index if row["kind"] == "activating"]
     assert len(index) == 40
     return [row["context_id"] for row in rows], index
 

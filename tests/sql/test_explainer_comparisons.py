@@ -50,12 +50,19 @@ def database_of(scores, scorer="detection", requests=(), metric="balanced_accura
         ],
     )
     database.fill("llm_requests", list(requests))
+    fill_routes(database, ["llm"] * max(map(len, scores.values())))
     return database
 
 
-def compared(database):
+def fill_routes(database, routes):
+    """The route of each feature."""
+    rows = [{"sae": SAE, "feature": feature, "route": route} for feature, route in enumerate(routes)]
+    database.fill("feature_routes", rows)
+
+
+def compared(database, route="all"):
     rows = database.run("explainer_comparisons").to_pylist()
-    return {(row["explainer_a"], row["explainer_b"]): row for row in rows}
+    return {(row["explainer_a"], row["explainer_b"]): row for row in rows if row["route"] == route}
 
 
 def test_differences_are_paired_by_feature_and_have_students_interval():
@@ -96,14 +103,63 @@ def test_either_can_be_a_and_a_feature_without_both_scores_is_left_out():
     assert (two["difference"], two["ci_low"], two["ci_high"]) == (pytest.approx(0.15), None, None)
 
 
+def test_routes_are_compared_apart_and_all_together():
+    database = database_of({"rule": [0.9, 0.8, 0.6, 0.5, 0.4], "default": [0.5, 0.6, 0.5, 0.7, 0.8]})
+    fill_routes(database, ["rule", "rule", "rule", "llm", "llm"])
+    by_route = {route: compared(database, route)["rule", "default"] for route in ("rule", "llm", "all")}
+    found = {route: (row["n_features"], row["difference"]) for route, row in by_route.items()}
+    assert found == {
+        "rule": (3, pytest.approx(0.7 / 3)),
+        "llm": (2, pytest.approx(-0.3)),
+        "all": (5, pytest.approx(0.02)),
+    }
+    assert by_route["rule"]["ci_low"] is not None and by_route["llm"]["ci_low"] is None
+
+
+def test_an_explainer_gains_nothing_by_features_on_which_it_fails():
+    # Of features 3 and 4 `default` has no words, of 5 too few answers came; of 6 nobody has any.
+    scores = {
+        "default": [0.9, 0.8, 0.7, None, None, None, None],
+        "best_of_k": [0.8, 0.7, 0.6, 0.6, 0.7, 0.8, None],
+    }
+    database = database_of(scores, coverage=1.0)
+    failed = {"default3", "default4", "default6", "best_of_k6"}
+    explanations = database.connection.sql("from explanations").to_arrow_table().to_pylist()
+    database.fill("explanations", [
+        row | ({"status": "refused", "explanation": None} if row["explanation_id"] in failed else {})
+        for row in explanations
+    ])  # fmt: skip
+    rows = database.connection.sql("from scores").to_arrow_table().to_pylist()
+    database.fill("scores", [
+        row | {"n_scored": 20, "n_unscored": 20 * (row["explanation_id"] == "default5")}
+        for row in rows
+        if row["explanation_id"] not in failed
+    ])  # fmt: skip
+    one, other = (compared(database)[pair] for pair in (("default", "best_of_k"), ("best_of_k", "default")))
+    assert (one["n_features"], one["difference"]) == (3, pytest.approx(0.1))
+    differences = [0.1, 0.1, 0.1, -0.1, -0.2, -0.3]
+    mean = sum(differences) / 6
+    error = (sum((each - mean) ** 2 for each in differences) / 5 / 6) ** 0.5
+    assert (one["n_features_failed_at_chance"], one["difference_failed_at_chance"]) == (6, pytest.approx(mean))
+    assert one["ci_low_failed_at_chance"] == pytest.approx(mean - t_of(0.95, 5) * error, rel=1e-6)
+    assert other["ci_high_failed_at_chance"] == pytest.approx(-one["ci_low_failed_at_chance"])
+    # One that fails everywhere has a row, too.
+    for each in explanations:
+        each["status"] = "refused" if each["explainer"] == "default" else each["status"]
+    database.fill("explanations", explanations)
+    database.fill("scores", [row for row in rows if row["explainer"] != "default"])
+    row = compared(database)["default", "best_of_k"]
+    assert (row["n_features"], row["difference"], row["n_features_failed_at_chance"]) == (0, None, 6)
+    assert row["difference_failed_at_chance"] == pytest.approx(-1.2 / 6)
+    assert (row["cost_usd_a"], row["n_tokens_a"], row["share_better"]) == (0, 0, None)
+
+
 @pytest.mark.parametrize(("coverage", "n_features", "mean"), [(1.0, 4, 0.7), (0.5, 2, 0.9)])
 def test_an_explanation_that_no_graded_window_fits_counts_as_chance(coverage, n_features, mean):
     scores = {"default": [0.9, 0.9, None, None], "best_of_k": [0.8, 0.8, 0.7, 0.7]}
     database = database_of(scores, "graded", metric="auroc", coverage=coverage)
     row = compared(database)["default", "best_of_k"]
     assert (row["n_features"], row["mean_a"]) == (n_features, pytest.approx(mean))
-    routes = [{"sae": SAE, "feature": feature, "route": "llm"} for feature in range(4)]
-    database.fill("feature_routes", routes)
     [row] = [row for row in database.rows("summary") if row["explainer"] == "default"]
     assert (row["metric"], row["n_features"], row["mean"]) == ("auroc", n_features, pytest.approx(mean))
 
@@ -129,7 +185,6 @@ def test_the_cost_of_a_search_is_that_of_all_draws_and_of_those_who_judged_them(
     row = compared(database)["best_of_k", "default"]
     assert (row["cost_usd_a"], row["cost_usd_b"]) == (1.0, 0.25)
     assert (row["n_tokens_a"], row["n_tokens_b"]) == (400, 100)
-    database.fill("feature_routes", [{"sae": SAE, "feature": 0, "route": "llm"}])
     [summed] = [row for row in database.run("summary").to_pylist() if row["explainer"] == "best_of_k"]
     assert (summed["cost_usd"], summed["search_cost_usd"], summed["search_tokens"]) == (1.0, 0.75, 300)
 
@@ -152,7 +207,6 @@ def test_the_gain_of_a_search_is_the_chosen_draws_over_the_first_where_there_was
             changed = {"draw": 1, "train_score": other, "is_chosen": is_other, "status": "ok"}
             draws.append({**row, **same, **changed, "explanation_id": f"other {feature}"})
     database.fill("explanations", draws)
-    database.fill("feature_routes", [{"sae": SAE, "feature": feature, "route": "llm"} for feature in range(5)])
     [summed] = database.run("summary").to_pylist()
     assert summed["n_searched_features"] == 4
     assert summed["search_gain"] == pytest.approx((0.3 + 0 + 0) / 3)
@@ -166,7 +220,6 @@ def test_echoes_are_counted_beside_the_features_that_were_asked_about():
         for row, status in zip(rows, ("ok", "echoed", "unparsed"), strict=True)
     ]
     database.fill("explanations", rows)
-    database.fill("feature_routes", [{"sae": SAE, "feature": feature, "route": "llm"} for feature in range(3)])
     [summed] = database.run("summary").to_pylist()
     counts = (summed["n_asked_features"], summed["n_echoed_features"], summed["n_searched_features"])
     assert counts == (3, 1, 0) and summed["search_gain"] is None
@@ -197,7 +250,6 @@ def test_answers_that_could_not_be_used_were_paid_too():
     database = database_of({"default": [0.5], "best_of_k": [0.7]}, requests=requests)
     row = compared(database)["best_of_k", "default"]
     assert (row["cost_usd_a"], row["n_tokens_a"], row["cost_usd_b"]) == (1.25, 500, 0)
-    database.fill("feature_routes", [{"sae": SAE, "feature": 0, "route": "llm"}])
     database.fill(
         "predictions",
         [
@@ -223,7 +275,6 @@ def test_a_cost_is_null_where_one_price_is_not_known():
     database = database_of({"default": [0.5, 0.6], "rule": [0.7, 0.8]}, requests=requests)
     row = compared(database)["default", "rule"]
     assert (row["cost_usd_a"], row["cost_usd_b"], row["n_tokens_a"]) == (None, 1.0, 200)
-    database.fill("feature_routes", [{"sae": SAE, "feature": feature, "route": "llm"} for feature in range(2)])
     summed = {row["explainer"]: row for row in database.run("summary").to_pylist()}
     assert {name: row["cost_usd"] for name, row in summed.items()} == {"default": None, "rule": 1.0}
     assert summed["default"]["search_cost_usd"] == 0
@@ -260,6 +311,7 @@ def test_of_many_pairs_those_are_printed_that_differ():
                 "scorer": "detection",
                 "explainer_a": a,
                 "explainer_b": b,
+                "route": route,
                 "n_features": 9,
                 "difference": 0.01 * (i + j),
                 "ci_low": 0.001 if (i, j) == (1, 0) else -0.1,
@@ -267,6 +319,7 @@ def test_of_many_pairs_those_are_printed_that_differ():
             }
             for i, a in enumerate(names)
             for j, b in enumerate(names)
+            for route in ("llm", "all")
             if i != j
         ],
     )

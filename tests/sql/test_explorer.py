@@ -309,12 +309,10 @@ def test_a_window_of_the_index_has_the_tokens_of_its_slot_and_what_fired_there()
                 "peak": peak,
                 "role": "test",
                 "draw": 1,
-                "kind": "activating",
                 "decile": 10,
             }
             for start, peak in ((1, 5.0), (4, 2.0))
-        ]
-        + [{"sae": SAE, "feature": 0, "context_id": 0, "start": 7, "kind": "silent", "role": "test", "draw": 1}],
+        ],
     )
     database.fill(
         "activations",

@@ -102,7 +102,6 @@ def test_the_strongest_windows_of_the_index_are_exported_beside_the_examples():
             "start": 1,
             "peak": 1.0 + context,
             "role": "test" if context % 2 else "train",
-            "kind": "activating",
             "decile": 10,
             "rank": (31 - context) // 2,
         }

@@ -40,11 +40,13 @@ def drawn_database(**values):
     database.connection.execute(f"""
         create or replace temp table batch_index as
             select *, '{SAE}' as sae, slot::bigint as context_id, 1 as start, 8 as n_tokens, null::float as peak,
-                'test' as role,
-                'silent' as kind, null::tinyint as decile, null::int as rank, {N_SLOTS} as n_slots
-            from given;
+                'test' as role, null::tinyint as decile, null::int as rank, {N_SLOTS} as n_slots
+            from given
+            where false;
+        create or replace temp table candidate_slots as
+            select distinct slot, slot::bigint as context_id, 1 as start, 8 as n_tokens, 'test' as role from given;
         create or replace temp table silent_strata as
-            select feature, slot, 'random' as kind, n_slots from batch_index;
+            select feature, slot, 'random' as kind, draw, {N_SLOTS} as n_slots from given;
     """)
     database.connection.unregister("given")
     database.make("slots_in_turn", "test_slots", "taken_slots")

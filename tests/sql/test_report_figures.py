@@ -46,6 +46,13 @@ def test_two_features_have_no_interval_and_two_draws_are_one_feature():
     assert [(row["n_features"], row["mean"], row["ci_low"]) for row in rows] == [(2, pytest.approx(0.6), None)]
 
 
+def test_features_count_alike_however_many_windows_of_the_stratum_they_were_asked_about():
+    values = {0: (0.5, 20), 1: (1.0, 1), 2: (0.75, 3)}
+    rows = [detail(feature, value, "random") | {"n": n} for feature, (value, n) in values.items()]
+    [row] = strata(*rows, detail(0, 0.1, "random") | {"weighting": "population"})
+    assert (row["n_features"], row["mean"]) == (3, pytest.approx(0.75))
+
+
 def test_kinds_of_silent_windows_stand_left_of_the_deciles():
     rows = strata(*(detail(0, 0.5, stratum) for stratum in ("same_token", "neighbour", "random", "decile 10")))
     assert {row["stratum"]: row["stratum_order"] for row in rows} == {

@@ -122,8 +122,36 @@ def test_controls_are_at_chance_or_above_it_or_too_few_to_tell(routes, verdict):
         ],
     )
     [row] = database.rows("control_verdicts")
+    assert row["n_left_out"] == sum(n for n, _, low, _ in routes if low is None)
     found = (row["verdict"], row["n_features"], row["mean"], row["low"])
     assert found == pytest.approx(verdict, abs=1e-3) if verdict[2] else found == verdict
+
+
+def test_controls_on_a_features_page_are_those_of_its_route():
+    database = Database(explaining_explainers=["default"])
+    database.fill(
+        "summary",
+        [
+            {
+                "sae": SAE,
+                "route": route,
+                "explainer": explainer,
+                "scorer": "detection",
+                "n_features": n,
+                "mean": mean,
+            }
+            for route, explainer, n, mean in (
+                ("llm", "empty", 4, 0.5),
+                ("rule", "empty", 3, 0.6),
+                ("llm", "default", 9, 0.9),
+                ("llm", "other_feature", 0, None),
+            )
+        ],
+    )
+    for route, mean in (("llm", 0.5), ("rule", 0.6)):
+        [row] = database.rows("control_scores", route=route)
+        assert (row["scorer"], row["explainer"], row["mean"]) == ("detection", "empty", mean)
+    assert database.rows("control_scores", route="positional") == []
 
 
 def test_a_control_has_one_verdict_though_routes_differ_in_the_last_digit_of_chance():

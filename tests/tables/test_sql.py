@@ -43,18 +43,17 @@ STEPS = {
     "feature_routes": "feature_routes",
     "selected_features": "selected_features",
     "feature_cofirings": "cofiring_tokens feature_cofirings",
-    "example_index": (
-        "candidate_slots corpus_tokens firings slot_peaks active_slots kept_slots slot_generations silent_lots "
-        "silent_slots example_index"
-    ),
+    "example_index": ("candidate_slots corpus_tokens firings slot_peaks active_slots kept_slots example_index"),
     "examples": (
-        "batch_features candidate_slots batch_index batch_neighbours corpus_tokens batch_tokens drawn_slots "
+        "batch_features candidate_slots batch_index batch_neighbours corpus_tokens batch_tokens silent_lots "
         "silent_strata slots_in_turn test_slots taken_slots rendered_windows examples"
     ),
     "fuzzing_pairs": "fuzzing_pairs",
     "steered_texts": "batch_features steering_prompts ablation_prompts vocabulary",
     "token_changes": "token_change_texts batch_features changed_features token_texts",
-    "explanations": "batch_features explained_features shown_examples batch_neighbours vocabulary",
+    "explanations": (
+        "batch_features explained_features shown_examples lent_explanations batch_neighbours vocabulary"
+    ),
     "scorer_rhos": (
         "selected_batches pilot_features batch_features scored_explanations pilot_explanations batch_neighbours "
         "control_questions control_thresholds question_answers answer_correlations shrunk_rhos"

@@ -19,9 +19,7 @@ with fired_tokens as (
 windows as (
     select feature, slot, context_id, start, n_tokens
     from batch_index
-    where role = 'train'
-        and kind = 'activating'
-        and draw <= least($explaining_keywords_windows, 10 * $sampling_draws_per_decile)
+    where role = 'train' and draw <= least($explaining_keywords_windows, 10 * $sampling_draws_per_decile)
 ),
 slot_tokens as (
     select

@@ -3,7 +3,7 @@
 with floors as (
     select feature, decile, min(peak)::double as lowest
     from example_index
-    where role = 'train' and kind = 'activating'
+    where role = 'train'
     group by feature, decile
 ),
 known as (

@@ -34,7 +34,6 @@ candidates as (
     join candidate_slots using (context_id, start)
     where
         example_index.role = 'test'
-        and example_index.kind = 'activating'
         and example_index.rank <= $sampling_top
 ),
 silent as (
