@@ -34,8 +34,8 @@ from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import LAKE_VARIABLE, LLM_VARIABLE, Config
 from pipeline.errors import ConfigError, LakeError
 from pipeline.progress import tell
+from pipeline.tables.inputs import is_made
 from pipeline.tables.stages import BATCH_TABLES, STAGES
-from pipeline.tables.versions import is_made
 
 _MOST_DEATHS = 3
 """A partition whose process died this often is not sent again: it may be the cause, by its memory for example."""

@@ -28,7 +28,7 @@ from pipeline.llm.local.client import LocalClient
 from pipeline.models.load import load_tokenizer
 from pipeline.pilot.write import features_to_ask
 from pipeline.tables import TABLES
-from pipeline.tables.versions import inputs_of
+from pipeline.tables.inputs import inputs_of
 
 Row = dict[str, object]
 
