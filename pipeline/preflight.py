@@ -54,7 +54,7 @@ def preflight(config: Config, *, takes_new: bool = False) -> Lake:
     """
     check(config)
     if (objects := open_objects(config)) is not None:
-        objects.seal_left_over()
+        objects.journals.seal_left_over()
     passed = {sae.name: _facts(config, sae) for sae in config.saes if sae.source is not None}
     lake = Lake(config, fix_sources(config, takes_new=takes_new, passed=passed))
     lake.remove_left_over()

@@ -190,7 +190,7 @@ def _ledger(ledger_type: type[Ledger], lake: Lake, table: str, sae: str, batch: 
     features = lake.config.selection.features_of(batch)
     folder = lake.root / LEDGER_FOLDER
     lake.fetched_lines(folder / table / sae)
-    seal = None if lake.objects is None else lake.objects.seal
+    seal = None if lake.objects is None else lake.objects.journals.seal
     return ledger_type(folder, table, sae, features[0], features[-1], prices_of_paid(lake.config), seal)
 
 

@@ -82,7 +82,7 @@ class Rating:
             if reader.row("explanation_to_rate", **shown) is None:
                 sentence = "the explanation that was shown has changed or is gone; begin again under Readers"
                 raise HTTPException(400, sentence)
-        seal = None if self._catalog.objects is None else self._catalog.objects.seal
+        seal = None if self._catalog.objects is None else self._catalog.objects.journals.seal
         keep_rating(self._catalog.folder, **shown, rater=rater, verdict=verdict, seal=seal)
 
     def _may_rate(self, request: Request) -> bool:

@@ -137,7 +137,7 @@ class Paths:
     def fetched_lines(self, folder: Path) -> Path:
         """The same folder, after fetching the lines that other machines have sealed below it."""
         if self.objects is not None:
-            self.objects.fetch_lines(folder)
+            self.objects.journals.fetch(folder)
         return folder
 
     def files_below(self, folder: Path) -> Iterator[Path]:
