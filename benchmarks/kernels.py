@@ -55,7 +55,7 @@ from pipeline.compiled.passes import (
     order_strengths,
 )
 from pipeline.compiled.rows import compiled_rows
-from pipeline.compiled.rules.proving import index_by_token
+from pipeline.compiled.rules.inverted_index import index_by_token
 from pipeline.compiled.segments import order_segments
 from pipeline.compiling import Ints
 from pipeline.firings.buckets import Bucket, CorpusTokens, open_corpus_tokens
