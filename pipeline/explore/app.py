@@ -88,7 +88,9 @@ class _Explorer:
         explanation_id = request.query_params.get("explanation", "")
         shows_all = request.query_params.get("windows") == "all"
         with self._catalog.reading() as reader:
-            found = feature_page(reader, self._catalog.vocabulary(), sae, feature, explanation_id, shows_all)
+            found = feature_page(
+                reader, self._catalog.vocabulary(), sae, feature, explanation_id, shows_all=shows_all
+            )
             if found is None:
                 raise HTTPException(404, reader.missing(sae, feature))
         return self._pages.page("feature", self._catalog.misfits([sae]), sae=sae, feature=feature, **found)

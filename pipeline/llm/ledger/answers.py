@@ -88,13 +88,13 @@ class Ledger:
             finally:
                 self._handles.close()  # releases the locks
 
-    def replay(self, request: Request, *, renew: bool = False) -> Answer | None:
+    def replay(self, request: Request, *, renews: bool = False) -> Answer | None:
         """The recorded answer; None if there is none or the transport failed, so that the request is sent again.
 
-        With `renew`, also None if the request was not sent: the server may be able to answer it now.
+        With `renews`, also None if the request was not sent: the server may be able to answer it now.
         """
         answer = self.last(request)
-        if answer is None or answer.status in FAILED or (renew and answer.is_unsent):
+        if answer is None or answer.status in FAILED or (renews and answer.is_unsent):
             return None
         return answer
 
