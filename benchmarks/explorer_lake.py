@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from pipeline.config import Config
 from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.tables import TABLES
-from pipeline.tables.versions import CONTROLS, SourceHashes
+from pipeline.tables.inputs import CONTROLS
+from pipeline.tables.versions import SourceHashes
 
 SAE = "synthetic"
 BATCH = 1024

@@ -54,18 +54,18 @@ from pipeline.compiled.passes import (
     order_strengths,
 )
 from pipeline.compiled.rows import compiled_rows
-from pipeline.compiled.rules.proving import index_by_token
+from pipeline.compiled.rules.inverted_index import index_by_token
 from pipeline.compiled.segments import order_segments
 from pipeline.compiling import Ints
 from pipeline.firings.buckets import Bucket, CorpusTokens, open_corpus_tokens
 from pipeline.firings.files import Firings, in_order
 from pipeline.firings.layout import BUCKET_FEATURES, ROUNDED_BITS, n_buckets_of
 from pipeline.lake import Lake
-from pipeline.make_table import reads_corpus
 from pipeline.models.rounding import round_on_cpu
 from pipeline.sae.firing import find_above, find_largest
 from pipeline.tables.compiled import COMPILED
 from pipeline.tables.sql import sql_text, steps_of
+from pipeline.tables.steps import reads_corpus
 
 PAYS = 1.3
 N_BUCKETS = 8

@@ -216,7 +216,7 @@ def most_cofiring_by_scipy(starts: Ints, token: Int32s, n_tokens: int, n_most: i
 def index_by_token_by_numpy(
     tokens: Tokens, context_length: int, context_document: Int32s, n_tokens: int
 ) -> Arrays:
-    """`proving.index_by_token`."""
+    """`inverted_index.index_by_token`."""
     index = np.flatnonzero(tokens["position"] == np.arange(len(tokens)) % context_length)
     indices = index[np.argsort(tokens["token_id"][index], kind="stable")]
     starts = np.concatenate([[0], np.cumsum(np.bincount(tokens["token_id"][index], minlength=n_tokens))])

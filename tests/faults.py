@@ -27,6 +27,7 @@ from llm.oracle import Oracle, Reply
 from oracles import scorer
 from runs import materialise_all
 from tiny import hand_set_entry, open_lake, stored, write_experiment
+from waiting import until
 
 from assets.graph.build import build_definitions
 from assets.graph.lakes import forget_lakes
@@ -161,8 +162,7 @@ def run_with_kills(
                 process.kill()
                 kills += 1
             process.join()
-            while oracle.in_flight:  # what the dead have asked
-                time.sleep(0.01)
+            until(lambda: not oracle.in_flight)  # what the dead have asked
             lives.append(brain.log[n_before:])
             if process.exitcode == 0:
                 break
@@ -212,13 +212,8 @@ def _explain_and_score(path: str) -> None:
 
 def _amid(process: Any, brain: Faulty, n_attempts: int) -> bool:
     """Wait until a process has made its attempts; False if it ended before."""
-    deadline = time.monotonic() + 120
-    while len(brain.log) < n_attempts:
-        if not process.is_alive():
-            return False
-        assert time.monotonic() < deadline, "the run hangs"
-        time.sleep(0.002)
-    return True
+    until(lambda: len(brain.log) >= n_attempts or not process.is_alive(), every=0.002)
+    return len(brain.log) >= n_attempts
 
 
 def _experiment(

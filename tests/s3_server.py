@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.lake.objects import open_filesystem
+from pipeline.lake.store import open_filesystem
 
 WEED = Path(sys.prefix) / "bin" / "weed"
 IS_HERE = WEED.exists() and find_spec("s3fs") is not None

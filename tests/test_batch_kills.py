@@ -1,13 +1,13 @@
 """A run by a provider's batch API, killed with SIGKILL amid its calls: nothing is sent twice or lost."""
 
 import random
-import time
 
 import pytest
 from faults import SAE, TABLES, _context, _experiment, _explain_and_score
 from llm.batch_oracle import BatchOracle, End
 from oracles import scorer
 from tiny import open_lake, stored
+from waiting import until
 
 from pipeline.config import load_config
 from pipeline.llm.oracle.judges import literal
@@ -33,8 +33,7 @@ def start(path):
 def run_until_killed(path, oracle, n_calls):
     """Start a run, and kill it once it has made so many calls; its exit code."""
     n_before, process = len(oracle.paths), start(path)
-    while process.is_alive() and len(oracle.paths) < n_before + n_calls:
-        time.sleep(0.002)
+    until(lambda: not process.is_alive() or len(oracle.paths) >= n_before + n_calls, every=0.002)
     process.kill()
     process.join()
     return process.exitcode

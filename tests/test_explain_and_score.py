@@ -26,6 +26,7 @@ from dagster._core.storage.dagster_run import DagsterRunStatus
 from llm.oracle import Oracle, Reply, last_message
 from oracles import ANIMALS_TOLD, coin, read_question, scorer, slowly, sometimes
 from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, stored, write_experiment
+from waiting import until
 
 from assets.graph.build import build_definitions
 from assets.graph.lakes import forget_lakes
@@ -417,9 +418,7 @@ def test_after_a_kill_amid_the_predictions_a_run_goes_on_where_it_was(
         process = subprocess.Popen(
             [sys.executable, "-c", code, str(tmp_path / "one" / "tiny.yaml")], env=environment, cwd=root.parent
         )
-        deadline = time.monotonic() + 150
-        while oracle.n_requests < n_before + 50 and time.monotonic() < deadline and process.poll() is None:
-            time.sleep(0.01)
+        until(lambda: oracle.n_requests >= n_before + 50 or process.poll() is not None, 150)
         process.send_signal(signal.SIGKILL)
         assert process.wait() == -signal.SIGKILL
         time.sleep(0.1)

@@ -6,10 +6,11 @@ import pytest
 
 from pipeline.errors import LakeError
 from pipeline.lake import Lake
-from pipeline.make_table import make_table, needed_steps, read_rows, steps_by_bucket
+from pipeline.make_table import make_table, read_rows
 from pipeline.summary import write_summary
 from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
+from pipeline.tables.steps import plan_of
 from pipeline.tables.versions import SourceHashes
 
 SAE = "hand-set"
@@ -73,15 +74,16 @@ def document(doc_id, n_tokens=40):
     ],
 )
 def test_what_grows_with_firings_goes_by_bucket_and_what_arrays_hold_is_not_made(table, once, by_bucket):
-    steps = needed_steps(table)
-    assert [step for step in steps if step not in steps_by_bucket(table)] == once
-    assert [step for step in steps if step in steps_by_bucket(table)] == by_bucket
+    plan = plan_of(table)
+    assert [*plan.once] == once
+    assert [*plan.by_bucket] == by_bucket
 
 
 def test_every_step_of_the_other_tables_runs_once_by_duckdb():
     for table in ("scrambled_contexts", "scores", "score_details", "summary", "fuzzing_pairs"):
-        assert needed_steps(table) == STAGES[table].steps
-        assert not steps_by_bucket(table)
+        plan = plan_of(table)
+        assert plan.once == STAGES[table].steps
+        assert not plan.by_bucket
 
 
 def test_a_given_relation_stands_in_place_of_the_table_of_its_name(lake):
@@ -94,7 +96,7 @@ def test_a_given_relation_stands_in_place_of_the_table_of_its_name(lake):
 
 def test_a_given_step_is_not_run(lake):
     given = {"train_tokens": pa.table({"token_id": [7], "n_tokens": [3]})}
-    assert needed_steps("unigram_tokens", frozenset(given)) == ("unigram_tokens",)
+    assert plan_of("unigram_tokens", given).once == ("unigram_tokens",)
     with lake.connect(SAE, given=given) as connection:
         assert connection.sql("from train_tokens").fetchall() == [(7, 3)]
 

@@ -5,11 +5,9 @@ import json
 import os
 import re
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 import tomllib
 import urllib.request
 import venv
@@ -20,6 +18,7 @@ from typing import NamedTuple
 
 import pytest
 from tiny import hand_set_entry, write_experiment
+from waiting import end_group, until
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
@@ -187,18 +186,11 @@ def test_dev_answers_in_a_folder_with_a_pipeline_of_its_own(
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while (found := names_of_tables(port)) is None:
-            assert process.poll() is None and time.monotonic() < deadline, (empty / "ui.log").read_text()
-            time.sleep(0.5)
-        assert {"documents", "explanations", "scores"} <= found, (empty / "ui.log").read_text()
+        found = until(lambda: process.poll() is not None or names_of_tables(port), PATIENCE_SECONDS, every=0.5)
+        said = (empty / "ui.log").read_text()
+        assert found is not True and {"documents", "explanations", "scores"} <= found, said
     finally:
-        os.killpg(process.pid, signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        end_group(process)
 
 
 def names_of_tables(port: int) -> set[str] | None:

@@ -212,7 +212,7 @@ def test_saes_are_loaded_one_at_a_time_and_not_again_once_they_have_passed(make_
     def experiment(**changes):
         return make_experiment(saes=[{**hand_set_entry(source, name), **changes} for name in ("a", "b", "c")])
 
-    monkeypatch.setattr("pipeline.preflight.load_sae", load)
+    monkeypatch.setattr("pipeline.preflight.saes.load_sae", load)
     preflight(experiment())
     assert len(loaded) == 3
     preflight(experiment())
@@ -228,7 +228,7 @@ def test_saes_are_loaded_one_at_a_time_and_not_again_once_they_have_passed(make_
 def test_a_corpus_that_was_read_is_not_opened_again(make_experiment, monkeypatch):
     config = make_experiment()
     write_documents(preflight(config))
-    for module in ("pipeline.preflight", "pipeline.sources.reading"):
+    for module in ("pipeline.preflight.corpus", "pipeline.sources.reading"):
         monkeypatch.setattr(f"{module}.read_texts", lambda *_: pytest.fail("opened"))
     lake = preflight(config)
     cost = caching_cost(lake)

@@ -12,8 +12,9 @@ from assets.graph.sensors import JOBS_OF_A_GENERATION, new_documents
 from assets.share import REPORT_JOB, report_asset
 from pipeline.config import Config
 from pipeline.tables import TABLES, Group
+from pipeline.tables.inputs import is_made
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import SourceHashes, Versions, is_made
+from pipeline.tables.versions import SourceHashes, Versions
 
 JOBS: tuple[Group, ...] = get_args(Group)
 """One job per group: assets of different partitions cannot share a job."""

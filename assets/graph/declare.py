@@ -17,9 +17,10 @@ from assets.processes import tag_own_run
 from assets.stopping import raise_if_asked
 from pipeline.config import Config
 from pipeline.tables import TABLES, Table
+from pipeline.tables.inputs import inputs_of
 from pipeline.tables.schema import type_name
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import Versions, inputs_of
+from pipeline.tables.versions import Versions
 
 AFTER_BATCHES = (
     dg.AutomationCondition.eager()

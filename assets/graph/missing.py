@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from assets.graph.partitions import partitions
 from pipeline.config import Config
 from pipeline.tables import TABLES, Table
-from pipeline.tables.versions import is_made
+from pipeline.tables.inputs import is_made
 
 if TYPE_CHECKING:
     from pipeline.lake import Lake

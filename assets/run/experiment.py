@@ -18,8 +18,8 @@ from assets.graph.build import JOBS, build_definitions
 from assets.graph.lakes import open_lake
 from assets.processes import end_dead_runs, process_tag
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
-from assets.run.on_ray import checked_address, materialise_on
 from assets.run.printing import announce, print_end, print_failures, print_wait
+from assets.run.ray import checked_address, materialise_on
 from assets.run.steps import ASKING, Part, check_job, missing_steps
 from assets.share import REPORT_JOB
 from assets.stopping import raise_if_asked, stops_noted

@@ -134,8 +134,8 @@ class BatchAsker:
         self._n_replayed += sum(answer.request_id not in self._waiting for answer in answers.values())
         return answers
 
-    def _ask_draw(self, name: RoleName, renew: bool, requests: Sequence[Request]) -> dict[str, Answer]:
-        new = {request.request_id for request in requests if self._ledger.replay(request, renew=renew) is None}
+    def _ask_draw(self, name: RoleName, renews: bool, requests: Sequence[Request]) -> dict[str, Answer]:
+        new = {request.request_id for request in requests if self._ledger.replay(request, renews=renews) is None}
         self._waiting |= new
         self._bar.total = len(self._waiting)
         if new and name not in self._clients:
@@ -143,7 +143,7 @@ class BatchAsker:
         client = self._clients.get(name) or _NoClient()
         budget, prices = self._budgets[name], self._prices[name]
         return ask(
-            self._ledger, client, requests, budget=budget, prices=prices, renew=renew, on_answer=self._on_answer
+            self._ledger, client, requests, budget=budget, prices=prices, renews=renews, on_answer=self._on_answer
         )
 
     def _open_budget(self, role: ModelRole) -> AbstractContextManager[Budget | None]:
@@ -190,7 +190,7 @@ def _ledger(ledger_type: type[Ledger], lake: Lake, table: str, sae: str, batch: 
     features = lake.config.selection.features_of(batch)
     folder = lake.root / LEDGER_FOLDER
     lake.fetched_lines(folder / table / sae)
-    seal = None if lake.objects is None else lake.objects.seal
+    seal = None if lake.objects is None else lake.objects.journals.seal
     return ledger_type(folder, table, sae, features[0], features[-1], prices_of_paid(lake.config), seal)
 
 

@@ -51,7 +51,7 @@ def _budget(config: Config, prices: Prices, *, of_oracle: bool, in_batch: bool =
     budget = partial(Budget, folder, ledger, limits, prices, paid, in_batch=in_batch, of_oracle=of_oracle)
     if (objects := open_objects(config)) is None:
         return budget(note=(folder / _WANTED).write_bytes)
-    look = partial(objects.fetch_lines, ledger, _LOOK_SECONDS)
+    look = partial(objects.journals.fetch, ledger, _LOOK_SECONDS)
     return budget(look=look, note=partial(objects.put, f"{name}/{_WANTED}"))
 
 
@@ -134,7 +134,7 @@ def _roles(config: Config) -> dict[bool, list[ModelRole]]:
 def _spent(config: Config, *, of_oracle: bool) -> Amount:
     """The sum of the ledger, over all roles of models or of an oracle."""
     if (objects := open_objects(config)) is not None:
-        objects.fetch_lines(config.lake_folder / LEDGER_FOLDER)
+        objects.journals.fetch(config.lake_folder / LEDGER_FOLDER)
     with _budget(config, prices_of_paid(config), of_oracle=of_oracle) as budget:
         return budget.spent()
 

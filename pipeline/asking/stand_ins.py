@@ -62,8 +62,8 @@ class StandInAsker(BatchAsker):
         self._certain = {each.request.request_id for each in to_ask if each.is_certain}
         return super().ask(name, to_ask)
 
-    def _ask_draw(self, name: RoleName, renew: bool, requests: Sequence[Request]) -> dict[str, Answer]:
-        answers = super()._ask_draw(name, renew, requests)
+    def _ask_draw(self, name: RoleName, renews: bool, requests: Sequence[Request]) -> dict[str, Answer]:
+        answers = super()._ask_draw(name, renews, requests)
         for request in requests:
             before = self.counted.get(request.request_id)
             self.counted[request.request_id] = Counted(

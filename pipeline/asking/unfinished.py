@@ -15,9 +15,9 @@ from pipeline.lake import Lake
 from pipeline.lake.paths import SCHEMA_FILE
 from pipeline.lake.publishing import whole_path
 from pipeline.tables import TABLES
+from pipeline.tables.inputs import is_made
 from pipeline.tables.macros import full_text
 from pipeline.tables.sql import steps_of
-from pipeline.tables.versions import is_made
 
 KEPT_FILE = "unfinished.json"
 """In the lake's folder; if it is missing or corrupt, the tables are read."""

@@ -10,8 +10,8 @@ import pyarrow.compute as pc
 from pipeline.asking.batches import Asks, Ledgers, asks_of, open_askers
 from pipeline.asking.tools import Batch
 from pipeline.lake import Lake, Published
+from pipeline.tables.inputs import CONTROLS, inputs_of
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import CONTROLS, inputs_of
 
 _LAST = "score_details"
 """The table of a batch that is made last: without it the batch is unfinished."""

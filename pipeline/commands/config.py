@@ -2,10 +2,8 @@
 
 import re
 import shlex
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import takewhile
 from pathlib import Path
 from string import Template
 from typing import Any, NamedTuple
@@ -14,13 +12,13 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.commands.names import experiment_name, sae_names
 from pipeline.commands.spelled import spelled
 from pipeline.config import CorpusConfig
 from pipeline.errors import ConfigError
 from pipeline.models.load import positions_at_hand
 from pipeline.sae.baselines import PREFIX as BASELINE_PREFIX
 from pipeline.sae.load import load_with_training, saes_inside
-from pipeline.sae.sources import HUB_PREFIX, REGISTRY_PREFIX, split_hub
 from pipeline.sae.training import Fact, Training, training_in
 from pipeline.shipped import find
 from pipeline.texts.delphi import Cache, Folder, cache_settings, find_cache, splits_of
@@ -30,10 +28,6 @@ FOLDER = Path("config")
 
 _HERE = Path(__file__).parent
 _SHORTEST_CONTEXT, _LONGEST_CONTEXT = 32, 65_536
-_LONGEST_NAME = 90
-"""Names are limited to 100 characters, with room here for the numbers that tell equal names apart."""
-
-_WEIGHTS = (".sae.pt", ".pt", ".pth", ".npz", ".safetensors")
 
 
 class _Sae(NamedTuple):
@@ -119,7 +113,7 @@ def write_config(sources: Sequence[str], name: str | None = None) -> Path:
         raise ConfigError(
             f"no SAE; write {spelled('make config FROM=', 'latentlake config ')}hf://OWNER/REPO/PATH, or a folder"
         )
-    name = name or _name_of(sources)
+    name = name or experiment_name(sources)
     path = _free_path(name)
     cache = find_cache(find(sources[0])) if len(sources) == 1 else None
     if cache is None:
@@ -143,7 +137,9 @@ def _free_path(name: str) -> Path:
 
 def _content_of(saes: Sequence[_Sae], cache: Cache | None) -> _Content:
     """What is known about SAEs of one subject model. Raises ConfigError if they are of several."""
-    names = _sae_names(saes)
+    names = sae_names(
+        [sae.source or "" for sae in saes], [sae.hookpoint.value if sae.hookpoint else "" for sae in saes]
+    )
     hookpoints = [_hookpoint_line(sae, name) for sae, name in zip(saes, names, strict=True)]
     model = _model_line(saes)
     positions = positions_at_hand(model.value) if model.value else None
@@ -258,49 +254,6 @@ def _hookpoint_line(sae: _Sae, name: str) -> _Line:
     if sae.hookpoint is None:
         return _Line(key, None, "not known: neither files nor path name it; fill it in, such as resid_post.9")
     return _Line(key, *sae.hookpoint)
-
-
-def _sae_names(saes: Sequence[_Sae]) -> list[str]:
-    """The hookpoint of each, if these differ; otherwise the parts in which the sources differ."""
-    hookpoints = [sae.hookpoint.value if sae.hookpoint else "" for sae in saes]
-    if all(hookpoints) and len(set(hookpoints)) == len(hookpoints):
-        names = [_slug(hookpoint, "-") for hookpoint in hookpoints]
-    else:
-        parts = [_parts(sae.source or "") for sae in saes]
-        shared = len(_shared(parts)) if len(parts) > 1 else 0
-        names = [_slug("-".join(each[shared:]), "-") for each in parts]
-    alike = Counter(name.lower() for name in names)
-    return [name if alike[name.lower()] == 1 else f"{name}-{number}" for number, name in enumerate(names, 1)]
-
-
-def _name_of(sources: Sequence[str]) -> str:
-    """A name for an experiment: the words that its sources share, and their number."""
-    parts = [_parts(source) for source in sources]
-    if len(parts) == 1:
-        return _slug("_".join(parts[0]), "_")
-    return _slug("_".join([*(_shared(parts) or parts[0][:1]), f"{len(parts)}_saes"]), "_")
-
-
-def _shared(parts: Sequence[Sequence[str]]) -> list[str]:
-    """The words that all begin with."""
-    return [words[0] for words in takewhile(lambda words: len(set(words)) == 1, zip(*parts, strict=False))]
-
-
-def _parts(source: str) -> list[str]:
-    """The words of a source: repository or release and path, or the last folders of a local path."""
-    for ending in _WEIGHTS:
-        source = source.removesuffix(ending)
-    if source.startswith(HUB_PREFIX):
-        repository, _, path = split_hub(source)
-        return [repository.partition("/")[2], *filter(None, path.split("/"))]
-    if source.startswith(REGISTRY_PREFIX):
-        return source.removeprefix(REGISTRY_PREFIX).split("/")
-    return list(Path(source).expanduser().absolute().parts[-3:])
-
-
-def _slug(text: str, between: str) -> str:
-    allowed = "A-Za-z0-9" if between == "_" else "A-Za-z0-9._"
-    return re.sub(rf"[^{allowed}]+", between, text).strip("-._")[:_LONGEST_NAME].rstrip("-._") or "sae"
 
 
 def _scalar(value: Any) -> str:

@@ -20,7 +20,7 @@ from pipeline.lake import Lake
 from pipeline.lake.remaking import remaking_sentence
 from pipeline.preflight import look
 from pipeline.tables import TABLES
-from pipeline.tables.versions import inputs_of, is_made
+from pipeline.tables.inputs import inputs_of, is_made
 
 
 def print_estimates(path: str) -> None:

@@ -22,13 +22,13 @@ from pipeline.lake import LEDGER_FOLDER, Lake, Published
 from pipeline.lake.catalog import create_requests_view
 from pipeline.lake.publishing import temporary_path
 from pipeline.llm import Message
-from pipeline.llm.ledger.answers import last_lines
+from pipeline.llm.ledger.files import last_lines
 from pipeline.llm.ledger.prices import Prices
 from pipeline.llm.local.client import LocalClient
 from pipeline.models.load import load_tokenizer
 from pipeline.pilot.write import features_to_ask
 from pipeline.tables import TABLES
-from pipeline.tables.versions import inputs_of
+from pipeline.tables.inputs import inputs_of
 
 Row = dict[str, object]
 

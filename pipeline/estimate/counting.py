@@ -29,8 +29,8 @@ from pipeline.pilot.thresholds import control_answers, control_pairs, others_a_f
 from pipeline.pilot.unwritten import Tables, unwritten_batch, unwritten_windows
 from pipeline.scorers.write import predictions_table, scoring_ledgers
 from pipeline.tables import TABLES
+from pipeline.tables.inputs import is_made
 from pipeline.tables.stages import BATCH_TABLES, STAGES
-from pipeline.tables.versions import is_made
 
 
 class Needs(NamedTuple):

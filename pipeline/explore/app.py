@@ -1,26 +1,16 @@
-"""The explorer's web application.
-
-It serves this machine only. A request must address it as `localhost` or `127.0.0.1`; otherwise a page on another
-site whose domain name resolves to this machine could read the lake (DNS rebinding). No page may run a script, load
-anything from elsewhere, or be shown in another site's frame.
-"""
+"""The explorer's web application: its addresses, the pages that show the lake, and those of errors."""
 
 from collections.abc import Callable
-from hmac import compare_digest
-from urllib.parse import parse_qsl, urlencode
 
 import duckdb
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.convertors import IntegerConvertor, register_url_convertor
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pipeline.config import Config
 from pipeline.errors import LatentlakeError
@@ -29,40 +19,28 @@ from pipeline.explore.catalog import Catalog
 from pipeline.explore.feature import feature_page, requests_page
 from pipeline.explore.meaning import Embed, Found, Meanings
 from pipeline.explore.pages import FOLDER, STYLE, Pages
-from pipeline.explore.readers import MOST_CHARACTERS as MOST_NAME_CHARACTERS
-from pipeline.explore.readers import VERDICTS, keep_rating, next_page, readers_page
+from pipeline.explore.rating import Rating
 from pipeline.explore.run import run_page
+from pipeline.explore.safety import HEADERS, HOSTS, SafeHeaders, comes_from_elsewhere
 from pipeline.explore.search import Search, features_page, page_number
 from pipeline.explore.statement import MOST_CHARACTERS, SECONDS, answer, examples, features_of
 from pipeline.explore.texts import Texts
 from pipeline.tables import TABLES
 
-_HOSTS = ("localhost", "127.0.0.1")
-
 _DIGITS = 9
 """The largest number of digits of a number in an address."""
-
-_HEADERS = {
-    "content-security-policy": "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
-    "base-uri 'none'; frame-ancestors 'none'",
-    "x-content-type-options": "nosniff",
-    "x-frame-options": "DENY",
-    "referrer-policy": "same-origin",
-    "cross-origin-opener-policy": "same-origin",
-    "cross-origin-resource-policy": "same-origin",
-}
 
 
 class _Explorer:
     """The pages of one experiment."""
 
     def __init__(self, config: Config, token: str, load: Callable[[Config], Embed] | None = None) -> None:
-        self.token = token
         self._config = config
         self._texts = Texts(config)
         self._catalog = Catalog(config)
         self._meanings = Meanings(self._catalog, load)
         self._pages = Pages(config.name)
+        self._rating = Rating(self._catalog, self._pages, token)
 
     def routes(self) -> list[Route]:
         """Every address and its handler."""
@@ -76,9 +54,7 @@ class _Explorer:
             Route("/run", self.run),
             Route("/sql", self.sql),
             Route("/text", self.text),
-            Route("/readers", self.readers),
-            Route("/readers/next", self.next_to_rate),
-            Route("/readers/next", self.rate, methods=["POST"]),
+            *self._rating.routes(),
         ]
 
     def features(self, request: Request) -> Response:
@@ -87,7 +63,7 @@ class _Explorer:
         with self._catalog.reading() as reader:
             if search.is_feature_number and (sae := search.sae or reader.only_sae()):
                 return RedirectResponse(f"/features/{sae}/{int(search.words)}", 303)
-            near, error = self._near(search, is_from_elsewhere=_comes_from_elsewhere(request))
+            near, error = self._near(search, is_from_elsewhere=comes_from_elsewhere(request))
             found = features_page(reader, search, self._catalog.held("filter_values"), near)
         is_loading = search.is_by_meaning and not near and not error
         misfits = self._catalog.misfits({row["sae"] for row in found["rows"]})
@@ -112,7 +88,9 @@ class _Explorer:
         explanation_id = request.query_params.get("explanation", "")
         shows_all = request.query_params.get("windows") == "all"
         with self._catalog.reading() as reader:
-            found = feature_page(reader, self._catalog.vocabulary(), sae, feature, explanation_id, shows_all)
+            found = feature_page(
+                reader, self._catalog.vocabulary(), sae, feature, explanation_id, shows_all=shows_all
+            )
             if found is None:
                 raise HTTPException(404, reader.missing(sae, feature))
         return self._pages.page("feature", self._catalog.misfits([sae]), sae=sae, feature=feature, **found)
@@ -134,7 +112,7 @@ class _Explorer:
     def sql(self, request: Request) -> Response:
         """One select on the lake. A statement that comes from another site is shown but not run."""
         statement = request.query_params.get("q", "").strip()
-        is_from_elsewhere = _comes_from_elsewhere(request)
+        is_from_elsewhere = comes_from_elsewhere(request)
         result = answer(self._catalog.folder, statement) if statement and not is_from_elsewhere else None
         return self._pages.page(
             "sql",
@@ -153,7 +131,7 @@ class _Explorer:
         """What fires on a reader's own text."""
         text = request.query_params.get("text", "")[: texts.MOST_CHARACTERS]
         token = request.query_params.get("token", "")
-        is_from_elsewhere = bool(text) and _comes_from_elsewhere(request)
+        is_from_elsewhere = bool(text) and comes_from_elsewhere(request)
         is_asked = bool(text.strip()) and not is_from_elsewhere
         found, error = None, "the text is blank" if text.isspace() else ""
         if is_asked:
@@ -179,55 +157,6 @@ class _Explorer:
             n_saes=len(self._config.saes),
         )
 
-    def readers(self, request: Request) -> Response:
-        """The ratings, and where to begin; the token that `make explore` printed allows rating."""
-        if (token := request.query_params.get("token")) is not None:
-            if not compare_digest(token.strip().encode(), self.token.encode()):
-                raise HTTPException(403, "that is not the token that 'make explore' printed when it started")
-            answer = RedirectResponse("/readers", 303)
-            answer.set_cookie(_cookie(request), self.token, path="/readers", httponly=True, samesite="strict")
-            return answer
-        with self._catalog.reading() as reader:
-            found = readers_page(reader)
-        may_rate = self._may_rate(request)
-        return self._pages.page("readers", self._catalog.misfits(), rater="", may_rate=may_rate, **found)
-
-    def next_to_rate(self, request: Request) -> Response:
-        """The explanation that a reader rates next."""
-        rater = _name_of(request.query_params.get("rater", ""))
-        if not self._may_rate(request) or not rater:
-            return RedirectResponse("/readers", 303)
-        with self._catalog.reading() as reader:
-            found = next_page(reader, self._catalog.vocabulary(), rater)
-        misfits = self._catalog.misfits([found["item"]["sae"]]) if found["item"] else []
-        return self._pages.page("rate", misfits, rater=rater, verdicts=VERDICTS, **found)
-
-    async def rate(self, request: Request) -> Response:
-        """Store a rating, if it comes from a page of this explorer and from somebody who has the token."""
-        own = f"{request.url.scheme}://{request.headers['host']}"
-        if request.headers.get("origin") != own or _comes_from_elsewhere(request):
-            raise HTTPException(403, "a rating must come from the explorer's own pages, and from no other site")
-        if not self._may_rate(request):
-            raise HTTPException(403, "rating needs the token that 'make explore' printed; enter it under Readers")
-        given = await _form(request)
-        rater, verdict = _name_of(given.get("rater", "")), given.get("verdict", "")
-        shown = {name: given.get(name, "") for name in ("explanation_id", "explanation_sha256")}
-        if not rater or verdict not in VERDICTS or not all(map(str.isalnum, shown.values())):
-            raise HTTPException(400, "a rating needs a name, an explanation and one of the verdicts")
-        await run_in_threadpool(self._keep, shown, rater, verdict)
-        return RedirectResponse(f"/readers/next?{urlencode({'rater': rater})}", 303)
-
-    def _keep(self, shown: dict[str, str], rater: str, verdict: str) -> None:
-        with self._catalog.reading() as reader:
-            if reader.row("explanation_to_rate", **shown) is None:
-                sentence = "the explanation that was shown has changed or is gone; begin again under Readers"
-                raise HTTPException(400, sentence)
-        seal = None if self._catalog.objects is None else self._catalog.objects.seal
-        keep_rating(self._catalog.folder, **shown, rater=rater, verdict=verdict, seal=seal)
-
-    def _may_rate(self, request: Request) -> bool:
-        return compare_digest(request.cookies.get(_cookie(request), "").encode(), self.token.encode())
-
     def failure(self, _request: Request, error: Exception) -> Response:
         """The page for a request that cannot be served: one sentence, no stack trace."""
         if isinstance(error, HTTPException):
@@ -239,16 +168,11 @@ class _Explorer:
         """The page for a bug of ours; the server's terminal has the details."""
         sentence = "This page failed because of a bug in latentlake; see the terminal of 'make explore'."
         answer = self._pages.page("message", (), 500, title="Internal error", sentence=sentence)
-        answer.headers.update(_HEADERS)
+        answer.headers.update(HEADERS)
         return answer
 
 
 _TITLES = {404: "Not found", 403: "Not allowed", 400: "Not understood"}
-
-
-def _cookie(request: Request) -> str:
-    """The cookie's name, with the port: browsers share cookies between all ports of a host."""
-    return f"latentlake_token_{request.url.port or 80}"
 
 
 class _Number(IntegerConvertor):
@@ -272,8 +196,8 @@ def create_app(config: Config, token: str, load: Callable[[Config], Embed] | Non
     return Starlette(
         routes=explorer.routes(),
         middleware=[
-            Middleware(_SafeHeaders),
-            Middleware(TrustedHostMiddleware, allowed_hosts=list(_HOSTS), www_redirect=False),
+            Middleware(SafeHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(HOSTS), www_redirect=False),
         ],
         exception_handlers={
             HTTPException: explorer.failure,
@@ -282,46 +206,6 @@ def create_app(config: Config, token: str, load: Callable[[Config], Embed] | Non
             Exception: explorer.fault,
         },
     )
-
-
-async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form. Raises HTTPException if it is larger than 8 kB."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _MOST_FORM_BYTES:
-            raise HTTPException(413, "the form is too large")
-    return dict(parse_qsl(body.decode("utf-8", "replace")))
-
-
-def _name_of(text: str) -> str:
-    """A reader's name: on one line and short."""
-    return " ".join(text.split())[:MOST_NAME_CHARACTERS]
-
-
-_MOST_FORM_BYTES = 8192
-
-
-def _comes_from_elsewhere(request: Request) -> bool:
-    """Whether the browser reports that another site led to a request."""
-    return request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}
-
-
-class _SafeHeaders:
-    """Adds `_HEADERS` to every response."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond as the application does, with these headers."""
-
-        async def send_with_headers(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
-            await send(message)
-
-        await self._app(scope, receive, send_with_headers)
 
 
 def _icon(_request: Request) -> Response:

@@ -23,7 +23,7 @@ from pipeline.lake import CATALOG_FILE, LEDGER_FOLDER
 from pipeline.lake.catalog import copy_views, create_requests_view, narrow_view, view_texts
 from pipeline.lake.objects import open_objects
 from pipeline.lake.queries import bind, create, create_steps
-from pipeline.llm.ledger.answers import overlapping_files
+from pipeline.llm.ledger.files import overlapping_files
 from pipeline.tables import TABLES
 from pipeline.tables.sql import steps_of, tables_read
 from pipeline.tables.stages import BATCH_TABLES

@@ -88,6 +88,7 @@ def feature_page(
     sae: str,
     feature: int,
     explanation_id: str = "",
+    *,
     shows_all: bool = False,
 ) -> dict[str, Any] | None:
     """What a feature's template shows; None if the SAE has no such feature.
@@ -115,7 +116,7 @@ def feature_page(
         "controls": _controls(reader, sae, card["route"]),
         "judged": judged,
         "chosen": chosen,
-        **_windows(reader, vocabulary, own, bool(card["n_active"]), chosen, shows_all),
+        **_windows(reader, vocabulary, own, chosen, fires=bool(card["n_active"]), shows_all=shows_all),
         "changed": reader.rows("changed_texts", **own, of_a_way=_OF_A_WAY),
         "shows_all": shows_all,
         **{name: reader.rows(query, **own) for name, query in _PLAIN_QUERIES.items()},
@@ -146,7 +147,13 @@ def _controls(reader: Reader, sae: str, route: str | None) -> dict[str, list[Row
 
 
 def _windows(
-    reader: Reader, vocabulary: Vocabulary, own: dict[str, Any], fires: bool, chosen: Row | None, shows_all: bool
+    reader: Reader,
+    vocabulary: Vocabulary,
+    own: dict[str, Any],
+    chosen: Row | None,
+    *,
+    fires: bool,
+    shows_all: bool,
 ) -> dict[str, Any]:
     """The feature's windows in groups, with the answers about the chosen explanation, and the texts it led to."""
     drawn = reader.rows("shown_windows", **own)
@@ -166,7 +173,7 @@ def _windows(
         "answered": sorted({answer.scorer for some in answers.values() for answer in some}),
         "groups": [
             Windows(title, [show(row) for row in some], n)
-            for title, some, n in _groups(strongest, rows, shows_all)
+            for title, some, n in _groups(strongest, rows, shows_all=shows_all)
         ],
         "written": _written(reader, own, chosen, vocabulary, largest) if chosen else [],
     }
@@ -255,7 +262,7 @@ def shade(row: Row, vocabulary: Vocabulary, largest: float, answers: Sequence[An
 
 
 def _groups(
-    strongest: Sequence[Row], rows: Sequence[Row], shows_all: bool
+    strongest: Sequence[Row], rows: Sequence[Row], *, shows_all: bool
 ) -> Iterator[tuple[str, Sequence[Row], int]]:
     """The strongest windows, some of each decile, then silent ones of each kind: title, rows, total number."""
     if strongest:

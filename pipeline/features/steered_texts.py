@@ -38,7 +38,7 @@ from pipeline.subject.steering import (
     load_steered,
 )
 from pipeline.tables import TABLES
-from pipeline.tables.versions import inputs_of
+from pipeline.tables.inputs import inputs_of
 
 TABLE = "steered_texts"
 

@@ -137,7 +137,7 @@ class Files(Paths):
         """Make sure the table's current folder has its empty file with the schema, and what it was made from."""
         target = self.folder(table, sae, part, generation) / SCHEMA_FILE
         if not target.exists() and not self.fetched(target).exists():
-            made_from = json.dumps(self.made_from(table, sae, part, generation))
+            made_from = json.dumps(self.made_from(table, sae, part))
             empty = TABLES[table].schema.empty_table().replace_schema_metadata({MADE_FROM: made_from})
             with self.writing(target) as temporary:
                 pq.write_table(empty, temporary)

@@ -12,7 +12,9 @@ from pipeline.config import Config
 from pipeline.errors import LakeError
 from pipeline.lake.objects import open_objects
 from pipeline.tables import TABLES
-from pipeline.tables.versions import SourceHashes, Versions, parts_of
+from pipeline.tables.definitions import code_of
+from pipeline.tables.inputs import parts_of
+from pipeline.tables.versions import SourceHashes, Versions
 
 SCHEMA_FILE = "schema.parquet"
 LEDGER_FOLDER = "ledger"
@@ -73,14 +75,10 @@ class Paths:
         own = sae if TABLES[table].is_by_sae else None
         return self.root / table / self._versions(generation).of(table, own, part)
 
-    def made_from(
-        self, table: str, sae: str | None = None, part: str | None = None, generation: int | None = None
-    ) -> dict[str, Any]:
+    def made_from(self, table: str, sae: str | None = None, part: str | None = None) -> dict[str, Any]:
         """What the current version of a table is made from, as JSON holds it, to tell later what has changed."""
-        if generation is None:
-            generation = self.generations(table)[-1]
         own = sae if TABLES[table].is_by_sae else None
-        code = self._versions(generation).code_of(table, own, part)
+        code = code_of(self.config, table, part)
         return {"sae": own, "part": part, "settings": self.config.own_settings, "code": code}
 
     def _versions(self, generation: int) -> Versions:
@@ -139,7 +137,7 @@ class Paths:
     def fetched_lines(self, folder: Path) -> Path:
         """The same folder, after fetching the lines that other machines have sealed below it."""
         if self.objects is not None:
-            self.objects.fetch_lines(folder)
+            self.objects.journals.fetch(folder)
         return folder
 
     def files_below(self, folder: Path) -> Iterator[Path]:

@@ -16,8 +16,8 @@ from pipeline.lake.catalog import seen_folders
 from pipeline.lake.files import Files
 from pipeline.lake.paths import MADE_FROM, SCHEMA_FILE
 from pipeline.tables import TABLES
+from pipeline.tables.inputs import is_made
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import is_made
 
 _MOST_NAMED = 12
 """How many tables a sentence names one by one."""

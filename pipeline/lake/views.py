@@ -144,6 +144,7 @@ class Lake(Files):
         tables: Sequence[str],
         saes: Sequence[str],
         batch: int | None = None,
+        *,
         are_below: bool = False,
     ) -> None:
         """Create views of some tables; with `are_below`, by paths relative to the lake."""

@@ -16,7 +16,7 @@ def ask(
     *,
     budget: Budget | None = None,
     prices: Prices | None = None,
-    renew: bool = False,
+    renews: bool = False,
     on_answer: Callable[[Answer], None] | None = None,
 ) -> dict[str, Answer]:
     """Answers by request_id, in the order of the requests, from the ledger or else from the client.
@@ -31,7 +31,7 @@ def ask(
         budget: Only requests that fit into it are sent, repeatedly, as answers turn out cheaper than reserved. The
             rest get the status `budget` and are not recorded.
         prices: The prices of the client's answers; by default the ledger's.
-        renew: Whether to ask again what an earlier server could not be asked.
+        renews: Whether to ask again what an earlier server could not be asked.
         on_answer: Called once for each answer, replayed or new, in this thread.
     """
     wanted = {request.request_id: request for request in requests}
@@ -43,7 +43,7 @@ def ask(
             on_answer(answer)
 
     for request in wanted.values():
-        answer = ledger.replay(request, renew=renew)
+        answer = ledger.replay(request, renews=renews)
         if answer is not None:
             use(answer)
     waiting = [request for request_id, request in wanted.items() if request_id not in known]

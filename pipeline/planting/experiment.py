@@ -35,8 +35,8 @@ from pipeline.shipped import find
 from pipeline.sources import fix_sources, recorded_lake
 from pipeline.tables import TABLES
 from pipeline.tables.explanations import explanation_id
+from pipeline.tables.inputs import is_made
 from pipeline.tables.stages import BATCH_TABLES, STAGES
-from pipeline.tables.versions import is_made
 
 _DEMO = Path("config/demo.yaml")
 _EXPLAINER = "default"

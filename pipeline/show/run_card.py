@@ -19,7 +19,7 @@ from pipeline.fit.verdict import misfits_in
 from pipeline.lake import Lake
 from pipeline.show.terminal import printable
 from pipeline.tables import TABLES
-from pipeline.tables.versions import plugin_versions
+from pipeline.tables.definitions import plugin_versions
 
 _CARD_FILES = "run_card.json", "run_card.md"
 _PACKAGES = ("latentlake", "duckdb", "numba", "numpy", "polars", "pyarrow", "scipy", "torch", "transformers")

@@ -56,7 +56,7 @@ def fix_sources(
     while True:
         before = read_record(config)
         known = deepcopy(before)
-        lake = Lake(config, _compare(config, known, takes_new))
+        lake = Lake(config, _compare(config, known, takes_new=takes_new, takes_first=True))
         for sae, facts in (passed or {}).items():
             known["saes"][sae]["passed"] = facts
         carry_over(lake)
@@ -72,8 +72,8 @@ def look_at_sources(config: Config) -> SourceHashes:
     return _compare(config, deepcopy(read_record(config)), takes_new=False, takes_first=False)
 
 
-def _compare(config: Config, known: dict[str, Any], takes_new: bool, takes_first: bool = True) -> SourceHashes:
-    """Check known sources against the record, and record new ones and added documents."""
+def _compare(config: Config, known: dict[str, Any], *, takes_new: bool, takes_first: bool) -> SourceHashes:
+    """Check known sources against the record, and put into it new ones and added documents, if these are taken."""
     lake = Lake(config, SourceHashes())
     for source in config.corpus.sources:
         _follow_source(config, source, known)
@@ -84,7 +84,7 @@ def _compare(config: Config, known: dict[str, Any], takes_new: bool, takes_first
         added: Entry | None = None
         if entries := [each[key] for each in generations_of(config, known) if key in each]:
             if takes_new or not is_read or not _is_remote(source):  # nobody will ask for what is far again
-                added = _hold(lake, source, entries, takes_new)
+                added = _hold(lake, source, entries, takes_new=takes_new)
         elif key in waiting:
             added = _content(lake, source) if takes_new else None
         elif takes_first:
@@ -145,7 +145,7 @@ def _content(lake: Lake, source: TextSource) -> Entry:
             return fingerprint([Path(file.location) for file in source_files(source)], {})
 
 
-def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], takes_new: bool) -> Entry | None:
+def _hold(lake: Lake, source: TextSource, entries: Sequence[Entry], *, takes_new: bool) -> Entry | None:
     """Check a source against its entries; returns the entry for additions, if these are to be taken."""
     match source:
         case PythonTexts():

@@ -16,8 +16,8 @@ from assets.graph.lakes import forget_lakes, open_lake
 from assets.run.steps import missing_steps
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.lake import Lake
+from pipeline.tables.inputs import is_made
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import is_made
 
 Experiment = Callable[..., Config]
 JUDGED = [

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from assets.command import run_command
-from assets.run import on_ray
-from assets.run.on_ray import Need, Node, checked_address, room_for, what_a_run_needs
+from assets.run.ray import checked_address, connecting
+from assets.run.ray.resources import Need, Node, room_for, what_a_run_needs
 from pipeline.config import Config
 from pipeline.errors import ConfigError, LakeError
 
@@ -19,7 +19,7 @@ HEAD, SMALL, LARGE, WITH_GPUS = Node(0, 0), Node(4, 0), Node(16, 0), Node(8, 4)
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ray is found, whether it is here or not."""
-    monkeypatch.setattr(on_ray, "find_spec", lambda name: name)
+    monkeypatch.setattr(connecting, "find_spec", lambda name: name)
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_what_is_no_address_is_refused(given: str) -> None:
 
 @pytest.mark.usefixtures("installed")
 def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_ray, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(connecting, "_PATIENCE_SECONDS", 0.0)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
         address = f"ray://127.0.0.1:{taken.getsockname()[1]}"
@@ -59,7 +59,7 @@ def test_a_cluster_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch
 def test_a_head_that_is_just_starting_is_asked_again_and_that_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(on_ray, "_LOOK_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(connecting, "_LOOK_AGAIN_SECONDS", 0.01)
     with socket.socket() as starting:
         starting.bind(("127.0.0.1", 0))
         threading.Timer(0.1, starting.listen).start()
@@ -69,7 +69,7 @@ def test_a_head_that_is_just_starting_is_asked_again_and_that_is_told(
 
 
 def test_without_ray_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(on_ray, "find_spec", lambda name: None)
+    monkeypatch.setattr(connecting, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs latentlake\[ray\]; install it here"):
         checked_address("auto")
 

@@ -7,11 +7,11 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from waiting import until
 
 from assets.graph.build import build_definitions
 from assets.processes import PROCESS_TAG, end_dead_runs, process_tag, tag_own_run
@@ -54,13 +54,6 @@ def start(seconds):
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL)
 
 
-def wait_until(condition, seconds=60):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 def test_the_assets_that_ask_an_llm_and_no_others_are_in_the_pool():
     definitions = build_definitions(load_config(ROOT / "config" / "demo.yaml"))
     asking = {asset.key.path[-1] for asset in definitions.assets if asset.op.pool}
@@ -70,7 +63,7 @@ def test_the_assets_that_ask_an_llm_and_no_others_are_in_the_pool():
 @pytest.mark.whole
 def test_a_second_run_gets_no_slot_beside_the_first_and_gets_it_when_that_was_killed(home):
     first = start(60)
-    wait_until(lambda: any(home.glob("inside-*")))
+    until(lambda: any(home.glob("inside-*")))
     with dg.DagsterInstance.get() as instance:
         slots = instance.event_log_storage
         assert not slots.claim_concurrency_slot("llm", "another run", "asking").is_claimed

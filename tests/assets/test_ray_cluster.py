@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, suppress
@@ -20,6 +19,7 @@ import pytest
 import s3_server
 from postgres_server import IS_HERE, postgres_server
 from tiny import open_lake, rows_of, write_experiment
+from waiting import until
 
 from assets.command import run_command
 from assets.graph.history import LAKE_TAG
@@ -279,9 +279,12 @@ def test_ctrl_c_stops_the_runs_and_what_a_lost_node_made_is_made_elsewhere(
 def start_until(n_runs: int, instance: dg.DagsterInstance, path: Path, cluster: str) -> "subprocess.Popen[str]":
     """The command on the shards, so many of whose runs have begun."""
     process = start(path, cluster, "--job", "cache")
-    while len(runs_of(instance, path, dg.DagsterRunStatus.STARTED)) < n_runs:
+
+    def have_begun() -> bool:
         assert process.poll() is None
-        time.sleep(0.1)
+        return len(runs_of(instance, path, dg.DagsterRunStatus.STARTED)) >= n_runs
+
+    until(have_begun, 300, every=0.1)
     return process
 
 

@@ -3,28 +3,28 @@
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny import hand_set_entry, rows_of, write_experiment
+from waiting import end_group, until
 
 from benchmarks.chromium import Page, open_browser
 from pipeline.config import load_config
 from pipeline.sources import recorded_lake
 
 ROOT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 240
-"""On a busy machine; on a quiet one everything here is done in a quarter of it."""
+patiently = partial(until, seconds=240, every=0.5)
+"""Waits on a busy machine; on a quiet one everything here is done in a quarter of it."""
 
 PLACE = """
 { repositoriesOrError { ... on RepositoryConnection { nodes {
@@ -84,24 +84,10 @@ def ui(experiment: Path, tmp_path: Path) -> Iterator[str]:
         )
     url = f"http://127.0.0.1:{port}"
     try:
-        until(lambda: is_up(url))
+        patiently(lambda: is_up(url))
         yield url
     finally:
-        os.killpg(process.pid, signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def until(look: Callable[[], Any]) -> Any:
-    """What `look` finds, once it finds something."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
-    return found
+        end_group(process)
 
 
 def ask(url: str, query: str, **variables: Any) -> dict[str, Any]:
@@ -152,7 +138,7 @@ def launch(url: str, job: str, partition: str) -> None:
     }
     launched = ask(url, LAUNCH, params=params)["launchRun"]
     assert launched["__typename"] == "LaunchRunSuccess", launched
-    run = until(lambda: ended_run(url, job))
+    run = patiently(lambda: ended_run(url, job))
     assert (run["runId"], run["status"]) == (launched["run"]["runId"], "SUCCESS")
 
 
@@ -181,7 +167,7 @@ def test_a_person_opens_the_graph_materialises_a_batch_watches_it_and_sees_its_r
         page.look_like(1400, 1000)
         page.open(f"{ui}/asset-groups")
         for group in ("corpus", "cache", "prepare", "explain_and_score"):
-            until(lambda group=group: group in text_of(page))
+            patiently(lambda group=group: group in text_of(page))
         page.open(f"{ui}/locations/{load_config(experiment).name}/jobs/explain_and_score")
         click(page, "Materialize all…")
         click(page, "Confirm")  # what this graph reads was made by another one
@@ -189,14 +175,14 @@ def test_a_person_opens_the_graph_materialises_a_batch_watches_it_and_sees_its_r
             for dimension in range(2):
                 click(page, "All", nth=dimension)
         click(page, "Launch run", "Launch 1 run", "Launch backfill")
-        run = until(lambda: ended_run(ui, "explain_and_score"))
+        run = patiently(lambda: ended_run(ui, "explain_and_score"))
         assert run["status"] == "SUCCESS"
         page.open(f"{ui}/runs/{run['runId']}")
-        until(lambda: "Success" in text_of(page))
+        patiently(lambda: "Success" in text_of(page))
         name = load_config(experiment).name
         page.open(f"{ui}/assets/{name}/scores?view=overview")
         n_rows = len(assert_is_scored(experiment))
-        until(lambda: f"Row count\n{n_rows}\n" in text_of(page))
+        patiently(lambda: f"Row count\n{n_rows}\n" in text_of(page))
 
 
 def text_of(page: Page) -> str:
@@ -205,4 +191,4 @@ def text_of(page: Page) -> str:
 
 def click(page: Page, *words: str, nth: int = 0) -> None:
     """Click the button that says one of these words, once it is there and enabled."""
-    until(lambda: page.evaluate(f"({CLICK})({json.dumps(words)}, {nth})"))
+    patiently(lambda: page.evaluate(f"({CLICK})({json.dumps(words)}, {nth})"))

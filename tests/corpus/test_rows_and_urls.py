@@ -15,7 +15,7 @@ from pipeline.config import FileTexts
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.errors import CorpusError
-from pipeline.preflight import _check_corpus
+from pipeline.preflight.corpus import check_corpus
 from pipeline.sources import fix_sources
 from pipeline.texts.files import source_files
 from pipeline.texts.readers import read_texts
@@ -74,7 +74,7 @@ def test_a_model_without_a_chat_template_is_named_before_anything_is_written(mak
     path = jsonl(tmp_path / "chats.jsonl", [{"chat": CHAT}])
     config = make_experiment(corpus={"sources": [{"kind": "jsonl", "path": str(path), "messages_field": "chat"}]})
     with pytest.raises(CorpusError, match="has no chat template"):
-        _check_corpus(config, config.corpus.sources)
+        check_corpus(config, config.corpus.sources)
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "parquet"])

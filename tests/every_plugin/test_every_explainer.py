@@ -19,7 +19,7 @@ from pipeline.llm.oracle.brain import Oracle
 from pipeline.llm.oracle.client import GARBLED
 from pipeline.llm.oracle.prompts import plain, read_question, shown_texts
 from pipeline.plugins import find_plugins
-from pipeline.tables.versions import inputs_of
+from pipeline.tables.inputs import inputs_of
 
 pytestmark = pytest.mark.whole
 

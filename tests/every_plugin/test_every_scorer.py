@@ -21,8 +21,8 @@ from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
 from pipeline.scorers.write import load_scorer, predictions_table, write_predictions
 from pipeline.scorers.yes_no import YesNo
+from pipeline.tables.inputs import inputs_of
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import inputs_of
 
 pytestmark = pytest.mark.whole
 

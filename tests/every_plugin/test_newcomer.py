@@ -189,7 +189,7 @@ VERSIONS = """
     import json, sys
 
     from pipeline.config import load_config
-    from pipeline.tables.versions import plugin_versions
+    from pipeline.tables.definitions import plugin_versions
 
     for path in sys.argv[1:]:
         config = load_config(path)

@@ -12,7 +12,7 @@ from tiny import hand_set_entry, write_hand_set_sae
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.explainers import imported
-from pipeline.tables.versions import plugin_versions
+from pipeline.tables.definitions import plugin_versions
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from pipeline.explainers.write import load_explainer
 from pipeline.llm import Answer
 from pipeline.llm.oracle.prompts import plain, shown_texts
 from pipeline.plugins import find_plugin
-from pipeline.tables.versions import plugin_versions
+from pipeline.tables.definitions import plugin_versions
 
 FEATURE = Feature(7, "llm", None, True, SHOWN, promoted=[3])
 

@@ -1,13 +1,13 @@
 """Search by meaning: what is found first, and what is read how often."""
 
 import re
-import time
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from explored import N_FEATURES, TOKEN
 from starlette.testclient import TestClient
+from waiting import loaded
 
 from pipeline.config import Config
 from pipeline.explore.app import create_app
@@ -32,12 +32,7 @@ def search(config: Config, embedder: LastToken | None, query: str) -> str:
     """The list of a search, once the meanings are there."""
     app = create_app(config, TOKEN, embedder.load if embedder else None)
     browser = TestClient(app, base_url="http://localhost:3001")
-    for _ in range(200):
-        page = browser.get(f"/features?by=meaning&{query}").text
-        if "Loading the embedding model" not in page and "still being embedded" not in page:
-            return page
-        time.sleep(0.1)
-    raise AssertionError("the meanings are never there")
+    return loaded(browser, f"/features?by=meaning&{query}")
 
 
 def similarities(page: str) -> list[float]:

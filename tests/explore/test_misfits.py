@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import time
 from collections.abc import Callable
 from html import unescape
 from io import StringIO
@@ -15,8 +14,8 @@ import pytest
 import yaml
 from explored import TOKEN, client
 from rich.console import Console
-from starlette.testclient import TestClient
 from tiny import STOP
+from waiting import loaded
 
 import pipeline
 from pipeline.commands import export
@@ -93,28 +92,17 @@ def check(text: str, is_misfit: bool, where: object) -> None:
         assert not WORDS.search(text), where
 
 
-def page_of(browser: TestClient, address: str) -> str:
-    """A page, once its models are there."""
-    for _ in range(600):
-        page = browser.get(address)
-        assert page.status_code == 200, (address, page.text)
-        if 'http-equiv="refresh"' not in page.text:
-            return page.text
-        time.sleep(0.1)
-    raise AssertionError("the model is never there")
-
-
 @pytest.mark.whole
 def test_every_page_of_the_explorer_says_so(config: Config, is_misfit: bool, tmp_path: Path) -> None:
     browser = client(config)
     assert {route.path for route in browser.app.routes} - SHOW_NONE == PAGES.keys()  # type: ignore[attr-defined]
     browser.get("/readers", params={"token": TOKEN})
     for address in (address for some in PAGES.values() for address in some):
-        page = page_of(browser, address)
+        page = loaded(browser, address)
         check(page, is_misfit, address)
         assert "<b>" not in page, address
         assert page.count('<p class="misfit" role="note">') == is_misfit, address
-    assert "Rated" not in page_of(browser, "/readers/next?rater=Ada")
+    assert "Rated" not in loaded(browser, "/readers/next?rater=Ada")
     assert not WORDS.search(browser.get(f"/features/{SAE}/999").text)  # it shows no SAE
     assert not WORDS.search(browser.get("/features?words=nowhere").text)
     site = write_site(config, tmp_path / "site")

@@ -32,7 +32,7 @@ def test_another_machine_shows_what_the_first_made_and_its_ratings_are_there_on_
         assert page.status_code == 200 and page.text.count("/features/synthetic/") >= N_FEATURES
         catalog = Catalog(config)
         assert catalog.objects is not None
-        keep_rating(catalog.folder, "a", "a1", "Ada", "fits", catalog.objects.seal)
+        keep_rating(catalog.folder, "a", "a1", "Ada", "fits", catalog.objects.journals.seal)
         with first.connect(tables=["ratings"]) as connection:
             assert connection.sql("select explanation_id, verdict from ratings").fetchall() == [("a", "fits")]
     finally:

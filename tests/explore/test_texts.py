@@ -2,7 +2,6 @@
 
 import re
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +11,7 @@ import pytest
 from explored import client
 from starlette.testclient import TestClient
 from tiny import ANIMAL, STOP, open_lake
+from waiting import loaded
 
 from pipeline.config import Config
 from pipeline.explore.texts import MOST_CHARACTERS, text_page
@@ -22,13 +22,7 @@ TEXT = " the red fox and the blue stop"
 
 def read(browser: TestClient, **parameters: str) -> str:
     """The page of a text, once the model is there."""
-    for _ in range(600):
-        page = browser.get("/text", params=parameters).text
-        if "Loading the subject model" not in page:
-            return page
-        assert 'http-equiv="refresh"' in page
-        time.sleep(0.1)
-    raise AssertionError("the model is never there")
+    return loaded(browser, "/text", **parameters)
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ from pipeline.lake.selects import quoted
 from pipeline.plugins import find_plugins
 from pipeline.show.notebook import OpenLake
 from pipeline.sources import fix_sources, open_sources
-from pipeline.tables import TABLES, versions
+from pipeline.tables import TABLES, definitions
 from pipeline.tables.macros import full_text
 from pipeline.tables.sql import config_value, parameters_of
 from pipeline.tables.stages import STAGES
@@ -564,7 +564,7 @@ def test_a_changed_way_of_reading_makes_new_activations(make_experiment, section
 def test_changed_sql_makes_a_new_table_and_what_follows(make_experiment, monkeypatch):
     before = hashes_of(make_experiment())
     monkeypatch.setattr(
-        versions, "full_text", lambda name: full_text(name) + " limit 1" * (name == "feature_routes")
+        definitions, "full_text", lambda name: full_text(name) + " limit 1" * (name == "feature_routes")
     )
     after = hashes_of(make_experiment())
     changed = {table for table in STAGES if before[table] != after[table]}

@@ -69,7 +69,7 @@ def ledger(lake: Lake, first: int = 0, last: int = 9) -> Ledger:
     folder = lake.root / LEDGER_FOLDER
     lake.fetched_lines(folder / "predictions" / "hand-set")
     assert lake.objects is not None
-    return Ledger(folder, "predictions", "hand-set", first, last, seal=lake.objects.seal)
+    return Ledger(folder, "predictions", "hand-set", first, last, seal=lake.objects.journals.seal)
 
 
 def test_what_one_machine_withdraws_is_there_for_none_until_it_is_written_again(machine: Any) -> None:
@@ -206,7 +206,7 @@ def test_what_was_just_published_is_there_though_a_listing_had_begun_before(mach
     monkeypatch.setattr(objects, "_LOOK_SECONDS", 60.0)
     lake = machine("a")
     store = lake.objects
-    listed, has_listed, may_end = store._list, threading.Event(), threading.Event()
+    listed, has_listed, may_end = store.list_keys, threading.Event(), threading.Event()
 
     def list_slowly(below: str) -> dict[str, int]:
         found = listed(below)
@@ -215,7 +215,7 @@ def test_what_was_just_published_is_there_though_a_listing_had_begun_before(mach
             may_end.wait(1)
         return found
 
-    monkeypatch.setattr(store, "_list", list_slowly)
+    monkeypatch.setattr(store, "list_keys", list_slowly)
     asking = threading.Thread(target=lambda: lake.has("tokens"))
     asking.start()
     has_listed.wait()
@@ -267,12 +267,12 @@ def test_lines_that_a_kill_has_left_are_sealed_by_the_next_run(machine):
     folder = a.root / LEDGER_FOLDER
     with Ledger(folder, "predictions", "hand-set", 0, 9) as own:
         own.record(question(1), answer(question(1)))
-        a.objects.seal_left_over()  # leaves alone what a process is writing
+        a.objects.journals.seal_left_over()  # leaves alone what a process is writing
         assert not any("/lines/" in key for key in keys())
     with own.path.open("ab") as journal:
         journal.write(b'{"torn')
-    a.objects.seal_left_over()
-    a.objects.seal_left_over()
+    a.objects.journals.seal_left_over()
+    a.objects.journals.seal_left_over()
     assert sum("/lines/" in key for key in keys()) == 1
     with ledger(b) as other:
         assert other.replay(question(1))
@@ -301,9 +301,9 @@ def test_notes_about_a_batch_that_a_kill_has_left_are_sealed_unless_its_ledger_i
     a, b = machine("a"), machine("b")
     with Ledger(a.root / LEDGER_FOLDER, "predictions", "hand-set", 0, 9) as own:
         sent = Journal(own).begin(["one"])
-        a.objects.seal_left_over()
+        a.objects.journals.seal_left_over()
         assert not any("/lines/" in key for key in keys())
-    a.objects.seal_left_over()
+    a.objects.journals.seal_left_over()
     with ledger(b) as other:
         assert Journal(other).holding(["one"]) == [sent]
 
@@ -316,7 +316,7 @@ def test_a_journal_that_was_cut_is_told(machine):
     first, _, _ = own.path.read_bytes().partition(b"\n")
     own.path.write_bytes(first + b"\n")
     with pytest.raises(LakeError, match="shorter than its copy in lake"):
-        lake.objects.seal_left_over()
+        lake.objects.journals.seal_left_over()
 
 
 def test_a_reader_at_the_url_sees_one_version_whatever_is_published(machine):

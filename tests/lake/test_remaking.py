@@ -10,8 +10,9 @@ from pipeline.lake import Lake, open_catalog, remaking
 from pipeline.lake.paths import MADE_FROM, SCHEMA_FILE
 from pipeline.lake.remaking import hidden_sentence, remaking_sentence
 from pipeline.tables import TABLES
+from pipeline.tables.definitions import code_of
 from pipeline.tables.stages import STAGES
-from pipeline.tables.versions import SourceHashes, Versions
+from pipeline.tables.versions import SourceHashes
 
 Make = Callable[..., Config]
 SAE = "hand-set"
@@ -124,7 +125,7 @@ def test_a_versions_empty_file_says_what_it_was_made_from(make_experiment: Make)
         [(text,)] = connection.execute(query, {"path": str(path), "key": MADE_FROM.decode()}).fetchall()
     assert '"scoring.n_questions": 10' in text and '"part": "detection"' in text
     assert "base_url" not in text, "a server is no setting of a version"
-    assert Versions(lake.config, HASHES).code_of("predictions", SAE, "detection") in text
+    assert code_of(lake.config, "predictions", "detection") in text
 
 
 def test_a_catalog_with_a_table_that_is_no_more_is_looked_at_all_the_same(

@@ -24,7 +24,7 @@ from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.config.machine import CACHE_VARIABLE
 from pipeline.errors import LakeError
 from pipeline.lake import Lake, open_catalog
-from pipeline.lake.objects import open_filesystem
+from pipeline.lake.store import open_filesystem
 from pipeline.show.notebook import OpenLake
 from pipeline.tables import TABLES
 from pipeline.tables.versions import SourceHashes

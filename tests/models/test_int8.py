@@ -20,7 +20,7 @@ from pipeline.llm import Message, Request
 from pipeline.llm.local import client as local_client
 from pipeline.llm.local.client import LocalClient
 from pipeline.llm.local.model import LocalModel, load_local_model
-from pipeline.models import int8
+from pipeline.models import int8, int8_conversion
 from pipeline.models.load import find_files, load_tokenizer
 
 TOKEN_IDS = [[5, 6, 7, 8, 9, 10, 11, 12], [20, 21, 22, 23, 24, 25, 26, 27]]
@@ -92,7 +92,7 @@ def test_every_matrix_is_int8_and_a_tied_head_is_kept_once(folder):
 
 def test_a_model_is_converted_once_and_its_tokenizer_goes_along(folder, lakes, monkeypatch):
     first = find_files(in_int8(folder))
-    monkeypatch.setattr(int8, "_convert", lambda *_: pytest.fail("converted again"))
+    monkeypatch.setattr(int8_conversion, "_convert", lambda *_: pytest.fail("converted again"))
     again = in_int8(folder, dtype="bfloat16")
     assert find_files(again) == first
     given = AutoTokenizer.from_pretrained(folder)
@@ -121,14 +121,14 @@ def test_weights_are_converted_tensor_by_tensor(folder, monkeypatch):
     read: list[weakref.ref[torch.Tensor]] = []
     n_alive: list[int] = []
 
-    class Watched(int8.SavedTensor):
+    class Watched(int8_conversion.SavedTensor):
         def __getitem__(self, place):
             n_alive.append(sum(each() is not None and each().dim() == 2 for each in read))
             tensor = super().__getitem__(place)
             read.append(weakref.ref(tensor))
             return tensor
 
-    monkeypatch.setattr(int8, "SavedTensor", Watched)
+    monkeypatch.setattr(int8_conversion, "SavedTensor", Watched)
     find_files(in_int8(folder))
     assert len(n_alive) > 20
     assert max(n_alive) <= 1  # the one before

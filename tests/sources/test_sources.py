@@ -184,8 +184,8 @@ def test_what_another_run_records_while_this_one_reads_is_kept(make_experiment, 
     (tmp_path / "corpus" / "more.txt").write_text("more " * 50)
     compare, begun = fixing._compare, []
 
-    def compare_while_another_runs(*arguments):
-        hashes = compare(*arguments)
+    def compare_while_another_runs(*arguments, **named):
+        hashes = compare(*arguments, **named)
         if not begun:
             begun.append(True)
             fix_sources(config, takes_new=True)

@@ -44,14 +44,8 @@ RULE_STEPS = (*steps_before("rule_scores"), "rule_scores", "rule_exact")
 STEPS = {
     "scores": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "scores"),
     "score_details": (*SAMPLE_STEPS, *RULE_STEPS, *OTHER_STEPS, "population_scores", "score_details"),
-    "summary": (
-        *("question_answers", "answer_correlations", "headline_scores", "current_requests", "explaining_requests"),
-        "summary",
-    ),
-    "explainer_comparisons": (
-        *("headline_scores", "current_requests", "explaining_requests"),
-        "explainer_comparisons",
-    ),
+    "summary": (*steps_before("summary"), "summary"),
+    "explainer_comparisons": (*steps_before("explainer_comparisons"), "explainer_comparisons"),
 }
 """The SQL files of each table in their order, with those of the table rule_scores."""
 

@@ -12,10 +12,12 @@ from pipeline.errors import ConfigError
 from pipeline.plugins import find_plugin, find_plugins
 from pipeline.tables import macros as module
 from pipeline.tables import sql
+from pipeline.tables.definitions import plugin_versions
+from pipeline.tables.inputs import inputs_of, is_made
 from pipeline.tables.macros import Macro, create_macros, full_text, macros, macros_called, ready_text
 from pipeline.tables.sql import SQL_FOLDER, names_in, sql_files, sql_text
 from pipeline.tables.stages import STAGES, own_queries
-from pipeline.tables.versions import SourceHashes, Versions, inputs_of, is_made, plugin_versions
+from pipeline.tables.versions import SourceHashes, Versions
 
 SOURCES = Path(module.__file__).parents[1]
 KINDS = ("explainers", "scorers")

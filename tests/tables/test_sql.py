@@ -72,7 +72,8 @@ STEPS = {
         "score_details"
     ),
     "summary": (
-        "headline_scores current_requests explaining_requests question_answers answer_correlations summary"
+        "headline_scores summarised_scores score_means explaining_counts search_gains current_requests "
+        "explaining_requests score_costs question_answers answer_correlations summary"
     ),
     "explainer_comparisons": "headline_scores current_requests explaining_requests explainer_comparisons",
     "scorer_agreements": "headline_scores scorer_agreements",

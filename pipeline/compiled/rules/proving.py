@@ -10,26 +10,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from pipeline.compiled.inputs import Inputs
-from pipeline.compiled.passes import Tokens
 from pipeline.compiled.rules.arrays import NO_TOKEN, class_bits, flattened, token_class_bits
+from pipeline.compiled.rules.inverted_index import InvertedIndex, index_by_token
 from pipeline.compiled.rules.proving_loops import (
     SUMS,
     Corpus,
     Firings,
     Forms,
-    Indices,
-    InvertedIndex,
     Rules,
-    count_runs,
-    first_indices,
-    first_runs,
-    list_indices,
     predicted_by_document,
     sum_predictions,
 )
-from pipeline.compiling import Int32s, Ints
+from pipeline.compiling import Int32s
 from pipeline.firings.buckets import mapped, read_features
-from pipeline.lake import Lake
 
 _ANYWHERE = 1 << 30
 """A position that no token reaches, for a rule without a clause on the position."""
@@ -131,17 +124,3 @@ def _invert(inputs: Inputs) -> tuple[list[str], InvertedIndex]:
     role = order[encoded.indices.to_numpy()]
     n_tokens = documents["n_tokens"].to_numpy().astype(np.int64)
     return roles, InvertedIndex(*by_token, context_document, role, n_tokens, bits)
-
-
-def index_by_token(
-    lake: Lake, tokens: Tokens, context_length: int, context_document: Int32s, n_tokens: int
-) -> tuple[Ints, Indices, Ints, Int32s]:
-    """`starts`, `indices`, `run_starts` and `runs` of an inverted index; the long ones are mapped from files."""
-    starts = first_indices(tokens, context_length, n_tokens)
-    number = np.dtype(np.int32 if len(tokens) < 1 << 31 else np.int64)
-    indices = mapped(lake, int(starts[-1]), number)
-    list_indices(tokens, context_length, starts, indices)
-    run_starts = first_runs(tokens, context_length, starts, indices, context_document)
-    runs = mapped(lake, 2 * int(run_starts[-1]), np.dtype(np.int32)).reshape(-1, 2)
-    count_runs(tokens, context_length, starts, indices, context_document, runs)
-    return starts, indices, run_starts, runs

@@ -6,16 +6,16 @@ other clause, their counts per document suffice. A rule that names preceding tok
 rule and feature agree is found at the feature's firings, so no loop needs memory for the whole corpus.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.compiled.passes import Tokens
+from pipeline.compiled.rules.inverted_index import InvertedIndex, holds_token
 from pipeline.compiling import Bytes, Int32s, Ints, compiled, inlined
 
 Bools = npt.NDArray[np.bool_]
-Indices = npt.NDArray[np.signedinteger[Any]]
 
 FIRES, MATCHES, BOTH = 0, 1, 2
 """The columns of a tally."""
@@ -84,31 +84,6 @@ class Forms(NamedTuple):
     n_predicted: Int32s
 
 
-class InvertedIndex(NamedTuple):
-    """The corpus by token.
-
-    Attributes:
-        starts: [n_tokens + 1], the first entry of each token in `indices`.
-        indices: int32, or int64 for a corpus of 2**31 token indices, [n]; the token indices at which each token
-            occurs in documents, ascending, position 0 included.
-        run_starts: [n_tokens + 1], the first run of each token.
-        runs: int32 [n, 2], a document and how often the token occurs in it, position 0 excluded; ascending.
-        context_document: int32 [n_contexts], the document number of each context.
-        document_role: int64 [n_documents], the number of its role.
-        document_tokens: int64 [n_documents], its tokens from position 1 on.
-        class_bits: uint8 [n_tokens], the classes that each token is in.
-    """
-
-    starts: Ints
-    indices: Indices
-    run_starts: Ints
-    runs: Int32s
-    context_document: Int32s
-    document_role: Ints
-    document_tokens: Ints
-    class_bits: Bytes
-
-
 class Corpus(NamedTuple):
     """The corpus by token index and by token; tokens: TOKEN [n_contexts x context_length]."""
 
@@ -143,76 +118,6 @@ class Tally(NamedTuple):
     counts: Ints
     documents: Ints
     n: Ints
-
-
-@inlined
-def _holds_token(tokens: Tokens, context_length: int, index: int) -> bool:
-    """Whether there is a token at a token index: beyond a context's end there is none."""
-    return bool(tokens[index].position == index % context_length)
-
-
-# The index is made by counting sorts, in two passes each: one counts how many entries a token has, which gives the
-# first of each; the other puts every entry in the next free row of its token. Tokens are read in the order of the
-# corpus, so the entries of a token ascend.
-
-
-@compiled
-def first_indices(tokens: Tokens, context_length: int, n_tokens: int) -> Ints:
-    """The first entry of each token in a list of token indices by token, and the list's length, [n_tokens + 1]."""
-    starts = np.zeros(n_tokens + 1, np.int64)
-    for index in range(len(tokens)):
-        if _holds_token(tokens, context_length, index):
-            starts[tokens[index].token_id + 1] += 1
-    return np.cumsum(starts)
-
-
-@compiled
-def list_indices(tokens: Tokens, context_length: int, starts: Ints, indices: Indices) -> None:
-    """Fill in the token indices of each token, ascending; starts: from `first_indices`."""
-    free = starts.copy()
-    for index in range(len(tokens)):
-        if _holds_token(tokens, context_length, index):
-            token = tokens[index].token_id
-            indices[free[token]] = index
-            free[token] += 1
-
-
-@compiled
-def first_runs(
-    tokens: Tokens, context_length: int, starts: Ints, indices: Indices, context_document: Int32s
-) -> Ints:
-    """The first run of each token, and the number of runs, [n_tokens + 1]; indices: from `list_indices`."""
-    n_runs = np.zeros(len(starts), np.int64)
-    for token in range(len(starts) - 1):
-        last = -1  # a document's contexts are neighbours: where the document changes, a new run begins
-        for index in indices[starts[token] : starts[token + 1]]:
-            document = context_document[index // context_length]
-            if tokens[index].position > 0 and document != last:
-                n_runs[token + 1] += 1
-                last = document
-    return np.cumsum(n_runs)
-
-
-@compiled
-def count_runs(
-    tokens: Tokens,
-    context_length: int,
-    starts: Ints,
-    indices: Indices,
-    context_document: Int32s,
-    runs: Int32s,
-) -> None:
-    """Fill in the runs, by token and document; runs: int32 [n, 2], zeros."""
-    end = 0
-    for token in range(len(starts) - 1):
-        last = -1
-        for index in indices[starts[token] : starts[token + 1]]:
-            document = context_document[index // context_length]
-            if tokens[index].position > 0:
-                if document != last:
-                    runs[end, 0] = last = document
-                    end += 1
-                runs[end - 1, 1] += 1
 
 
 @inlined
@@ -252,7 +157,7 @@ def predicted_by_document(rule: int, rules: Rules, corpus: Corpus, counts: Int32
     """
     named = Named(np.zeros(0, np.bool_), np.zeros(len(corpus.by_token.class_bits), np.bool_))
     for index in range(len(corpus.tokens)):
-        is_token = _holds_token(corpus.tokens, corpus.context_length, index)
+        is_token = holds_token(corpus.tokens, corpus.context_length, index)
         if is_token and matches(rule, index, rules, corpus, named):
             counts[_document_at(corpus, index)] += 1
 
@@ -328,7 +233,7 @@ def _count_on_tokens(rule: int, tokens: Int32s, rules: Rules, corpus: Corpus, na
 def _count_everywhere(rule: int, rules: Rules, corpus: Corpus, named: Named, tally: Tally) -> None:
     """Count where a rule matches, testing every token of the corpus."""
     for index in range(len(corpus.tokens)):
-        is_token = _holds_token(corpus.tokens, corpus.context_length, index)
+        is_token = holds_token(corpus.tokens, corpus.context_length, index)
         if is_token and matches(rule, index, rules, corpus, named):
             count(tally, _document_at(corpus, index), MATCHES, 1)
 
@@ -345,7 +250,7 @@ def _count_after_tokens(
         for earlier in corpus.by_token.indices[corpus.by_token.starts[token] : corpus.by_token.starts[token + 1]]:
             for index in range(earlier + 1, min(earlier + rules.n_before[rule] + 1, len(corpus.tokens))):
                 is_in_context = corpus.tokens[index].position >= index - earlier
-                if not (_holds_token(corpus.tokens, corpus.context_length, index) and is_in_context):
+                if not (holds_token(corpus.tokens, corpus.context_length, index) and is_in_context):
                     break  # the context has ended, or the next one has begun
                 if matches(rule, index, rules, corpus, named):
                     count(tally, _document_at(corpus, index), MATCHES, 1)

@@ -6,31 +6,22 @@ nothing again, and two runs whose ranges overlap cannot work at the same time.
 """
 
 import fcntl
-import json
 import os
-import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self
+from typing import BinaryIO, Self
 
 from pipeline.errors import LakeError
+from pipeline.llm.ledger.files import ends_in_newline, lines_of, lock, overlapping_files, sync_folders
 from pipeline.llm.ledger.prices import Prices
+from pipeline.llm.ledger.records import line_of, merge
 from pipeline.llm.requests import FAILED, Answer, Request
 
-_RANGE = re.compile(r"(\d+)-(\d+)(?:@.+)?")
-"""A file's name: its features, and after an @ the identity of lines that another machine has sealed."""
-
 _SEAL_SECONDS = 30.0
-
-_compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-_ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
-_LATER_FIELDS = dict.fromkeys(("choice_mass", "reasoning_tokens", "values", "batch_id"))
-"""Fields missing from records of earlier versions."""
 
 
 class Ledger:
@@ -77,10 +68,10 @@ class Ledger:
         """
         with ExitStack() as stack:
             file = stack.enter_context(self._open())
-            _lock(file, self.path, fcntl.LOCK_EX)
+            lock(file, self.path, fcntl.LOCK_EX)
             self._answers = self._read(file, stack)
-            self._is_torn = not _ends_in_newline(file)
-            _sync_folders(self.path.parent)
+            self._is_torn = not ends_in_newline(file)
+            sync_folders(self.path.parent)
             self._file, self._handles = file, stack.pop_all()
         return self
 
@@ -97,13 +88,15 @@ class Ledger:
             finally:
                 self._handles.close()  # releases the locks
 
-    def replay(self, request: Request, *, renew: bool = False) -> Answer | None:
+    def replay(self, request: Request, *, renews: bool = False) -> Answer | None:
         """The recorded answer; None if there is none or the transport failed, so that the request is sent again.
 
-        With `renew`, also None if the request was not sent: the server may be able to answer it now.
+        With `renews`, also None if the request was not sent: the server may be able to answer it now.
         """
-        answer = _replayed(self.last(request))
-        return None if answer is not None and renew and answer.is_unsent else answer
+        answer = self.last(request)
+        if answer is None or answer.status in FAILED or (renews and answer.is_unsent):
+            return None
+        return answer
 
     def last(self, request: Request) -> Answer | None:
         """The last record of a request, including a failure."""
@@ -119,7 +112,7 @@ class Ledger:
 
         `prices` are those of the client that answered: of two clients with the same model name, one may be free.
         """
-        lines = [_compact(_record(request, answer, prices or self._prices)) for request, answer in paid]
+        lines = [line_of(request, answer, prices or self._prices) for request, answer in paid]
         # JSON allows a lone surrogate and UTF-8 does not; an answer that was paid for must not be lost to one.
         data = "".join(f"{line}\n" for line in lines).encode(errors="replace")
         with self._mutex:
@@ -154,14 +147,16 @@ class Ledger:
         The other files stay locked for shared reading: their owner, a run with another batch size, would send the
         same requests. Copies of lines that another machine has sealed have no owner here.
         """
-        answers = _answers(_lines(own))
+        answers: dict[str, Answer] = {}
+        merge(answers, lines_of(own))
         for path in overlapping_files(self.path.parent, self.features):
             if "@" in path.name:
-                _merge_file(answers, path)
+                with path.open("rb") as sealed:
+                    merge(answers, sealed)
             elif path != self.path:
                 other = stack.enter_context(path.open("rb"))
-                _lock(other, path, fcntl.LOCK_SH)
-                _merge(answers, other)
+                lock(other, path, fcntl.LOCK_SH)
+                merge(answers, other)
         return answers
 
 
@@ -171,151 +166,10 @@ class ReadLedger(Ledger):
     def __enter__(self) -> Self:
         """Read the recorded answers."""
         for path in overlapping_files(self.path.parent, self.features):
-            _merge_file(self._answers, path)
+            with path.open("rb") as file:
+                merge(self._answers, file)
         return self
 
     def record_all(self, paid: Sequence[tuple[Request, Answer]], prices: Prices | None = None) -> None:
         """Keep answers without writing them."""
         self._answers.update((answer.request_id, answer) for _, answer in paid)
-
-
-def _replayed(answer: Answer | None) -> Answer | None:
-    return None if answer is None or answer.status in FAILED else answer
-
-
-def overlapping_files(folder: Path, features: range, suffix: str = ".jsonl") -> Iterator[Path]:
-    """The files in a folder whose range overlaps a range of features, in the order of their names."""
-    for path in sorted(folder.glob(f"*{suffix}")):
-        match = _RANGE.fullmatch(path.stem)
-        if match and int(match[1]) < features.stop and int(match[2]) >= features.start:
-            yield path
-
-
-def last_lines(folder: Path, most_bytes: int) -> Iterator[bytes]:
-    """The lines written last for each table, about `most_bytes` each: the ends of its files, the latest first."""
-    for table in folder.glob("*/"):
-        left = most_bytes
-        files = [(path.stat().st_mtime_ns, path) for path in table.rglob("*.jsonl")]
-        for _, path in sorted(files, reverse=True):
-            with path.open("rb") as file:
-                begin = max(0, file.seek(0, os.SEEK_END) - left)
-                file.seek(begin)
-                data = file.read()
-            yield data if begin == 0 else data.partition(b"\n")[2]
-            left -= len(data)
-            if left <= 0:
-                break
-
-
-def _lock(file: BinaryIO, path: Path, kind: int) -> None:
-    """Lock a ledger file until it is closed. Raises LakeError if another run holds it."""
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except OSError:
-        raise LakeError(
-            f"ledger '{path}' is in use by another run on some of the same features; wait for it or stop it"
-        ) from None
-
-
-def _merge_file(answers: dict[str, Answer], path: Path) -> None:
-    with path.open("rb") as file:
-        _merge(answers, file)
-
-
-def _merge(answers: dict[str, Answer], file: BinaryIO) -> None:
-    """Merge a file's answers into the known ones; of two for the same request, the later paid one is kept."""
-    for answer in _answers(file).values():
-        _keep(answers, answer)
-
-
-def _record(request: Request, answer: Answer, prices: Prices) -> dict[str, Any]:
-    """A ledger line: the columns of `llm_requests`, the parameters, and the probabilities."""
-    answered = {field: getattr(answer, field) for field in _ANSWER_FIELDS}
-    return {
-        "request_id": answered.pop("request_id"),
-        "purpose": request.purpose,
-        "sae": request.sae,
-        "feature": request.feature,
-        "model": request.model,
-        "resolved_model": answered.pop("resolved_model"),
-        "messages": [message._asdict() for message in request.messages],
-        "parameters": {
-            "max_tokens": request.max_tokens,
-            "stop": request.stop,
-            "temperature": request.temperature,
-            "choices": request.choices,
-            "keys": request.keys,
-            "blank": request.blank,
-            "schema": request.schema,
-            "reasoning_tokens": request.reasoning_tokens,
-            "reasoning_effort": request.reasoning_effort,
-        },
-        "draw": request.draw,
-        "repeats": request.repeats,
-        "response": answered.pop("text"),
-        **answered,
-        "cost_usd": prices.usd(
-            request.model,
-            answer.prompt_tokens,
-            answer.completion_tokens,
-            answer.cached_tokens,
-            in_batch=answer.batch_id is not None,
-        ),
-    }
-
-
-def _answers(lines: Iterable[bytes]) -> dict[str, Answer]:
-    """The last answer by request_id; torn lines and lines that are not records are skipped."""
-    answers: dict[str, Answer] = {}
-    for line in lines:
-        try:
-            record = json.loads(line)
-            values = {**_LATER_FIELDS, **record, "text": record["response"]}
-            answer = Answer(**{name: values[name] for name in _ANSWER_FIELDS})
-        except (ValueError, TypeError, KeyError):
-            continue
-        _keep(answers, answer)
-    return answers
-
-
-def _keep(answers: dict[str, Answer], answer: Answer) -> None:
-    """Replace an earlier answer by a later one, but never an answer that was paid for by a failure."""
-    known = answers.get(answer.request_id)
-    if known is None or _rank(answer) >= _rank(known):
-        answers[answer.request_id] = answer
-
-
-def _rank(answer: Answer) -> tuple[bool, str]:
-    return answer.status not in FAILED, answer.requested_at
-
-
-def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """The lines of an unbuffered file from its start, read through the handle that holds the lock.
-
-    On network filesystems, closing a second handle in the same process would release the lock.
-    """
-    file.seek(0)
-    rest = b""
-    while block := file.read(1 << 20):
-        *lines, rest = (rest + block).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
-
-
-def _sync_folders(folder: Path) -> None:
-    """Sync a new file's name to disk; syncing the file itself does not."""
-    for each in (folder, folder.parent, folder.parent.parent):
-        handle = os.open(each, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _ends_in_newline(file: BinaryIO) -> bool:
-    """Whether the file is empty or its last byte is a newline."""
-    if file.seek(0, os.SEEK_END) == 0:
-        return True
-    file.seek(-1, os.SEEK_END)
-    return file.read(1) == b"\n"

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Literal, NamedTuple
 
 from pipeline.llm.requests import Answer, Request
-from pipeline.llm.server.capabilities import Capabilities, body_of
+from pipeline.llm.server.bodies import body_of
+from pipeline.llm.server.capabilities import Capabilities
 from pipeline.llm.server.reading import Failure, Response, json_of, read
 
 ENDPOINT: Literal["/v1/chat/completions"] = "/v1/chat/completions"

@@ -16,7 +16,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline.errors import LakeError
-from pipeline.llm.ledger.answers import Ledger, overlapping_files
+from pipeline.llm.ledger.answers import Ledger
+from pipeline.llm.ledger.files import overlapping_files
 
 SUFFIX = ".batches"
 

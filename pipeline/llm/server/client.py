@@ -1,6 +1,6 @@
 """Chats with any endpoint that speaks OpenAI's chat completions: OpenAI, OpenRouter, vLLM, llama.cpp, Ollama.
 
-Each form of request is probed before it is used (`capabilities`). Sending and retrying are in `endpoint`.
+Each form of request is probed before it is used (`probes`). Sending and retrying are in `endpoint`.
 """
 
 import asyncio
@@ -15,20 +15,10 @@ from pipeline.errors import ConfigError
 from pipeline.llm.ledger.answers import Ledger
 from pipeline.llm.requests import FAILED, Answer, Request
 from pipeline.llm.server.arrivals import Deliver, arriving
-from pipeline.llm.server.capabilities import (
-    Capabilities,
-    Form,
-    body_of,
-    came_back,
-    form_of,
-    is_answered,
-    probe_request,
-    reasons,
-    sends_stop,
-    with_room,
-    without_what_was_refused,
-)
+from pipeline.llm.server.bodies import body_of, sends_stop
+from pipeline.llm.server.capabilities import Capabilities, Form, form_of, without_what_was_refused
 from pipeline.llm.server.endpoint import Attempt, Endpoint
+from pipeline.llm.server.probes import honoured, is_answered, probe_request, reasons, with_room
 from pipeline.llm.server.reading import Failure, is_cut_thought, read, shows_thinking
 from pipeline.llm.texts import before_stop
 from pipeline.progress import tell
@@ -114,7 +104,7 @@ class OpenAIClient:
         while True:
             last = await self._send_probe(connection, request, can)
             if isinstance(last.outcome, Answer):
-                can = came_back(last.can, form, last.content)
+                can = honoured(last.can, form, last.content)
                 if not is_answered(last.content):
                     if not (can.thinks or form.thinks or form.blank):
                         can = replace(can, thinks=await self._reasons(connection, request, can))

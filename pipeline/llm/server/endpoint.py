@@ -10,12 +10,10 @@ the run; any other failure affects only its own row.
 
 import asyncio
 import os
-import re
 import ssl
 import threading
 import time
-import urllib.parse
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
@@ -27,6 +25,7 @@ import openai
 from pipeline.config import EndpointConfig
 from pipeline.errors import ConfigError
 from pipeline.llm.requests import Answer, Request
+from pipeline.llm.server.addresses import address_of, headers_of, key_of
 from pipeline.llm.server.capabilities import Capabilities, Form
 from pipeline.llm.server.connecting import check_proxy, connection_failure, proxy_failure
 from pipeline.llm.server.pacing import Pace, back_off_seconds
@@ -34,7 +33,6 @@ from pipeline.llm.server.reading import EMPTY_AT_MOST, Failure, Response, Usage,
 from pipeline.llm.server.redaction import Redaction, short
 from pipeline.llm.server.stopping import Stopping
 
-OPENAI_URL = "https://api.openai.com/v1"
 CONNECT_SECONDS = 10.0
 """Longest wait for a connection, TLS included."""
 LIST_SECONDS = 5.0
@@ -78,22 +76,13 @@ class Endpoint:
     """
 
     def __init__(self, config: EndpointConfig) -> None:
-        self.url, self._query = _address(config.base_url or OPENAI_URL)
-        key = os.environ.get(config.api_key_env, "").strip() if config.api_key_env else None
-        if key == "":
-            raise ConfigError(
-                f"environment variable '{config.api_key_env}' is not set; it must hold the API key for {self.url}"
-            )
-        if key and not (key.isascii() and key.isprintable()):
-            raise ConfigError(
-                f"environment variable '{config.api_key_env}' does not hold an API key: it contains a line "
-                "break or characters that are not ASCII"
-            )
+        self.url, self._query = address_of(config)
+        key = key_of(config, self.url)
         self.max_concurrent = config.max_concurrent
         self.timeout_seconds = config.timeout_seconds
         self.max_attempts = config.max_attempts
         self.redaction = Redaction(key)
-        self.headers = _headers(key, config.api_key_header)
+        self.headers = headers_of(key, config.api_key_header)
         self.abilities: dict[Form, Capabilities] = {}
         self.reasons: dict[tuple[str, str | None], bool] = {}
         self.pace = Pace(config.max_concurrent)
@@ -290,44 +279,6 @@ def open_endpoint(config: EndpointConfig) -> Endpoint:
     if key not in known:
         known[key] = Endpoint(config)
     return known[key]
-
-
-def _address(base_url: str) -> tuple[str, dict[str, str]]:
-    """The address without its query, to which paths are appended, and the query.
-
-    Raises ConfigError if it is not an address, or contains a password, which error messages would repeat.
-    """
-    shown = re.sub("//[^/]*@", "//***@", base_url)
-    try:
-        parts = urllib.parse.urlsplit(base_url.strip())
-        host, port = parts.hostname, parts.port  # the port raises ValueError above 65535
-    except ValueError as error:
-        raise ConfigError(f"base_url '{shown}' is not an address ({error})") from None
-    if parts.username is not None or parts.password is not None:
-        raise ConfigError(
-            f"base_url has a user name or password before '@{host}'; take it out, and put the key into the "
-            "environment variable that api_key_env names"
-        )
-    if parts.scheme not in {"http", "https"} or not host or port == 0 or any(map(str.isspace, base_url.strip())):
-        raise ConfigError(
-            f"base_url '{shown}' is not an address; it must be http:// or https:// and a host, without spaces"
-        )
-    path = parts.path.rstrip("/").removesuffix("/chat/completions").removesuffix("/embeddings").rstrip("/")
-    return f"{parts.scheme}://{parts.netloc}{path}", dict(urllib.parse.parse_qsl(parts.query))
-
-
-def _headers(key: str | None, key_header: str | None) -> Mapping[str, str | openai.Omit]:
-    """The headers of every request, without those that the package would take from OpenAI's variables."""
-    headers: dict[str, str | openai.Omit] = {
-        "Authorization": openai.Omit(),
-        "Content-Type": "application/json",
-        "User-Agent": "latentlake",
-        "OpenAI-Organization": openai.Omit(),
-        "OpenAI-Project": openai.Omit(),
-    }
-    if key:
-        headers[key_header or "Authorization"] = key if key_header else f"Bearer {key}"
-    return headers
 
 
 @dataclass

@@ -17,7 +17,8 @@ from llm import client_of
 from llm.oracle import Oracle, Reply, last_message
 from pipeline.errors import LakeError
 from pipeline.llm import Answer, Ledger, Message, Request, ask
-from pipeline.llm.ledger.answers import ReadLedger, last_lines
+from pipeline.llm.ledger.answers import ReadLedger
+from pipeline.llm.ledger.files import last_lines
 
 
 def question(number=0, **changes):

@@ -121,6 +121,6 @@ def test_what_a_server_could_not_be_asked_is_known_without_it_and_asked_anew_whe
         unsent = asked(old)
     with Oracle(lambda body: "x", blank=lambda line: {"3": 0.1}) as upgraded:
         assert unsent.is_unsent and asked(upgraded) == unsent
-        assert asked(upgraded, renew=True).values == [3.0, 3.0]
+        assert asked(upgraded, renews=True).values == [3.0, 3.0]
         assert asked(upgraded).values == [3.0, 3.0]  # from here on it is an answer like others
         assert upgraded.n_requests == 1
