@@ -14,7 +14,6 @@
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -66,8 +65,7 @@ def make_table(
     for part in lake.parts(table):  # existing ones too: they may cover fewer features than are selected now
         with open_rows(lake, table, part=part, given=given, **of, **parameters) as rows:
             published.append(lake.write(table, rows, part=part, generation=generation, **of))
-    n_rows = sum(each.n_rows for each in published)
-    return replace(published[0], n_rows=n_rows, figures=_figures(lake, table, **of))
+    return Published.together(published, _figures(lake, table, **of))
 
 
 def read_table(lake: Lake, table: str, *, sae: str, batch: int, given: Given | None = None) -> pa.Table:

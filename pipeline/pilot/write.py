@@ -20,7 +20,6 @@ estimated once, before any batch is scored, so that the rows of every batch depe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -80,11 +79,12 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
         least_explanations=LEAST_EXPLANATIONS,
         least_features=LEAST_FEATURES,
     )
-    for scorer in scorers:
-        its = rows.filter(pc.equal(rows["scorer"], scorer))
-        published = lake.write("scorer_rhos", its, sae=sae, part=scorer)
+    published = [
+        lake.write("scorer_rhos", rows.filter(pc.equal(rows["scorer"], scorer)), sae=sae, part=scorer)
+        for scorer in scorers
+    ]
     figures = dict(zip(rows["scorer"].to_pylist(), rows["rho"].to_pylist(), strict=True))
-    return replace(published, n_rows=rows.num_rows, figures=figures)
+    return Published.together(published, figures)
 
 
 def is_pilot_open(lake: Lake, sae: str) -> bool:
