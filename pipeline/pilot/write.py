@@ -58,7 +58,7 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
     """
     scorers = _scorers_to_ask(lake, sae) or lake.config.scoring.scorers
     made, given = _no_answers(), {"pilot_scorers": _scorers_table(lake, scorers, {})}
-    if lake.config.scoring.pilot_features:
+    if lake.config.scoring.pilot_features and scorers:
         lake.require(*STAGES["scorer_rhos"].inputs, sae=sae)
         batches = _explained_batches(lake, sae)
         forms = _find_forms(lake, sae, batches, scorers)
@@ -81,7 +81,7 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
     )
     published = [
         lake.write("scorer_rhos", rows.filter(pc.equal(rows["scorer"], scorer)), sae=sae, part=scorer)
-        for scorer in scorers
+        for scorer in scorers or lake.parts("scorer_rhos")
     ]
     figures = dict(zip(rows["scorer"].to_pylist(), rows["rho"].to_pylist(), strict=True))
     return Published.together(published, figures)
@@ -116,7 +116,7 @@ def _open_scorers(lake: Lake, sae: str) -> set[str]:
 
 def features_to_ask(lake: Lake, sae: str, selected: pa.Table) -> pa.Table:
     """The pilot's features among `selected`, rows of `selected_features`; none once the pilot is done."""
-    if lake.has("scorer_rhos", sae=sae) and not is_pilot_open(lake, sae):
+    if not lake.config.scoring.scorers or (lake.has("scorer_rhos", sae=sae) and not is_pilot_open(lake, sae)):
         return selected.slice(0, 0)
     return read_rows(lake, "pilot_features", sae=sae, given=_before_pilot(selected))
 

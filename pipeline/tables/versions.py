@@ -68,7 +68,7 @@ def parts_of(config: Config, table: str) -> tuple[str | None, ...]:
         case "explainers":
             return (*config.explaining.explainers, CONTROLS)
         case "scorers":
-            return config.scoring.scorers
+            return config.scoring.scorers or (None,)
         case _:
             return (None,)
 
@@ -152,7 +152,13 @@ class Versions:
         definition = self._definition(stage, sae, part)
         covered = [definition.get(key) for key in ("version", "schema", "sql", "compiled")]
         if stage.plugins:
-            names = getattr(self._config.section_of(stage.plugins), stage.plugins) if part == CONTROLS else [part]
+            names = (
+                getattr(self._config.section_of(stage.plugins), stage.plugins)
+                if part == CONTROLS
+                else [part]
+                if part
+                else []
+            )
             plugins = [_plugin(self._config.asked_by(part or ""), stage.plugins, str(name)) for name in names]
             covered += [[plugin["files"], plugin["shared"], plugin["sql"]] for plugin in plugins]
         return _digest(json.dumps(covered, sort_keys=True))
@@ -259,7 +265,7 @@ def _inputs_of(config: Config, stage: Stage, part: str | None) -> tuple[str, ...
     if stage.plugins is None:
         return stage.inputs
     plugins = find_plugins(stage.plugins)
-    parts = {*parts_of(config, stage.table)} - {CONTROLS} if part in {None, CONTROLS} else {part}
+    parts = {*parts_of(config, stage.table)} - {None, CONTROLS} if part in {None, CONTROLS} else {part}
     names = {find_plugin(stage.plugins, str(name)).name for name in parts}
     section = config.section_of(stage.plugins)
     names |= {base for name in names if (base := Declared.by(getattr(section, name)).of)}
