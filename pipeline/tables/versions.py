@@ -152,13 +152,8 @@ class Versions:
         definition = self._definition(stage, sae, part)
         covered = [definition.get(key) for key in ("version", "schema", "sql", "compiled")]
         if stage.plugins:
-            names = (
-                getattr(self._config.section_of(stage.plugins), stage.plugins)
-                if part == CONTROLS
-                else [part]
-                if part
-                else []
-            )
+            every = getattr(self._config.section_of(stage.plugins), stage.plugins)
+            names = every if part == CONTROLS else [part] if part else []
             plugins = [_plugin(self._config.asked_by(part or ""), stage.plugins, str(name)) for name in names]
             covered += [[plugin["files"], plugin["shared"], plugin["sql"]] for plugin in plugins]
         return _digest(json.dumps(covered, sort_keys=True))
