@@ -16,12 +16,12 @@ with known as materialized (
 unanswered as materialized (
     select explanation_id, sae, feature, status
     from predictions
-    where status in ('http_error', 'budget', 'not_asked')
+    where is_failed(status) or status = 'not_asked'
 ),
 failed as (
-    select sae, feature from known where status in ('http_error', 'budget')
+    select sae, feature from known where is_failed(status)
     union
-    select sae, feature from unanswered where status in ('http_error', 'budget')
+    select sae, feature from unanswered where is_failed(status)
 ),
 not_asked as (
     select explanation_id
