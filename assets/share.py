@@ -6,6 +6,7 @@ import dagster as dg
 
 from assets.graph.declare import AFTER_BATCHES
 from assets.graph.failures import failures_for_people
+from assets.graph.keys import asset_key
 from pipeline.config import Config
 
 if TYPE_CHECKING:
@@ -19,11 +20,11 @@ def report_asset(config: Config) -> dg.AssetsDefinition:
     """The report of an experiment; its pictures are in the asset's metadata."""
 
     @dg.asset(
-        key=[config.name, "report"],
+        key=asset_key(config, "report"),
         group_name=REPORT_JOB,
         description="The figures of the experiment, with intervals, in one HTML file.",
         kinds={"python"},
-        deps=[dg.AssetDep(dg.AssetKey([config.name, table])) for table in ("scorer_agreements", "summary")],
+        deps=[asset_key(config, table) for table in ("scorer_agreements", "summary")],
         automation_condition=AFTER_BATCHES,
     )
     def report() -> dg.MaterializeResult[Any]:

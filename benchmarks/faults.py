@@ -4,12 +4,14 @@ The run itself and its guarantees are in tests/faults.py; the test suite kills i
 """
 
 import importlib
+import os
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks.figures import Figure, publish
+from pipeline.config import LAKE_VARIABLE
 
 KILLS = 50
 ATTEMPTS_UNTIL_A_KILL = 24
@@ -18,6 +20,7 @@ ATTEMPTS_UNTIL_A_KILL = 24
 
 def main() -> int:
     """Measure and publish."""
+    os.environ.pop(LAKE_VARIABLE, None)  # each run has a lake of its own
     sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
     faults = importlib.import_module("faults")
     outcomes: list[Any] = []

@@ -17,7 +17,7 @@ defined, and who runs the graph asks whether the partition's file is in it (`Lak
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -70,8 +70,7 @@ def make_table(
     for part in lake.parts(table):  # existing ones too: they may cover fewer features than are selected now
         with open_rows(lake, table, part=part, given=given, **of, **parameters) as rows:
             published.append(lake.write(table, rows, part=part, generation=generation, **of))
-    n_rows = sum(each.n_rows for each in published)
-    return replace(published[0], n_rows=n_rows, figures=_figures(lake, table, **of))
+    return Published.together(published, _figures(lake, table, **of))
 
 
 def read_table(lake: Lake, table: str, *, sae: str, batch: int, given: Given | None = None) -> pa.Table:

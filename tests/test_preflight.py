@@ -122,6 +122,11 @@ CASES = {
     "a lake that DuckDB does not open": Case(
         lambda folder: {"machine": {"lake": str(folder / "why?")}}, LakeError, ("why?", "contains a '?'")
     ),
+    "a lake that DuckDB takes for two folders": Case(
+        lambda folder: {"machine": {"lake": str(folder / "one, two")}},
+        LakeError,
+        ("contains a ','", "LATENTLAKE_LAKE"),
+    ),
     "a lake that DuckDB looks for elsewhere": Case(
         lambda folder: {"machine": {"lake": str(folder / "back\\slash")}}, LakeError, ("contains a '\\'",)
     ),

@@ -21,7 +21,7 @@ from tiny import hand_set_entry, open_lake, write_experiment
 
 import pipeline
 from pipeline.config import Config, load_config
-from pipeline.estimate import write_estimate
+from pipeline.estimate.write import write_estimate
 from pipeline.explainers.write import write_explanations
 from pipeline.make_table import make_table
 from pipeline.pilot.write import write_scorer_rhos

@@ -311,8 +311,7 @@ def _write_rhos_of_config(lake: Lake, sae: str) -> None:
     key = (sae, lake.config.scoring.model_dump_json(), lake.config.seed)
     if key not in _RHOS_MADE:
         write_scorer_rhos(lake, sae)
-        paths = {part: lake.path("scorer_rhos", sae=sae, part=part) for part in lake.parts("scorer_rhos")}
-        _RHOS_MADE[key] = {str(part): pq.read_table(path) for part, path in paths.items()}
+        _RHOS_MADE[key] = pq.read_table(lake.paths("scorer_rhos", sae=sae))
     else:
         lake.write_parts("scorer_rhos", _RHOS_MADE[key], sae=sae)
 
@@ -329,7 +328,7 @@ def rows_of(lake: Lake, sql: str) -> list[dict[str, Any]]:
         return connection.sql(sql).pl().to_dicts()
 
 
-_RHOS_MADE: dict[tuple[Any, ...], dict[str, pa.Table]] = {}
+_RHOS_MADE: dict[tuple[Any, ...], pa.Table] = {}
 
 _READS = {STOP: 1, COLOUR: 2, ALWAYS: 0, ANIMAL: 3}
 """The coordinate of the embedding that each feature reads."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 
 from assets.graph.failures import failures_for_people
+from assets.graph.keys import asset_key
 from assets.graph.lakes import open_lake
 from assets.graph.partitions import partition_keywords, partitions
 from pipeline.config import Config
@@ -24,7 +25,7 @@ def _law_check(config: Config, table: Table, law: Law) -> dg.AssetChecksDefiniti
     """A check that passes where no row breaks a law of a table."""
 
     @dg.asset_check(
-        asset=dg.AssetKey([config.name, table.name]),
+        asset=asset_key(config, table.name),
         name=law.check,
         description=law.words,
         blocking=True,
@@ -46,7 +47,7 @@ def _law_check(config: Config, table: Table, law: Law) -> dg.AssetChecksDefiniti
 
 def _fit_check(config: Config) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=dg.AssetKey([config.name, "sae_fit"]),
+        asset=asset_key(config, "sae_fit"),
         name="every_sae_fits",
         description="Every SAE fits its hookpoint, or the config accepts that it does not (saes.fit).",
         blocking=True,
@@ -65,7 +66,7 @@ def _fit_check(config: Config) -> dg.AssetChecksDefinition:
 
 def _controls_check(config: Config) -> dg.AssetChecksDefinition:
     @dg.asset_check(
-        asset=dg.AssetKey([config.name, "summary"]),
+        asset=asset_key(config, "summary"),
         name="controls_are_at_chance",
         description="No scorer finds another feature's explanation better than chance.",
     )

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from assets.graph.failures import failures_for_people
+from assets.graph.keys import asset_key
 from assets.graph.lakes import open_lake
 from assets.graph.partitions import partition_keywords, partition_mapping, partitions
 from assets.graph.shown import materialization
@@ -45,7 +46,7 @@ def table_asset(config: Config, table: Table, versions: Versions) -> dg.AssetsDe
     parts = partitions(config, table.unit)
 
     @dg.asset(
-        key=[config.name, table.name],
+        key=asset_key(config, table.name),
         group_name=table.group,
         description=table.row,
         kinds={"duckdb"} if stage.is_sql else {"python"},
@@ -72,4 +73,4 @@ def table_asset(config: Config, table: Table, versions: Versions) -> dg.AssetsDe
 
 def _dependency(config: Config, upstream: Table, table: Table) -> dg.AssetDep:
     mapping = partition_mapping(upstream.unit, table.unit)
-    return dg.AssetDep(dg.AssetKey([config.name, upstream.name]), partition_mapping=mapping)
+    return dg.AssetDep(asset_key(config, upstream.name), partition_mapping=mapping)

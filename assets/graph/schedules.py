@@ -7,6 +7,7 @@ import dagster as dg
 
 from assets.graph.failures import failures_for_people
 from assets.graph.history import busy_partitions, ended_runs
+from assets.graph.keys import asset_key
 from assets.graph.missing import tables_of
 from assets.graph.partitions import BatchKey
 from assets.processes import end_dead_runs
@@ -23,6 +24,8 @@ FAILURES_UNTIL_PARKED = 3
 
 BATCHES = "explain_and_score"
 """The job of feature batches."""
+
+Requests = Iterator[dg.RunRequest | dg.SkipReason]
 
 
 def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
@@ -41,40 +44,45 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description="Explain and score the next unfinished feature batches.",
     )
-    def schedule(context: dg.ScheduleEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        from pipeline.asking.spending import spent_budget
-        from pipeline.sources import recorded_lake
-
-        end_dead_runs(context.instance)
-        with failures_for_people():
-            lake = recorded_lake(config)
-            unfinished = _unfinished(lake)
-            stopped = spent_budget(config) if unfinished else None
-            without_pilot = {key.sae for key in unfinished if not lake.has("scorer_rhos", sae=key.sae)}
-        if stopped:
-            yield dg.SkipReason(f"{len(unfinished)} batches are unfinished. {stopped}")
-            return
-        busy = busy_partitions(context.instance, config, BATCHES)
-        ended = ended_runs(context.instance, config, BATCHES)
-        parked = [key for key in unfinished if ended.failures[key.partition] >= FAILURES_UNTIL_PARKED]
-        ready = [key for key in unfinished if key.partition not in busy and key not in parked]
-        ready = [key for key in ready if key.sae not in without_pilot]
-        ready.sort(key=lambda key: key.partition in ended.succeeded)
-        if parked:
-            names = ", ".join(key.partition for key in parked)
-            context.log.warning(f"parked after {FAILURES_UNTIL_PARKED} failures; run these by hand: {names}")
-        taken = ready[: max(0, _BATCHES_AT_ONCE - len(busy))]
-        if not taken:
-            yield dg.SkipReason(_why_none(unfinished, busy, parked, sorted(without_pilot)))
-        for key in taken:
-            # Dagster launches each run key only once; with the tick in it, a batch that failed is retried.
-            yield dg.RunRequest(
-                run_key=f"{lake.root} {key.partition} {context.scheduled_execution_time.isoformat()}",
-                partition_key=key.partition,
-                asset_selection=_keys(config, over_all=key is taken[-1]),
-            )
+    def schedule(context: dg.ScheduleEvaluationContext) -> Requests:
+        yield from _next(config, context)
 
     return schedule
+
+
+def _next(config: Config, context: dg.ScheduleEvaluationContext) -> Requests:
+    """The runs that a tick requests, or why it requests none."""
+    from pipeline.asking.spending import spent_budget
+    from pipeline.sources import recorded_lake
+
+    end_dead_runs(context.instance)
+    with failures_for_people():
+        lake = recorded_lake(config)
+        unfinished = _unfinished(lake)
+        stopped = spent_budget(config) if unfinished else None
+        without_pilot = {key.sae for key in unfinished if not lake.has("scorer_rhos", sae=key.sae)}
+    if stopped:
+        yield dg.SkipReason(f"{len(unfinished)} batches are unfinished. {stopped}")
+        return
+    busy = busy_partitions(context.instance, config, BATCHES)
+    ended = ended_runs(context.instance, config, BATCHES)
+    parked = [key for key in unfinished if ended.failures[key.partition] >= FAILURES_UNTIL_PARKED]
+    ready = [key for key in unfinished if key.partition not in busy and key not in parked]
+    ready = [key for key in ready if key.sae not in without_pilot]
+    ready.sort(key=lambda key: key.partition in ended.succeeded)
+    if parked:
+        names = ", ".join(key.partition for key in parked)
+        context.log.warning(f"parked after {FAILURES_UNTIL_PARKED} failures; run these by hand: {names}")
+    taken = ready[: max(0, _BATCHES_AT_ONCE - len(busy))]
+    if not taken:
+        yield dg.SkipReason(_why_none(unfinished, busy, parked, sorted(without_pilot)))
+    for key in taken:
+        # Dagster launches each run key only once; with the tick in it, a batch that failed is retried.
+        yield dg.RunRequest(
+            run_key=f"{lake.root} {key.partition} {context.scheduled_execution_time.isoformat()}",
+            partition_key=key.partition,
+            asset_selection=_keys(config, over_all=key is taken[-1]),
+        )
 
 
 def unfinished_batches(config: Config) -> list[BatchKey]:
@@ -111,4 +119,4 @@ def _keys(config: Config, over_all: bool) -> list[dg.AssetKey]:
     Those take longer the more batches there are, so only the last batch that a tick takes makes them.
     """
     tables = [table for table in tables_of(config, BATCHES) if over_all or table.unit != "nothing"]
-    return [dg.AssetKey([config.name, table.name]) for table in tables]
+    return [asset_key(config, table.name) for table in tables]

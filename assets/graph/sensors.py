@@ -1,7 +1,7 @@
 """The sensor that takes in documents added to the corpus, off by default."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -9,8 +9,9 @@ import dagster as dg
 
 from assets.graph.failures import failures_for_people
 from assets.graph.history import ended_runs
+from assets.graph.keys import asset_key
 from assets.graph.missing import is_there, partition_keys, tables_of
-from assets.graph.schedules import FAILURES_UNTIL_PARKED
+from assets.graph.schedules import FAILURES_UNTIL_PARKED, Requests
 from assets.processes import end_dead_runs
 from pipeline.config import Config
 from pipeline.tables import Group
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 JOBS_OF_A_GENERATION: tuple[Group, ...] = ("corpus", "cache", "prepare")
 """The jobs that bring the lake up to date with new documents, in their order. None of them sends LLM requests."""
-
-Requests = Iterator[dg.RunRequest | dg.SkipReason]
 
 
 def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]") -> dg.SensorDefinition:
@@ -107,7 +106,7 @@ def _ask_for(
             run_key=f"{job} {key} {what} {ended.all[key or '']}",
             job_name=job,
             partition_key=key,
-            asset_selection=_keys(lake, [*missing[key], *again]),
+            asset_selection=[asset_key(lake.config, table) for table in (*missing[key], *again)],
         )
 
 
@@ -118,7 +117,3 @@ def _grown(hashes: SourceHashes) -> SourceHashes:
 
 def _folders(lake: "Lake", table: str) -> list[str]:
     return [lake.folder(table, sae).name for sae in lake.config.sae_names]
-
-
-def _keys(lake: "Lake", tables: Iterable[str]) -> list[dg.AssetKey]:
-    return [dg.AssetKey([lake.config.name, table]) for table in tables]

@@ -15,6 +15,7 @@ from rich.markup import escape
 from sqlalchemy.exc import OperationalError
 
 from assets.graph.build import JOBS, build_definitions
+from assets.graph.keys import asset_key
 from assets.graph.lakes import open_lake
 from assets.processes import end_dead_runs, process_tag
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
@@ -123,7 +124,7 @@ def materialise(config: Config, console: Console, part: Part | None = None, jobs
                     instance=instance,
                     partition_key=step.partition,
                     tags=process_tag(),
-                    asset_selection=[dg.AssetKey([config.name, table]) for table in step.tables],
+                    asset_selection=[asset_key(config, table) for table in step.tables],
                     run_config=_QUIET,
                     raise_on_error=False,
                 )

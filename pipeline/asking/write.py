@@ -5,13 +5,11 @@ from dataclasses import replace
 
 import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pipeline.asking.batches import Asks, Ledgers, asks_of, open_askers
 from pipeline.asking.tools import Batch
 from pipeline.lake import Lake, Published
-from pipeline.tables.inputs import CONTROLS, inputs_of
-from pipeline.tables.stages import STAGES
+from pipeline.tables.inputs import inputs_of
 
 _LAST = "score_details"
 """The table of a batch that is made last: without it the batch is unfinished."""
@@ -36,7 +34,6 @@ def write_batch(
         LakeError: A table that the config's plug-ins read is missing, or another run is working on the batch.
         ConfigError: The endpoint cannot be used as configured.
     """
-    column = STAGES[table].plugin_column
     inputs = inputs_of(lake.config, table)
     lake.require(*inputs, sae=sae, batch=batch)
     with (
@@ -44,11 +41,9 @@ def write_batch(
         lake.connect(sae, batch, tables=inputs) as connection,
     ):
         made = rows(Batch(lake, connection, sae, batch), asks_of(askers))
-    parts = {str(part): made.filter(pc.equal(made[column], part)) for part in lake.parts(table)}
-    parts[CONTROLS] = made.filter(pc.invert(pc.is_in(made[column], pa.array(list(parts)))))
     # Of a batch that is made again the tables behind are there, of the rows before: no kill may leave them so.
     lake.withdraw(_LAST, sae=sae, batch=batch)
-    published = lake.write_parts(table, parts, sae=sae, batch=batch)
+    published = lake.write_parts(table, made, sae=sae, batch=batch)
     by_status = dict(pl.DataFrame(made)["status"].value_counts().iter_rows())
     figures = {
         name if ledger == table else f"{ledger}_{name}": figure

@@ -9,12 +9,12 @@ from pipeline.asking.roles import oracle_sentence
 from pipeline.asking.spending import budget_sentence, shortfall_sentence
 from pipeline.config import load_config
 from pipeline.corpus.slots import check_first_texts
-from pipeline.estimate import estimate
 from pipeline.estimate.bounds import bounds_of, most_features
 from pipeline.estimate.caching import caching_cost
 from pipeline.estimate.printing import bounds_table, print_estimate, to_send, waits_sentence
 from pipeline.estimate.selection import beyond_run_note, selection_notes
 from pipeline.estimate.times import preparing_sentence, reading_sentence
+from pipeline.estimate.write import estimate
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake
 from pipeline.lake.remaking import remaking_sentence

@@ -44,7 +44,8 @@ class ScoringConfig(RoleConfig):
     scorers: Annotated[tuple[str, ...], known("scorers")] = Field(
         ("detection", "fuzzing"),
         description="Scorers by name; `rule_exact` needs no model and always runs. `detection@mini` is detection "
-        "with the model `mini` of scoring.models, in addition to or instead of `detection`",
+        "with the model `mini` of scoring.models, in addition to or instead of `detection`. []: explanations "
+        "without scores, other than those of `rule_exact`",
     )
     models: dict[Name, ScorerModelConfig] = Field(
         {}, description="Additional models that score, by the name after a scorer's @"

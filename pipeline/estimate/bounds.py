@@ -86,7 +86,7 @@ def bounds_of(lake: Lake, sae: str) -> tuple[list[Bound], list[str]]:
             bounds.append(_bound(config, name, scorer_role(name), request, n_requests))
         else:
             others.append(name)
-    if config.scoring.threshold == "controls":
+    if config.scoring.scorers and config.scoring.threshold == "controls":
         others.append("thresholds")
     return bounds, others
 

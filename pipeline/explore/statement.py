@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.explore.statement_process import LATE
-from pipeline.lake.catalog import views_from_inside
 from pipeline.tables.sql import SQL_FOLDER
 
 SECONDS = 10
@@ -62,7 +61,6 @@ def answer(folder: Path, statement: str, seconds: float = SECONDS) -> Result:
                     "n_characters": _CELL_CHARACTERS,
                     "memory_bytes": _MEMORY_BYTES,
                     "seconds": seconds,
-                    "views": views_from_inside(folder),
                 }
             ),
             capture_output=True,

@@ -1,8 +1,7 @@
 """One select on a lake, in a process of its own: run as a script, so that only DuckDB is loaded.
 
 It runs in the lake's folder, reads a request as JSON from standard input (statement, n_rows, n_columns,
-n_characters, memory_bytes, seconds, views), and answers as JSON: columns and rows as text, or an error. `views`
-are statements that create the lake's views, for a lake whose catalog has them by paths that do not work here.
+n_characters, memory_bytes, seconds), and answers as JSON: columns and rows as text, or an error.
 Three layers guard against what a stranger may type; each alone stops most of it:
 
 - The system: the process can write no file, its memory and time are limited, and its environment has no keys.
@@ -69,13 +68,9 @@ def _limit(memory_bytes: int) -> None:
 def _answer(request: dict[str, Any]) -> dict[str, Any]:
     with duckdb.connect(config={"threads": 2, "memory_limit": f"{request['memory_bytes'] // 3}B"}) as connection:
         connection.execute("set temp_directory = ''")
-        if request["views"]:
-            for view in request["views"]:
-                connection.execute(view)
-        else:
-            connection.execute("attach 'catalog.duckdb' as lake (read_only)")
-            connection.execute("copy from database lake to memory (schema)")
-            connection.execute("detach lake")
+        connection.execute("attach 'catalog.duckdb' as lake (read_only)")
+        connection.execute("copy from database lake to memory (schema)")
+        connection.execute("detach lake")
         _check(connection, request["statement"])
         here = str(Path.cwd()).replace("'", "''")
         connection.execute(f"set allowed_directories = ['{here}/']")

@@ -72,10 +72,10 @@ _States = dict[_Trial, tuple[Tensor, Tensor]]
 """What each trial reads and what it should reconstruct: float32 [n_tokens, width], the same tokens for all."""
 
 
-def write_sae_fit(lake: Lake) -> list[Published]:
+def write_sae_fit(lake: Lake) -> Published:
     """Measure every SAE that has not been measured, or all if none is left; one row per hookpoint and way tried.
 
-    An SAE without weights has no rows. Figures: the SAE's FVU and L0 as configured. Raises SubjectError if a
+    An SAE without weights has no rows. Figures: each SAE's FVU and L0 as configured. Raises SubjectError if a
     hookpoint gives NaN or infinite values, and LakeError if an input is missing.
     """
     lake.require("saes", "documents")
@@ -83,14 +83,15 @@ def write_sae_fit(lake: Lake) -> list[Published]:
     drawn = lake.query("fit_contexts", fit_tokens=_TOKENS, fit_documents=_DOCUMENTS, given=given)
     sample = _Sample(lake.config, drawn)
     saes = [sae for sae in lake.config.saes if not lake.has("sae_fit", sae=sae.name)] or list(lake.config.saes)
-    published = []
+    published, figures = [], {}
     with progress(len(saes), "fit of the SAEs", "SAEs") as bar:
         for sae in saes:
             rows = _measure_sae(sample, sae) if sae.source else TABLES["sae_fit"].schema.empty_table()
-            figures = {name: round(rows[name][0].as_py() or 0, 3) for name in ("fvu", "l0") if rows.num_rows}
-            published.append(replace(lake.write("sae_fit", rows, sae=sae.name), figures=figures))
+            for name in ("fvu", "l0") if rows.num_rows else ():
+                figures[f"{sae.name} {name}"] = round(rows[name][0].as_py() or 0, 3)
+            published.append(lake.write("sae_fit", rows, sae=sae.name))
             bar.update(1)
-    return published
+    return Published.together(published, figures)
 
 
 class _Sample:

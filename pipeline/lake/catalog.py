@@ -1,8 +1,7 @@
 """Opening the catalog of a lake: its views on a connection, wherever the lake is now."""
 
-import glob
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,66 +19,36 @@ CATALOG_FILE = "catalog.duckdb"
 def open_catalog(location: Path | str) -> duckdb.DuckDBPyConnection:
     """A connection that reads the catalog of the lake in a folder, even if it was moved, or at a URL.
 
-    Raises LakeError if there is no catalog yet.
+    Raises LakeError if there is no catalog yet, or the folder cannot be searched.
     """
     if "://" in str(location):
         return _opened_in_place(str(location))
     folder = Path(location)
-    connection = _opened(folder)
-    if statements := _put_right(connection, *_reachable_by(folder)):
-        connection.close()
-        connection = duckdb.connect()
+    connection = duckdb.connect(str(_catalog_of(folder / CATALOG_FILE, folder)), read_only=True)
     look_below(connection, folder)
-    return _made_by(statements, connection)
-
-
-def views_from_inside(folder: Path) -> list[str]:
-    """Statements that make the catalog's views by relative paths, for a process running in that folder.
-
-    Empty if the catalog's views are so already. Raises LakeError if there is no lake yet.
-    """
-    with _opened(folder) as connection:
-        return _put_right(connection, "")
-
-
-def _opened(folder: Path) -> duckdb.DuckDBPyConnection:
-    return duckdb.connect(str(_catalog_of(folder / CATALOG_FILE, folder)), read_only=True)
-
-
-def _reachable_by(folder: Path) -> list[str]:
-    """Prefixes under which a lake's paths can be found: none, if DuckDB can search its folder; or the folder."""
-    here = str(folder.absolute())
-    absolute = quoted(glob.escape(here))[1:-1] + "/"
-    return [absolute] if "," in here else ["", absolute]
-
-
-def _put_right(connection: duckdb.DuckDBPyConnection, *here: str) -> list[str]:
-    """Statements that make a catalog's views with the first prefix of `here` before the lake's paths.
-
-    Empty if one of the prefixes is there already.
-    """
-    there = _paths_begin_with(connection)
-    if there in here:
-        return []
-
-    def put_right(name: str, text: str) -> str:
-        below = TABLES[name].lines_folder or name
-        return text.replace(f"'{there}{below}/", f"'{here[0]}{below}/")
-
-    return _statements(connection, put_right)
+    return connection
 
 
 def _opened_in_place(url: str) -> duckdb.DuckDBPyConnection:
     """A connection that reads the last version of everything at a URL."""
-    moved = duckdb.connect()
     lake = InPlace(url)
-    lake.seen_by(moved)
     with TemporaryDirectory() as folder:
-        catalog = _catalog_of(lake.catalog(CATALOG_FILE, Path(folder)), url)
-        with duckdb.connect(str(catalog), read_only=True) as connection:
-            before = _paths_begin_with(connection)
-            statements = _statements(connection, lambda _, text: lake.view(text, before))
-    return _made_by(statements, moved)
+        path = _catalog_of(lake.catalog(CATALOG_FILE, Path(folder)), url)
+        with duckdb.connect(str(path), read_only=True) as catalog:
+            [(length,)] = catalog.execute(
+                "select macro_definition from duckdb_functions() where function_name = 'context_length'"
+            ).fetchall()
+            views = catalog.execute(
+                "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
+            ).fetchall()
+    connection = duckdb.connect()
+    lake.seen_by(connection)
+    create_macros(connection)
+    connection.execute(f"create macro context_length() as {length}")
+    for name, text, comment in views:
+        connection.execute(lake.view(text))
+        connection.execute(f"comment on view {name} is {quoted(comment)}")
+    return connection
 
 
 def _catalog_of(path: Path, location: Path | str) -> Path:
@@ -88,46 +57,17 @@ def _catalog_of(path: Path, location: Path | str) -> Path:
     return path
 
 
-def _paths_begin_with(connection: duckdb.DuckDBPyConnection) -> str:
-    """The prefix of the lake's paths in a catalog's views: empty, or the folder where the lake was made."""
-    [(text,)] = connection.execute("select sql from duckdb_views() where view_name = 'saes'").fetchall()
-    found = re.search(r"'((?:[^']|'')*)saes/", text)
-    return found[1] if found else ""
-
-
-def _statements(connection: duckdb.DuckDBPyConnection, put_right: Callable[[str, str], str]) -> list[str]:
-    """Statements that make a catalog's context_length() and views, with corrected paths."""
-    lengths = "select macro_definition from duckdb_functions() where function_name = 'context_length'"
-    views = "select view_name, sql, comment from duckdb_views() where not internal order by view_oid"
-    made = [f"create macro context_length() as {length}" for (length,) in connection.execute(lengths).fetchall()]
-    for name, text, comment in connection.execute(views).fetchall():
-        made += [put_right(name, text), f"comment on view {name} is {quoted(comment)}"]
-    return made
-
-
-def _made_by(statements: Sequence[str], connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """Run statements on a connection, if there are any, after creating this program's macros; the connection."""
-    if statements:
-        create_macros(connection)
-    for statement in statements:
-        connection.execute(statement)
-    return connection
-
-
 def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Give a database in memory the views of the lake in a folder, without keeping its catalog open.
 
     For a lake of an earlier version: a table that the catalog lacks is empty, or, if it consists of lines, is read
-    from these, and so are lines for which the view lacks a column. Raises LakeError if there is no lake yet.
+    from these, and so are lines for which the view lacks a column. Raises LakeError like `open_catalog`.
     """
-    with _opened(folder) as catalog:
-        statements = _put_right(catalog, *_reachable_by(folder))
+    catalog = _catalog_of(folder / CATALOG_FILE, folder)
     look_below(connection, folder)
-    _made_by(statements, connection)
-    if not statements:
-        connection.execute(f"attach {quoted(folder / CATALOG_FILE)} as lake (read_only)")
-        connection.execute("copy from database lake to memory (schema)")
-        connection.execute("detach lake")
+    connection.execute(f"attach {quoted(catalog)} as lake (read_only)")
+    connection.execute("copy from database lake to memory (schema)")
+    connection.execute("detach lake")
     known = view_texts(connection)
     for name, table in TABLES.items():
         is_of_lines = table.partition == "ledger"
@@ -135,10 +75,9 @@ def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
         if name in known and not (is_of_lines and set(table.schema.names) - named):
             continue
         connection.execute(f"drop view if exists {name}")
-        lines = folder / table.lines_folder
-        if is_of_lines and any(lines.glob("**/*.jsonl")):
-            files = f"[{quoted(glob.escape(str(lines.absolute())) + '/**/*.jsonl')}]"
-            connection.execute(f"create view {name} as {select_lines(table, files)}")
+        if is_of_lines and any((folder / table.lines_folder).glob("**/*.jsonl")):
+            lines = select_lines(table, f"['{table.lines_folder}/**/*.jsonl']")
+            connection.execute(f"create view {name} as {lines}")
             continue
         connection.register("no_rows", table.schema.empty_table())
         connection.execute(f"create table {name} as from no_rows")
@@ -165,8 +104,7 @@ def narrow_view(connection: duckdb.DuckDBPyConnection, text: str, folder: Path, 
 
     def only(found: re.Match[str]) -> str:
         path = f"{found[1]}/{sae}/{number:05d}.parquet"
-        own = re.sub(r"\[([*?[])\]", r"\1", path)  # undo glob.escape of absolute paths
-        return f", {quoted(path)}" if (folder / own).exists() else ""
+        return f", {quoted(path)}" if (folder / path).exists() else ""
 
     narrowed = re.sub(r", '([^']*)/\*\*/\*\.parquet'", only, text)
     connection.execute(narrowed.replace("CREATE VIEW", "CREATE OR REPLACE TEMP VIEW", 1))

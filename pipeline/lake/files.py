@@ -9,13 +9,15 @@ import hashlib
 import json
 import shutil
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import Self
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipeline.errors import LakeError
@@ -26,18 +28,26 @@ from pipeline.lake.publishing import TEMPORARY_FOLDER, is_left_over, is_stale, r
 from pipeline.lake.row_groups import RowGroupWriter
 from pipeline.progress import tell
 from pipeline.tables import TABLES
+from pipeline.tables.inputs import CONTROLS
+from pipeline.tables.stages import STAGES
 
 _LOCKS_FILE = "making.lock"
 
 
 @dataclass(frozen=True)
 class Published:
-    """What a stage wrote: the table, its file or folder, and its number of rows."""
+    """What a stage wrote: the table, its file or folder (of several, the fullest), and its number of rows."""
 
     table: str
     path: Path
     n_rows: int
     figures: dict[str, float | int | str] = field(default_factory=dict)
+
+    @classmethod
+    def together(cls, files: Sequence[Self], figures: Mapping[str, float | int | str] | None = None) -> Self:
+        """Several files of a table as one, with figures of the whole."""
+        fullest = max(files, key=lambda each: each.n_rows)
+        return cls(fullest.table, fullest.path, sum(each.n_rows for each in files), dict(figures or {}))
 
 
 class Files(Paths):
@@ -55,7 +65,7 @@ class Files(Paths):
     def alone(self, table: str, *, waits: bool, **partition: object) -> Iterator[None]:
         """Hold the lock on a table's partition: a byte of one file, which a killed process releases.
 
-        With an object store, it is also held on one machine at a time.
+        Threads exclude each other too. With an object store, it is also held on one machine at a time.
 
         Raises LakeError if another run holds it and `waits` is false.
         """
@@ -63,21 +73,19 @@ class Files(Paths):
         offset = int.from_bytes(hashlib.sha256(name.encode()).digest()[:7], "big")
         self.root.mkdir(parents=True, exist_ok=True)
         with _opened_once(self.root / _LOCKS_FILE) as locks:
-            try:
-                fcntl.lockf(locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, offset)
-            except BlockingIOError:
+            if not locks.take(offset, waits=False):
                 if not waits:
                     raise LakeError(
                         f"another run is already making '{name}' in '{self.root}'; wait for it to finish, or "
                         "stop it, then run again"
                     ) from None
                 tell(f"waiting for another run that is making '{name}'")
-                fcntl.lockf(locks, fcntl.LOCK_EX, 1, offset)
+                locks.take(offset, waits=True)
             try:
                 with leased(self.objects, name, waits=waits) if self.objects else contextlib.nullcontext():
                     yield
             finally:
-                fcntl.lockf(locks, fcntl.LOCK_UN, 1, offset)
+                locks.release(offset)
 
     def write(
         self,
@@ -107,17 +115,27 @@ class Files(Paths):
                 writer.write(some.cast(declared.schema))
         return Published(table, target, n_rows)
 
-    def write_parts(
-        self, table: str, rows: Mapping[str, pa.Table], *, sae: str, batch: int | None = None
-    ) -> Published:
-        """Publish the rows that plug-ins make of a table, each plug-in's in its own file, even if empty."""
-        empty = TABLES[table].schema.empty_table()
-        published = [
-            self.write(table, rows.get(str(part), empty), sae=sae, batch=batch, part=part)
-            for part in self.parts(table)
-        ]
-        fullest = max(published, key=lambda each: each.n_rows)
-        return replace(fullest, n_rows=sum(each.n_rows for each in published))
+    def write_parts(self, table: str, rows: pa.Table, *, sae: str, batch: int | None = None) -> Published:
+        """Publish a table's rows that plug-ins make, each plug-in's in its own file, even if empty.
+
+        Where a table has controls, these are the rows of no plug-in. Raises ValueError for rows of no part.
+        """
+        names, parts = rows[STAGES[table].plugin_column], self.parts(table)
+        of_none = pc.invert(pc.is_in(names, pa.array(parts, pa.string())))
+        if CONTROLS not in parts and (unknown := names.filter(of_none).unique().to_pylist()):
+            raise ValueError(f"rows for '{table}' are of {unknown}, which are none of its parts {parts}")
+        return Published.together(
+            [
+                self.write(
+                    table,
+                    rows.filter(of_none if part == CONTROLS else pc.equal(names, part)),
+                    sae=sae,
+                    batch=batch,
+                    part=part,
+                )
+                for part in parts
+            ]
+        )
 
     def withdraw(self, table: str, *, sae: str, batch: int) -> None:
         """Remove what a batch has of a table, with every generation of the corpus.
@@ -201,29 +219,51 @@ class Files(Paths):
         return [*old, *stale, *(self.objects.clean(is_current) if self.objects else ())]
 
 
-class _Opened:
-    """A file open in this process, and the number of locks held on it."""
+class _Locks:
+    """Locks on the bytes of a file, and the number of their holders in this process.
+
+    The system's locks exclude other processes, but not other threads of this one.
+    """
 
     def __init__(self, path: Path) -> None:
         self.file = path.open("ab")
         self.n_holders = 0
+        self._of_threads: defaultdict[int, threading.Lock] = defaultdict(threading.Lock)
+
+    def take(self, offset: int, *, waits: bool) -> bool:
+        """Take the lock on a byte; False if somebody else has it, and it is not waited for."""
+        if not self._of_threads[offset].acquire(blocking=waits):
+            return False
+        try:
+            fcntl.lockf(self.file, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB), 1, offset)
+        except BaseException as error:
+            self._of_threads[offset].release()
+            if isinstance(error, BlockingIOError):
+                return False
+            raise
+        return True
+
+    def release(self, offset: int) -> None:
+        """Release the lock on a byte."""
+        fcntl.lockf(self.file, fcntl.LOCK_UN, 1, offset)
+        self._of_threads[offset].release()
 
 
-_opened: dict[Path, _Opened] = {}
+_opened: dict[Path, _Locks] = {}
 _opening = threading.Lock()
 
 
 @contextlib.contextmanager
-def _opened_once(path: Path) -> Iterator[BinaryIO]:
-    """A file opened once per process, shared by all holders of locks on it.
+def _opened_once(path: Path) -> Iterator[_Locks]:
+    """The locks of a file that is opened once per process, for all holders of locks on it.
 
     When a process closes a file anywhere, it loses all its locks on it.
     """
     with _opening:
-        opened = _opened[path] = _opened.get(path) or _Opened(path)
+        opened = _opened[path] = _opened.get(path) or _Locks(path)
         opened.n_holders += 1
     try:
-        yield opened.file
+        yield opened
     finally:
         with _opening:
             opened.n_holders -= 1

@@ -37,11 +37,11 @@ class InPlace:
             self._objects.copy_to(name, self._versions[name], folder / name)
         return folder / name
 
-    def view(self, text: str, before: str) -> str:
-        """A view's text with URLs instead of the lake's paths, which begin with `before`."""
+    def view(self, text: str) -> str:
+        """A view's text with URLs instead of the lake's paths."""
 
         def urls(found: re.Match[str]) -> str:
-            quoted = [f"'{self._objects.url_of(key)}'" for key in self._keys(found[2].removeprefix(before))]
+            quoted = [f"'{self._objects.url_of(key)}'" for key in self._keys(found[2])]
             return (found[1] or "") + ", ".join(quoted) if quoted else ""
 
         return _FILES.sub(urls, text)

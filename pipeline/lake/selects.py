@@ -8,14 +8,17 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from pipeline.errors import LakeError
 from pipeline.tables import Table
 
 
 def look_below(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Let a connection and its cursors find paths relative to a lake's folder.
 
-    DuckDB splits the setting at commas, so a lake with a comma in its path has a catalog with absolute paths.
+    Raises LakeError if there is a comma in the folder's path: DuckDB splits the setting at commas.
     """
+    if "," in str(folder.absolute()):
+        raise LakeError(f"lake folder '{folder.absolute()}' contains a ',', which DuckDB cannot open; rename it")
     connection.execute(f"set global file_search_path = {quoted(folder.absolute())}")
 
 

@@ -131,8 +131,7 @@ class Lake(Files):
             log_removed.callback(Path(f"{temporary}.wal").unlink, missing_ok=True)  # left if the disk was full
             with duckdb.connect(str(temporary)) as connection:
                 look_below(connection, self.root)
-                are_below = "," not in str(self.root)
-                self._create_views(connection, tuple(TABLES), list(self.config.sae_names), are_below=are_below)
+                self._create_views(connection, tuple(TABLES), list(self.config.sae_names), are_below=True)
                 create_macros(connection)
                 for name, table in TABLES.items():
                     connection.execute(f"comment on view {name} is {quoted(table.row)}")

@@ -20,7 +20,6 @@ estimated once, before any batch is scored, so that the rows of every batch depe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -59,7 +58,7 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
     """
     scorers = _scorers_to_ask(lake, sae) or lake.config.scoring.scorers
     made, given = _no_answers(), {"pilot_scorers": _scorers_table(lake, scorers, {})}
-    if lake.config.scoring.pilot_features:
+    if lake.config.scoring.pilot_features and scorers:
         lake.require(*STAGES["scorer_rhos"].inputs, sae=sae)
         batches = _explained_batches(lake, sae)
         forms = _find_forms(lake, sae, batches, scorers)
@@ -80,11 +79,12 @@ def write_scorer_rhos(lake: Lake, sae: str) -> Published:
         least_explanations=LEAST_EXPLANATIONS,
         least_features=LEAST_FEATURES,
     )
-    for scorer in scorers:
-        its = rows.filter(pc.equal(rows["scorer"], scorer))
-        published = lake.write("scorer_rhos", its, sae=sae, part=scorer)
+    published = [
+        lake.write("scorer_rhos", rows.filter(pc.equal(rows["scorer"], scorer)), sae=sae, part=scorer)
+        for scorer in scorers or lake.parts("scorer_rhos")
+    ]
     figures = dict(zip(rows["scorer"].to_pylist(), rows["rho"].to_pylist(), strict=True))
-    return replace(published, n_rows=rows.num_rows, figures=figures)
+    return Published.together(published, figures)
 
 
 def is_pilot_open(lake: Lake, sae: str) -> bool:
@@ -116,7 +116,7 @@ def _open_scorers(lake: Lake, sae: str) -> set[str]:
 
 def features_to_ask(lake: Lake, sae: str, selected: pa.Table) -> pa.Table:
     """The pilot's features among `selected`, rows of `selected_features`; none once the pilot is done."""
-    if lake.has("scorer_rhos", sae=sae) and not is_pilot_open(lake, sae):
+    if not lake.config.scoring.scorers or (lake.has("scorer_rhos", sae=sae) and not is_pilot_open(lake, sae)):
         return selected.slice(0, 0)
     return read_rows(lake, "pilot_features", sae=sae, given=_before_pilot(selected))
 

@@ -210,9 +210,8 @@ def carry_pilot(config: Config, lake: Lake, sae: str) -> None:
     if piloted is None:
         return
     piloted_rows = {row["scorer"]: {**row, "sae": sae} for row in _pilot_rows(given, piloted)}
-    own = {row["scorer"]: row for row in _pilot_rows(lake, sae)} | piloted_rows
-    schema = TABLES["scorer_rhos"].schema
-    rows = {str(name): pa.Table.from_pylist([own[name]] if name in own else [], schema) for name in own}
+    own = {row["scorer"]: piloted_rows.get(row["scorer"], row) for row in _pilot_rows(lake, sae)}
+    rows = pa.Table.from_pylist([*own.values()], TABLES["scorer_rhos"].schema)
     lake.write_parts("scorer_rhos", rows, sae=sae)
 
 
@@ -258,7 +257,7 @@ def write_planted_explanations(lake: Lake, sae: str, plants: Sequence[Plant]) ->
             )
             what.append({"explanation_id": key, "feature": feature, "kind": plant.kind, "fault": fault})
     table = pa.Table.from_pylist(rows, TABLES["explanations"].schema)
-    lake.write_parts("explanations", {_EXPLAINER: table}, sae=sae, batch=0)
+    lake.write_parts("explanations", table, sae=sae, batch=0)
     return pa.Table.from_pylist(what)
 
 

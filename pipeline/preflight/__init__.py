@@ -65,7 +65,7 @@ def check(config: Config) -> None:
         raise LakeError(
             f"lake folder '{config.lake_folder}' cannot be written; set machine.lake or LATENTLAKE_LAKE"
         )
-    if odd := [sign for sign in "?\\" if sign in str(config.lake_folder)]:
+    if odd := [sign for sign in "?\\," if sign in str(config.lake_folder)]:
         raise LakeError(
             f"lake folder '{config.lake_folder}' contains a '{odd[0]}', which DuckDB cannot open; set "
             "machine.lake or LATENTLAKE_LAKE"

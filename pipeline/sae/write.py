@@ -10,13 +10,15 @@ from pipeline.sae import SparseCoder, load_sae
 from pipeline.tables import TABLES
 
 
-def write_saes(lake: Lake) -> list[Published]:
+def write_saes(lake: Lake) -> Published:
     """Write one row per SAE of the config. Raises SaeError if one does not load."""
     schema = TABLES["saes"].schema
-    return [
-        lake.write("saes", pa.Table.from_pylist([_row(lake, sae)], schema=schema), sae=sae.name)
-        for sae in lake.config.saes
-    ]
+    return Published.together(
+        [
+            lake.write("saes", pa.Table.from_pylist([_row(lake, sae)], schema=schema), sae=sae.name)
+            for sae in lake.config.saes
+        ]
+    )
 
 
 def _row(lake: Lake, sae: SaeConfig) -> dict[str, Any]:

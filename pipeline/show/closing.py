@@ -4,7 +4,9 @@ Token text is untrusted: control characters become escapes, and none of it is re
 """
 
 import re
+from collections.abc import Mapping
 from textwrap import wrap
+from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -52,7 +54,8 @@ def print_closing_table(lake: Lake, console: Console) -> None:
                 console.print(failed, highlight=False)
             if verdicts := _control_verdicts(lake.query("control_verdicts", sae=sae)):
                 console.print(verdicts, highlight=False)
-            console.print(_correlations(summary, lake.query("assumed_rhos", sae=sae)), highlight=False)
+            if lake.config.scoring.scorers:
+                console.print(_correlations(summary, lake.query("assumed_rhos", sae=sae)), highlight=False)
             comparisons = lake.query("closing_comparisons", sae=sae, n=_SHOWN_PAIRS)
             if not comparisons.is_empty():
                 console.print(_comparisons(comparisons, sae))
@@ -206,18 +209,14 @@ def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
 def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: float, width: int) -> Text:
     """A few lines for each explanation: its scores, its text, and its feature's strongest test window."""
     if rows.is_empty():
-        return Text(f"{sae}: no explanation has a score")
-    scorer = rows["scorer"][0]
+        return Text(f"{sae}: no feature has an explanation")
     text = Text()
-    for is_best, part in ((True, rows.filter("is_best")), (False, rows.filter(~pl.col("is_best")))):
-        if part.is_empty():
-            continue
+    for (is_best, scorer), part in rows.group_by("is_best", "scorer", maintain_order=True):
         ends = "best" if is_best else "worst"
-        text.append(f"{sae}: the {ends} explanations by {scorer} (shrunken score; raw, interval)\n", style="bold")
+        title = f"the {ends} explanations by {scorer} (shrunken score; raw, interval)"
+        text.append(f"{sae}: {title if scorer else 'explanations that no scorer judged'}\n", style="bold")
         for row in part.iter_rows(named=True):
-            exact = "" if row["rule_f1"] is None else f"  F1 {row['rule_f1']:.2f} on every test token"
-            raw = with_interval(row["value"], row["low"], row["high"])
-            text.append(f"{row['feature']:>7} {row['explainer']:<8} {row['shrunken']:.2f}; {raw}{exact}\n")
+            text.append(f"{row['feature']:>7} {row['explainer']:<8}{_scores(row)}\n")
             text.append(_lines(printable(row["explanation"]), width, 1), style="italic")
             if row["token_ids"]:
                 cut = marked_share * max(row["activations"])
@@ -225,6 +224,14 @@ def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: 
                 window = re.sub(r"\s*\n\s*", " ", vocabulary.render(row["token_ids"], marked))
                 text.append(_lines(window, width, _LINES), style="dim")
     return text
+
+
+def _scores(row: Mapping[str, Any]) -> str:
+    """An explanation's scores; empty if no scorer judged it."""
+    if row["value"] is None:
+        return ""
+    exact = "" if row["rule_f1"] is None else f"  F1 {row['rule_f1']:.2f} on every test token"
+    return f" {row['shrunken']:.2f}; {with_interval(row['value'], row['low'], row['high'])}{exact}"
 
 
 def _statuses(rows: pl.DataFrame) -> str:

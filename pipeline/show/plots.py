@@ -9,9 +9,9 @@ import polars as pl
 from pipeline.lake import Lake, Published
 
 
-def plot_png(lake: Lake, table: str, published: Published) -> str | None:
+def plot_png(lake: Lake, published: Published) -> str | None:
     """The plot of a table as a base64-encoded PNG; None if the table has none."""
-    draw = _PLOTS.get(table)
+    draw = _PLOTS.get(published.table)
     if draw is None or not published.path.is_file():
         return None
     rows = pl.read_parquet(published.path, glob=False)

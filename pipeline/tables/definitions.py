@@ -60,7 +60,8 @@ def code_of(config: Config, table: str, part: str | None = None) -> str:
     stage, definition = STAGES[table], definition_of(config, table, part)
     covered = [definition.get(key) for key in ("version", "schema", "sql", "compiled")]
     if stage.plugins:
-        names = getattr(config.section_of(stage.plugins), stage.plugins) if part == CONTROLS else [part]
+        every = getattr(config.section_of(stage.plugins), stage.plugins)
+        names = every if part == CONTROLS else [part] if part else []
         plugins = [_plugin(config.asked_by(part or ""), stage.plugins, str(name)) for name in names]
         covered += [[plugin["files"], plugin["shared"], plugin["sql"]] for plugin in plugins]
     return digest_of_json(covered)

@@ -27,7 +27,7 @@ def parts_of(config: Config, table: str) -> tuple[str | None, ...]:
         case "explainers":
             return (*config.explaining.explainers, CONTROLS)
         case "scorers":
-            return config.scoring.scorers
+            return config.scoring.scorers or (None,)
         case _:
             return (None,)
 
@@ -56,7 +56,7 @@ def inputs_of_part(config: Config, table: str, part: str | None) -> tuple[str, .
     read = {*stage.reads, *tables_read(*stage.steps, *own_steps(stage, part), given=stage.given)}
     if stage.plugins:
         plugins = find_plugins(stage.plugins)
-        parts = {*parts_of(config, table)} - {CONTROLS} if part in {None, CONTROLS} else {part}
+        parts = {*parts_of(config, table)} - {None, CONTROLS} if part in {None, CONTROLS} else {part}
         names = {find_plugin(stage.plugins, str(name)).name for name in parts}
         section = config.section_of(stage.plugins)
         names |= {base for name in names if (base := Declared.by(getattr(section, name)).of)}

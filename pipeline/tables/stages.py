@@ -242,7 +242,7 @@ STAGES: dict[str, Stage] = {
         # Uses scorer_rhos if they exist, otherwise scoring.rho.
         Stage(
             "estimate",
-            "pipeline.estimate",
+            "pipeline.estimate.write",
             rehearses=True,
         ),
         Stage(

@@ -3,7 +3,7 @@
 with answers as (
     select *
     from llm_requests
-    where model = $model and status not in ('http_error', 'too_long', 'budget')
+    where model = $model and is_answered(status)
     qualify row_number() over (partition by purpose order by requested_at desc) <= 1000
 )
 select

@@ -1,6 +1,7 @@
 -- One row per batch with a selected feature that is not finished, highest priority first.
 -- A batch is unfinished if a feature has no explanation, if an explanation to be scored has no score since it was
--- made, or if a request failed in transit or for lack of budget.
+-- made (without scorers in the config none is to be scored), or if a request failed in transit or for lack of
+-- budget.
 -- Features beyond scoring.max_features by draw may stay without a score, and so may explanations about which every
 -- scorer of the config states that it asks nothing. A feature that was beyond a limit (max_features) and is within
 -- it now, because the selection changed, makes its batch unfinished. So does a feature with explanations of two
@@ -15,12 +16,12 @@ with known as materialized (
 unanswered as materialized (
     select explanation_id, sae, feature, status
     from predictions
-    where status in ('http_error', 'budget', 'not_asked')
+    where is_failed(status) or status = 'not_asked'
 ),
 failed as (
-    select sae, feature from known where status in ('http_error', 'budget')
+    select sae, feature from known where is_failed(status)
     union
-    select sae, feature from unanswered where status in ('http_error', 'budget')
+    select sae, feature from unanswered where is_failed(status)
 ),
 not_asked as (
     select explanation_id
@@ -37,7 +38,10 @@ unscored as (
         and scores.generation is not distinct from known.generation
         and scores.place is not distinct from known.place
     anti join not_asked on not_asked.explanation_id = known.explanation_id
-    where known.status = 'ok' and (known.is_chosen or $scoring_all_draws)
+    where
+        known.status = 'ok'
+        and (known.is_chosen or $scoring_all_draws)
+        and len($scoring_scorers::varchar[]) > 0
 ),
 mixed as (
     select sae, feature from known

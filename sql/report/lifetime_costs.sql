@@ -8,6 +8,6 @@ select
     sum(completion_tokens)::bigint as completion_tokens,
     complete_sum(cost_usd) as cost_usd
 from llm_requests
-where status not in ('http_error', 'too_long', 'budget') or prompt_tokens is not null
+where is_answered(status) or prompt_tokens is not null
 group by sae
 order by sae

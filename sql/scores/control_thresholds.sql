@@ -9,7 +9,7 @@ with answered as (
         scorer,
         count(probability) as n_control_answers,
         count(*) as n_asked,
-        count(*) filter (status in ('http_error', 'budget')) as n_control_failed,
+        count(*) filter (is_failed(status)) as n_control_failed,
         quantile_cont(probability, 0.9) as found
     from control_answers
     group by scorer

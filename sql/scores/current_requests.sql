@@ -35,4 +35,4 @@ select
     requested_at
 from draws
 semi join counting using (first_id)
-where status not in ('http_error', 'too_long', 'budget') or prompt_tokens is not null
+where is_answered(status) or prompt_tokens is not null

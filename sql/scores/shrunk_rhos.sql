@@ -7,11 +7,11 @@
 with failures as (
     select scorer, count(*) as n_failed
     from predictions
-    where status in ('http_error', 'budget')
+    where is_failed(status)
     group by scorer
 ),
 explaining_failures as (
-    select count(*) as n_failed from explanations where status in ('http_error', 'budget')
+    select count(*) as n_failed from explanations where is_failed(status)
 ),
 measured as (
     select

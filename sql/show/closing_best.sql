@@ -7,6 +7,7 @@
 -- with s the value's variance by its interval, and t that of the true values: the variance of the values less the
 -- mean s, at least 0 (Efron and Morris 1975), over those that have an interval. A value without an interval may
 -- vary by any amount: it is shrunk to m, and comes after others of the same shrunken value.
+-- Where no scorer judged any, is_best and the figures are null: $n features are drawn, with what stands for each.
 with own as (
     select headline_scores.*, explanations.explanation
     from headline_scores
@@ -53,6 +54,20 @@ ranked as (
             as from_worst
     from in_feature
 ),
+unjudged as (
+    select feature, explainer, explanation
+    from explanation_ranks
+    where sae = $sae and rank = 1 and not exists (from judge)
+    order by draw_hash($seed, (sae, feature, 'shown'))
+    limit $n
+),
+shown as (
+    select from_best <= $n as is_best, if(is_best, from_best, from_worst) as nth, *
+    from ranked
+    where from_best <= $n or from_worst <= $n
+    union all by name
+    select * from unjudged
+),
 strongest as (
     select
         feature,
@@ -63,21 +78,20 @@ strongest as (
     group by feature
 )
 select
-    ranked.from_best <= $n as is_best,
-    ranked.feature,
-    ranked.explainer,
-    ranked.explanation,
-    ranked.scorer,
-    ranked.metric,
-    ranked.value,
-    ranked.low,
-    ranked.high,
-    ranked.shrunken,
+    shown.is_best,
+    shown.feature,
+    shown.explainer,
+    shown.explanation,
+    shown.scorer,
+    shown.metric,
+    shown.value,
+    shown.low,
+    shown.high,
+    shown.shrunken,
     scores.f1 as rule_f1,
     strongest.token_ids,
     strongest.activations
-from ranked
-left join scores on scores.explanation_id = ranked.explanation_id and scores.scorer = 'rule_exact'
-left join strongest on strongest.feature = ranked.feature
-where ranked.from_best <= $n or ranked.from_worst <= $n
-order by is_best desc, if(is_best, ranked.from_best, ranked.from_worst)
+from shown
+left join scores on scores.explanation_id = shown.explanation_id and scores.scorer = 'rule_exact'
+left join strongest on strongest.feature = shown.feature
+order by shown.is_best desc, shown.nth, shown.feature

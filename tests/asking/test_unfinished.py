@@ -21,7 +21,7 @@ def fill(lake: Lake, table: str, rows: list[dict[str, object]], **partition: int
     schema = TABLES[table].schema
     whole = pa.Table.from_pylist([{name: row.get(name) for name in schema.names} for row in rows], schema)
     if table in {"explanations", "predictions"}:
-        lake.write_parts(table, {lake.parts(table)[0] or "": whole}, sae=SAE, batch=partition["batch"])
+        lake.write_parts(table, whole, sae=SAE, batch=partition["batch"])
     else:
         lake.write(table, whole, sae=SAE, **partition)
 

@@ -27,11 +27,11 @@ from pipeline.asking.spending import spent_budget
 from pipeline.commands.estimate import print_estimates
 from pipeline.config import Config
 from pipeline.errors import ConfigError
-from pipeline.estimate import estimate
 from pipeline.estimate.bounds import bounds_of, most_features
 from pipeline.estimate.counting import count_requests
 from pipeline.estimate.printing import estimate_sentence, waits_sentence
 from pipeline.estimate.tokens import foreign_counter, own_counter
+from pipeline.estimate.write import estimate
 from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import select_features, write_selected_features
 from pipeline.features.token_changes import write_token_changes

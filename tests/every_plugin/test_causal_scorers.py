@@ -14,8 +14,8 @@ from rich.console import Console
 from tiny import ANIMAL, rows_of, stored
 
 from pipeline.errors import CorpusError
-from pipeline.estimate import estimate
 from pipeline.estimate.printing import print_estimate
+from pipeline.estimate.write import estimate
 from pipeline.explainers.write import write_explanations
 from pipeline.features import steered_texts
 from pipeline.features.steered_texts import write_steered_texts

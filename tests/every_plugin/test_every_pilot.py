@@ -71,7 +71,7 @@ def test_a_batch_asks_the_pilots_questions_from_the_ledger_and_is_scored_by_its_
     widths = "select avg(ci_high - ci_low) as width from scores where scorer = 'detection'"
     [by_pilot] = rows_of(lake, widths)
     rhos = rows_of(lake, "from scorer_rhos where scorer = 'detection'")
-    lake.write_parts("scorer_rhos", {"detection": as_table([{**rhos[0], "rho": 1.0}])}, sae=SAE)
+    lake.write_parts("scorer_rhos", as_table([{**rhos[0], "rho": 1.0}]), sae=SAE)
     make_table(lake, "scores", sae=SAE, batch=0)
     [by_one] = rows_of(lake, widths)
     assert by_one["width"] > by_pilot["width"]

@@ -15,7 +15,7 @@ from pipeline.asking.judging import Verdict, balanced_accuracy
 from pipeline.asking.windows import load_vocabulary
 from pipeline.config import Config
 from pipeline.errors import ConfigError
-from pipeline.estimate import estimate
+from pipeline.estimate.write import estimate
 from pipeline.explainers.base import Explanation
 from pipeline.explainers.refinement import misses_of
 from pipeline.explainers.searching import chosen, judged

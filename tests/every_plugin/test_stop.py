@@ -60,7 +60,7 @@ def rates(copied_lake: Any, tiny_subject: Path) -> dict[tuple[str, str], dict[st
         for draw, (key, name) in enumerate(ids.items())
     ]
     rows = pa.Table.from_pylist(explained, TABLES["explanations"].schema)
-    lake.write_parts("explanations", {"default": rows}, sae=SAE, batch=0)
+    lake.write_parts("explanations", rows, sae=SAE, batch=0)
     with pytest.MonkeyPatch.context() as patch:
         # Texts that are written are read by the planted feature.
         patch.setattr(write, "predictions_table", partial(write.predictions_table, read=reader(tiny_subject)))

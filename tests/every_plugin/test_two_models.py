@@ -9,7 +9,7 @@ from tiny import rows_of
 
 from pipeline.asking.roles import role_of
 from pipeline.asking.spending import open_budget
-from pipeline.estimate import estimate
+from pipeline.estimate.write import estimate
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
 

@@ -21,7 +21,7 @@ def lake(made: Path) -> Path:
 def asked(statement: str) -> dict[str, Any]:
     """What the process is given."""
     sizes = {"n_rows": 5, "n_columns": 5, "n_characters": 50, "memory_bytes": 3 << 30, "seconds": 20}
-    return {"statement": statement, "views": [], **sizes}
+    return {"statement": statement, **sizes}
 
 
 def test_a_select_is_answered_in_its_order_and_cut(lake: Path) -> None:

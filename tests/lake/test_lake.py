@@ -6,7 +6,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ from pipeline.errors import ConfigError, LakeError
 from pipeline.explore.statement import answer
 from pipeline.lake import CATALOG_FILE, SCHEMA_FILE, Lake, is_writable, open_catalog, publishing
 from pipeline.lake.catalog import copy_views
-from pipeline.lake.selects import quoted
 from pipeline.plugins import find_plugins
 from pipeline.show.notebook import OpenLake
 from pipeline.sources import fix_sources, open_sources
@@ -206,6 +207,32 @@ for table in ("summary", "slots"):
     assert "another run is already making 'summary'" in said, errors
     said, errors = python(code, tmp_path / "tiny.yaml").communicate()
     assert "summary is free" in said, errors
+
+
+def test_threads_of_one_process_exclude_each_other(make_experiment):
+    lake = Lake(make_experiment(), SourceHashes())
+
+    def hold(waits):
+        with lake.alone("summary", waits=waits):
+            return "held"
+
+    with ThreadPoolExecutor(2) as threads:
+        with lake.alone("summary", waits=False):
+            with pytest.raises(LakeError, match="another run is already making 'summary'"):
+                threads.submit(hold, False).result()
+            waiting = threads.submit(hold, True)
+            time.sleep(0.1)
+            assert not waiting.done()
+        assert waiting.result(timeout=10) == "held"
+
+
+def test_rows_of_a_plug_in_that_the_config_lacks_are_refused(make_experiment):
+    lake = Lake(make_experiment(scoring={"scorers": ["detection"]}), SourceHashes())
+    schema = TABLES["predictions"].schema
+    rows = pa.Table.from_pylist([dict.fromkeys(schema.names) | {"scorer": "fuzzing"}], schema)
+    with pytest.raises(ValueError, match=r"rows for 'predictions' are of \['fuzzing'\]"):
+        lake.write_parts("predictions", rows, sae="hand-set", batch=0)
+    assert not lake.has("predictions", sae="hand-set", batch=0)
 
 
 def test_a_kill_between_two_files_of_a_folder_leaves_every_file_whole_and_there(make_experiment, tmp_path):
@@ -435,20 +462,14 @@ def test_make_sql_answers_from_the_folder_of_a_lake_alone(make_experiment, tmp_p
     assert "200" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("made_in", ["made before", "one, two", "it's [x]"])
-def test_a_catalog_of_absolute_paths_opens_wherever_it_lands(make_experiment, tmp_path, monkeypatch, made_in):
-    """As catalogs were made before, and as they are made where DuckDB cannot look below a folder."""
-    monkeypatch.setattr(Lake, "refresh_catalog", refreshed_by_absolute_paths)
-    lake = Lake(make_experiment(tmp_path / made_in), SourceHashes())
+@pytest.mark.parametrize("name", ["a [b]", "it's"])
+def test_a_lake_may_land_in_a_folder_of_any_name(make_experiment, tmp_path, name):
+    lake = Lake(make_experiment(), SourceHashes())
     lake.write("tokens", token_rows("new"))
-    assert seen_texts(lake.refresh_catalog()) == [("new", 200)]
-    here = lake.root.rename(tmp_path / "it's [y], elsewhere")
-    assert seen_texts(here / CATALOG_FILE) == [("new", 200)]
+    lake.refresh_catalog()
+    here = lake.root.rename(tmp_path / name)
     with open_catalog(here) as connection:
-        assert connection.sql("select count(*) from llm_requests").fetchall() == [(0,)]
-        assert connection.sql("select count(*) from activations").fetchall() == [(0,)]
-        comments = connection.sql("select comment from duckdb_views() where view_name = 'tokens'").fetchall()
-    assert comments == [(TABLES["tokens"].row,)]
+        assert connection.sql(MEAN_OF_IDS).fetchall() == [(99.5,)]
     with duckdb.connect() as connection:  # as the explorer
         copy_views(connection, here)
         assert connection.sql("select distinct text from tokens").fetchall() == [("new",)]
@@ -456,30 +477,12 @@ def test_a_catalog_of_absolute_paths_opens_wherever_it_lands(make_experiment, tm
     assert result.rows == [["new"]], result.error
 
 
-def test_a_lake_may_land_where_duckdb_cannot_look_below(make_experiment, tmp_path):
+def test_a_lake_below_a_comma_is_refused_with_the_cure(make_experiment, tmp_path):
     lake = Lake(make_experiment(), SourceHashes())
-    lake.write("tokens", token_rows("new"))
     lake.refresh_catalog()
-    for name in ("one, two", "a [b]", "it's"):
-        here = shutil.copytree(lake.root, tmp_path / "landed" / name)
-        assert seen_texts(here / CATALOG_FILE) == [("new", 200)]
-        with open_catalog(here) as connection:
-            assert connection.sql(MEAN_OF_IDS).fetchall() == [(99.5,)]
-
-
-def refreshed_by_absolute_paths(lake):
-    """A catalog as `Lake.refresh_catalog` makes it where it makes no paths below the lake."""
-    with duckdb.connect(str(lake.root / CATALOG_FILE)) as connection:
-        lake._create_views(connection, tuple(TABLES), list(lake.config.sae_names))
-        for name, table in TABLES.items():
-            connection.execute(f"comment on view {name} is {quoted(table.row)}")
-    return lake.root / CATALOG_FILE
-
-
-def test_a_comma_in_a_path_breaks_no_view(make_experiment, tmp_path):
-    lake = Lake(make_experiment(tmp_path / "one, two"), SourceHashes())
-    lake.write("tokens", token_rows("new"))
-    assert seen_texts(lake.refresh_catalog()) == [("new", 200)]
+    here = lake.root.rename(tmp_path / "one, two")
+    with pytest.raises(LakeError, match="one, two' contains a ',', which DuckDB cannot open; rename it"):
+        open_catalog(here)
 
 
 # Versions ---------------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ def make(lake: Lake, *tables: str) -> None:
     for name in always:
         lake.write(name, TABLES[name].schema.empty_table(), sae=SAE)
     for name in tables:
-        lake.write_parts(name, {}, sae=SAE, batch=0)
+        for part in lake.parts(name):
+            lake.write(name, TABLES[name].schema.empty_table(), sae=SAE, batch=0, part=part)
 
 
 def hidden(lake: Lake) -> str | None:

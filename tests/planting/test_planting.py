@@ -246,14 +246,14 @@ def test_scorers_are_judged_by_the_thresholds_of_the_experiments_pilot(make_expe
         schema = TABLES["scorer_rhos"].schema
         return pa.Table.from_pylist([dict.fromkeys(schema.names) | {"sae": sae, "scorer": scorer} | told], schema)
 
-    before = {name: rows("hand-set", name, threshold=0.5, n_control_answers=0) for name in scoring["scorers"]}
-    planted.write_parts("scorer_rhos", before, sae="hand-set")
+    before = [rows("hand-set", name, threshold=0.5, n_control_answers=0) for name in scoring["scorers"]]
+    planted.write_parts("scorer_rhos", pa.concat_tables(before), sae="hand-set")
     carry_pilot(config, planted, "hand-set")
     assert planted_thresholds(planted) == {"detection": 0.5, "fuzzing": 0.5}, "there was no pilot"
     assert "of 0.50 where the experiment's pilot set no other" in threshold_sentence(planted, "hand-set")
-    told = {"detection": rows("hand-set", "detection", threshold=0.8, n_control_answers=120, form="40")}
-    told["fuzzing"] = rows("hand-set", "fuzzing", threshold=0.5, n_control_answers=20, threshold_reason="too few")
-    recorded_lake(config).write_parts("scorer_rhos", told, sae="hand-set")
+    told = [rows("hand-set", "detection", threshold=0.8, n_control_answers=120, form="40")]
+    told.append(rows("hand-set", "fuzzing", threshold=0.5, n_control_answers=20, threshold_reason="too few"))
+    recorded_lake(config).write_parts("scorer_rhos", pa.concat_tables(told), sae="hand-set")
     carry_pilot(config, planted, "hand-set")
     assert planted_thresholds(planted) == {"detection": 0.8, "fuzzing": 0.5}
     assert "0.80 (detection), 0.50 where" in threshold_sentence(planted, "hand-set")

@@ -12,7 +12,7 @@ from tiny import open_lake, rows_of, stored
 from pipeline.asking.roles import check_endpoints
 from pipeline.config import Config
 from pipeline.errors import ConfigError
-from pipeline.estimate import estimate
+from pipeline.estimate.write import estimate
 from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake

@@ -3,11 +3,13 @@
 import math
 import re
 import statistics
+from typing import get_args
 
 import duckdb
 import pytest
 from scipy.special import stdtrit
 
+from pipeline.llm.requests import FAILED, UNANSWERED, Status
 from pipeline.tables.macros import create_macros
 
 from .score_reference import Interval, effective, mover, wilson_of, z_of
@@ -172,3 +174,9 @@ def test_students_quantile(of_macro, n, error):
     expected = stdtrit(n - 1, 0.975)
     assert of_macro("student_t($z, $n)", z=Z, n=n) == pytest.approx(expected, rel=error)
     assert of_macro("student_t($z, 2)", z=Z) is None
+
+
+@pytest.mark.parametrize("status", get_args(Status))
+def test_statuses_are_told_apart_as_where_requests_are_sent(of_macro, status):
+    assert of_macro("is_failed($status)", status=status) == (status in FAILED)
+    assert of_macro("is_answered($status)", status=status) == (status not in UNANSWERED)

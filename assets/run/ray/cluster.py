@@ -16,6 +16,7 @@ from rich.console import Console
 
 from assets.graph.build import build_definitions
 from assets.graph.history import UNDER_WAY, lake_tag
+from assets.graph.keys import asset_key
 from assets.processes import CLUSTER_TAG, end_run
 from assets.run.dagster_home import CODE_FOLDER
 from assets.run.printing import print_failures
@@ -72,7 +73,7 @@ class Cluster:
         """Send a run, unless an earlier command's run still makes the same on the cluster; returns its id."""
         if left := self._left.pop(step[:2], None):
             return left
-        keys = {dg.AssetKey([self._config.name, table]) for table in step.tables}
+        keys = {asset_key(self._config, table) for table in step.tables}
         job = self._repository.get_job(step.job)
         run = self._instance.create_run_for_job(
             job,
