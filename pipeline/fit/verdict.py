@@ -199,7 +199,8 @@ def _note(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
     for row in others:
         is_better = row["fvu"] <= min(_NOTED * own["fvu"], own["fvu"] - _MARGIN)
         if row["normalisation"] in _SCALED and is_better and row["l0"] <= _AS_MANY * own["l0"]:
-            return f"; {_figure(row, own)}: if a factor scales what it reads, it may be wrong"
+            scaled = f"FVU {row['fvu']:.2f} {_WAYS[row['normalisation']]}"
+            return f"; {scaled}: if a factor scales what it reads, it may be wrong"
     return ""
 
 

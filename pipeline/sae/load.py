@@ -320,7 +320,7 @@ _UNREADABLE = {
     "W_enc_*.safetensors": f"a cross-layer transcoder{_OTHERWISE}",
     "params_layer_*.safetensors": f"a crosscoder or a cross-layer transcoder{_OTHERWISE}",
     "latest_ckpt.safetensors": f"a temporal SAE{_OTHERWISE}",
-    "*.safetensors.index.json": "saved in several files; save all of its tensors in one",
+    "sae*.safetensors.index.json": "saved in several files; save all of its tensors in one",
 }
 """Published kinds that cannot be read, by a pattern of their files."""
 

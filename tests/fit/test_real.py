@@ -191,7 +191,7 @@ def test_an_input_of_a_slightly_wrong_scale_is_noted(
     rows = measured(sample, source=source)
     assert rows[0]["fits"], "a note, not a misfit"
     sentence = fit_sentence(Rows(rows, sample.config), "layers.9")
-    assert re.search(rf"; with its input {says} 0\.\d\d: if a factor scales what it reads, it may be", sentence)
+    assert re.search(rf"; FVU 0\.\d\d with its input {says}: if a factor scales what it reads, it may be", sentence)
 
 
 @pytest.mark.parametrize("kind", ["jumprelu", "relu"])
@@ -213,7 +213,7 @@ def test_where_thresholds_decide_only_an_input_that_is_too_large_is_noted(
         rows[0]["fits"] = True
         notes[share] = fit_sentence(Rows(rows, sample.config), "layers.9").partition("; ")[2]
     assert notes[0.8] == notes[1.0] == ""
-    assert kind == "relu" or notes[2.5].startswith("with its input times 0.71")
+    assert kind == "relu" or re.match(r"FVU \S+ with its input times 0\.71: ", notes[2.5])
 
 
 _OTHERWISE = {
