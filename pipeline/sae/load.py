@@ -11,6 +11,7 @@ from pipeline.plugins import find_plugin, find_plugins
 from pipeline.sae import baselines
 from pipeline.sae.coder import SparseCoder
 from pipeline.sae.files import SaeFiles
+from pipeline.sae.hub import named_elsewhere
 from pipeline.sae.sources import Source, fetch
 from pipeline.sae.training import Training, complete
 from pipeline.shipped import find
@@ -261,6 +262,11 @@ def _holds_folders(path: Path, formats: Mapping[str, Format]) -> str | None:
     return f"'{path}' holds {saes}; name one, such as '{name}' ({kind})"
 
 
+def _names_others(path: Path, formats: Mapping[str, Format]) -> str | None:
+    other = named_elsewhere(path)
+    return f"'{path}' {other}" if other else None
+
+
 def _lacks_files(path: Path, formats: Mapping[str, Format]) -> str | None:
     """The files missing of the formats that are most complete; for a single format, whatever is missing."""
     if not path.is_dir():
@@ -278,7 +284,7 @@ def _lacks_files(path: Path, formats: Mapping[str, Format]) -> str | None:
 
 _ASKED = (
     *(_is_checkpoint, _is_cache, _is_unreadable, _holds_folders),
-    *(_is_unlike, _holds_several, _lacks_files),
+    *(_is_unlike, _holds_several, _names_others, _lacks_files),
 )
 """What may be wrong with a path; the first that applies is reported."""
 

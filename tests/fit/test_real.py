@@ -191,7 +191,9 @@ def test_an_input_of_a_slightly_wrong_scale_is_noted(
     rows = measured(sample, source=source)
     assert rows[0]["fits"], "a note, not a misfit"
     sentence = fit_sentence(Rows(rows, sample.config), "layers.9")
-    assert re.search(rf"; FVU 0\.\d\d with its input {says}: if a factor scales what it reads, it may be", sentence)
+    assert re.search(
+        rf"; FVU 0\.\d\d with its input {says}: if a factor scales what it reads, it may be", sentence
+    )
 
 
 @pytest.mark.parametrize("kind", ["jumprelu", "relu"])

@@ -301,6 +301,18 @@ def test_a_repository_without_its_prefix_is_told_to_have_one():
         load_sparse_coder("owner/name")
 
 
+def test_a_config_that_names_saes_of_other_repositories_is_told_from_an_sae(hub, files_of_hub, tmp_path):
+    """As `mwhanna/gemma-scope-transcoders`, circuit-tracer's set for Gemma 2."""
+    one = "hf://google/gemma-scope-2b-pt-transcoders/layer_0/width_16k/average_l0_76/params.npz"
+    files_of_hub[:] = ["README.md", "config.yaml"]
+    root = tmp_path / "snapshots" / COMMIT
+    root.mkdir(parents=True)
+    (root / "config.yaml").write_text(f"model_kind: transcoder_set\ntranscoders:\n- {one}\n- hf://more\n")
+    for source in ("hf://owner/name", root):
+        with pytest.raises(SaeError, match=f"'{source}' holds no SAE: .* such as '{one}'$"):
+            load_sparse_coder(source)
+
+
 def test_a_checkpoint_of_dictionary_learning_is_told_how_to_be_read(tmp_path):
     """It lies in `checkpoints/`, below the folder with ae.pt and config.json."""
     tensors = {"encoder.weight": torch.ones(3, 2), "encoder.bias": torch.ones(3), "bias": torch.ones(2)}
