@@ -58,10 +58,9 @@ def reading_sentence(lake: Lake) -> str:
     most = lake.config.corpus.max_tokens
     quantity = f"at most {most:,} tokens" if most else "each million tokens"
     seconds = in_time((most or 1_000_000) / speed)
-    return (
-        f"reading: {quantity} in {seconds} at {speed:,.0f} tokens per second; then checking on some of them that "
-        "each SAE fits"
-    )
+    checks = any(sae.source for sae in lake.config.saes)
+    then = "; then checking on some of them that each SAE fits" if checks else ""
+    return f"reading: {quantity} in {seconds} at {speed:,.0f} tokens per second{then}"
 
 
 def preparing_sentence(lake: Lake, missing: Mapping[str, Sequence[str]], n_to_come: int = 0) -> str:

@@ -12,10 +12,12 @@ from torch import Tensor
 
 from pipeline.sae import SparseCoder
 
-Normalisation = Literal["own", "none", "average_norm", "token_norm", "layer_norm"]
+Normalisation = Literal["own", "none", "average_norm", "token_norm", "layer_norm", "scaled_up", "scaled_down"]
 """What is done to the input first: what the coder itself does; or, instead, nothing; scale it to a mean norm of
-sqrt(d); scale each token to norm sqrt(d); or subtract each token's mean and divide by its standard deviation. The
-reconstruction is scaled back."""
+sqrt(d); scale each token to norm sqrt(d); or subtract each token's mean and divide by its standard deviation. Or
+it is multiplied or divided by sqrt(2) before what the coder itself does. The reconstruction is scaled back."""
+
+_FACTORS = {"scaled_up": 2**0.5, "scaled_down": 0.5**0.5}
 
 Weights = Literal["own", "input_bias", "transposed"]
 """As loaded; with b_dec subtracted from the input if it was not, or not subtracted if it was; or with the decoder
@@ -61,7 +63,7 @@ def measure(coder: SparseCoder, x: Tensor, y: Tensor, normalisation: Normalisati
     """
     if len(y) < 2:
         return Figures(None, None, None, None, len(y))
-    if normalisation != "own":
+    if normalisation not in {"own", *_FACTORS}:
         coder = replace(coder, normalisation="none")
     given, scale, shift = _normalise(x, normalisation)
     encoding = coder.encode(given)
@@ -100,6 +102,8 @@ def _normalise(x: Tensor, how: Normalisation) -> tuple[Tensor, Tensor | float, T
     match how:
         case "own" | "none":
             return x, 1.0, 0.0
+        case "scaled_up" | "scaled_down":
+            return x * _FACTORS[how], 1 / _FACTORS[how], 0.0
         case "average_norm":
             scale = x.norm(dim=1).mean() / root
             return x / scale, scale, 0.0

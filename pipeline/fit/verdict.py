@@ -25,12 +25,23 @@ _MUCH_LOWER = 0.6
 demo's SAE with thresholds (JumpReLU and ReLU, L0 8 to 32) gives 0.62 or more where a right input is scaled up,
 however far, and 0.56 or less where one is that is 0.7 of what it should be."""
 
+_SCALED = ("scaled_up", "scaled_down")
+"""Inputs times sqrt(2) and divided by it: they give a note, and make nothing a misfit."""
+
+_NOTED = 0.8
+"""A scaled input is noted if its FVU is at most this share of the own. Right TopK SAEs (the demo's, and one of an
+MLP) have 0.94 or more scaled up, and right ones with thresholds 1.8 or more scaled down. A TopK's input is noted
+if it is 0.8 or less of what it should be, or 1.6 to 2 or more."""
+
 _GOOD_FVU = 0.5
 """An alternative is suggested as the cure up to this FVU. Without b_dec, the demo's SAE has 1.2 at its own
 hookpoint and 0.8 to 0.9 at others, which it was not trained on either."""
 
 _L0_FACTOR = 3.0
 """L0 may differ by this factor from the declared one, which was measured on another corpus."""
+
+_LIKE_DECLARED = 0.1
+"""L0 is as declared if it differs by less than this share."""
 
 _ACCEPTED = "accepted in the config (saes.fit: accept)"
 
@@ -39,6 +50,8 @@ _WAYS = {
     "average_norm": "with its input scaled to a mean norm of sqrt(d)",
     "token_norm": "with each token scaled to norm sqrt(d)",
     "layer_norm": "with its input layer-normalised",
+    "scaled_up": "with its input times 1.41",
+    "scaled_down": "with its input times 0.71",
     "input_bias": "with the opposite use of b_dec on its input",
     "transposed": "with its decoder transposed",
 }
@@ -50,13 +63,14 @@ def judge(
     """Whether each trial fits: FVU below 1, none lower by more than the margin, and L0 close to the declared one.
 
     The first trial is the config's own. A trial that cannot be compared with it does not fit: one on fewer tokens,
-    which was far worse on these, or one that had only to fire more (`_had_only_to_fire_more`). Null if nothing
-    could be measured.
+    which was far worse on these, one that is only noted, or one that had only to fire more
+    (`_had_only_to_fire_more`). Null if nothing could be measured.
     """
     own = figures[0]
     are_compared = [
         each.fvu is not None
         and each.n_tokens == own.n_tokens
+        and normalisation not in _SCALED
         and not _had_only_to_fire_more(each, normalisation, own, declared)
         for each, normalisation in zip(figures, normalisations, strict=True)
     ]
@@ -154,10 +168,11 @@ def fit_sentence(lake: Lake, sae: str) -> str:
     which = _which(own)
     if own["fvu"] is None:
         return f"{which}: the corpus has too few tokens to tell whether it fits"
-    measured = f"FVU {own['fvu']:.2f}, {own['l0']:.1f} firings per token on {own['n_tokens']:,} tokens{_loss(own)}"
+    firings = f"{own['l0']:.1f} firings per token{_declared(own)}"
+    measured = f"FVU {own['fvu']:.2f}, {firings} on {own['n_tokens']:,} tokens{_loss(own)}"
     if own["fits"]:
         beside = next((row for row in others if row["hookpoint"] != own["hookpoint"]), None)
-        return f"{which} fits: {measured}" + (f" ({_figure(beside, own)})" if beside else "")
+        return f"{which} fits: {measured}" + (f" ({_figure(beside, own)})" if beside else "") + _note(own, others)
     if not _is_declared(own["l0"], own["declared_l0"]):
         measured += f", but its files declare {own['declared_l0']:g}"
     is_accepted = lake.config.sae(sae).fit == "accept"
@@ -165,6 +180,28 @@ def fit_sentence(lake: Lake, sae: str) -> str:
     if (better := _better(others)) and _is_good(better):
         cure = f"{_cure(better, own, is_cached=lake.config.corpus.cache is not None)}; {cure}"
     return f"{which} does not fit: {measured}; {_found(own, others)}; tried: {_tried(own, others)}; {cure}"
+
+
+def _declared(own: dict[str, Any]) -> str:
+    """The firings per token that the SAE's files declare, if somewhat fewer or more were measured."""
+    declared = own["declared_l0"]
+    if declared is None or abs(own["l0"] - declared) < _LIKE_DECLARED * declared:
+        return ""
+    return f" (its files declare {declared:g})" if _is_declared(own["l0"], declared) else ""
+
+
+def _note(own: dict[str, Any], others: Sequence[dict[str, Any]]) -> str:
+    """What a scaled input shows of an SAE that fits; empty if it shows nothing.
+
+    An SAE is trained for the scale that leaves least unexplained, so another one is hardly better: unless it makes
+    more features fire.
+    """
+    for row in others:
+        is_better = row["fvu"] <= min(_NOTED * own["fvu"], own["fvu"] - _MARGIN)
+        if row["normalisation"] in _SCALED and is_better and row["l0"] <= _AS_MANY * own["l0"]:
+            scaled = f"FVU {row['fvu']:.2f} {_WAYS[row['normalisation']]}"
+            return f"; {scaled}: if a factor scales what it reads, it may be wrong"
+    return ""
 
 
 def _which(own: dict[str, Any]) -> str:

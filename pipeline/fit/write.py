@@ -171,8 +171,18 @@ def _otherwise(own: _Trial, coder: SparseCoder, has_bos: bool) -> Iterator[_Tria
     yield replace(own, at=Hookpoints(name, turned, turned if target == reads else target))
     ways = [replace(own, weights=each) for each in get_args(Weights) if with_weights(coder, each) is not None]
     ways += [replace(own, normalisation=each) for each in get_args(Normalisation)]
-    is_plain = coder.normalisation == "none"
-    yield from (way for way in ways if way != own and not (is_plain and way.normalisation == "none"))
+    yield from (way for way in ways if way != own and way.normalisation not in _same_as_own(coder))
+
+
+def _same_as_own(coder: SparseCoder) -> set[Normalisation]:
+    """The normalisations that make no difference to a coder."""
+    match coder.normalisation:
+        case "none":
+            return {"none"}
+        case "centred":
+            return set()
+        case _:  # the scale of each token is taken out
+            return {"scaled_up", "scaled_down"}
 
 
 def _try(sample: _Sample, coder: SparseCoder, trials: Sequence[_Trial]) -> dict[_Trial, Figures]:

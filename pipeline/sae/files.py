@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import pickle
 import re
 import struct
@@ -9,7 +10,7 @@ import sys
 import warnings
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
@@ -35,6 +36,11 @@ class Tensors:
         """The names of everything in the file."""
         return set(self.content)
 
+    def check_names(self, known: Collection[str], of: str) -> None:
+        """Refuse the file if it has other tensors than these: they belong to a function that is not computed."""
+        if unknown := sorted(self.names() - set(known)):
+            self.fail(f"{of} has no {' or '.join(unknown)}, which the file holds")
+
     def fail(self, reason: str) -> NoReturn:
         """Refuse the file: raise SaeError with what is wrong with it."""
         raise SaeError(f"SAE file '{self.path}': {reason}")
@@ -59,6 +65,8 @@ class Tensors:
         if shape and not tensor.is_floating_point():  # only a scalar, such as k, may be an integer
             kind = str(tensor.dtype).removeprefix("torch.")
             self.fail(f"{found} has dtype {kind}; save it in floating point")
+        if tensor.is_meta:
+            self.fail(f"{found} has no values, because it was saved from torch's device 'meta'")
         tensor = tensor.to(torch.float32)
         if not math.isfinite(tensor.sum().item()) and not bool(tensor.isfinite().all()):
             self.fail(f"tensor '{found}' holds NaN or infinite values")
@@ -141,7 +149,12 @@ class SaeFiles:
     @property
     def weights_path(self) -> str:
         """The absolute path of the weights, in which formats name layers, sizes, hookpoints and models."""
-        return self.paths[self.weights_name].absolute().as_posix()
+        return Path(os.path.abspath(self.paths[self.weights_name])).as_posix()  # noqa: PTH100 (follows no link)
+
+    @property
+    def folder_name(self) -> str:
+        """The name of its folder, also if that is `.`."""
+        return Path(os.path.abspath(self.folder)).name  # noqa: PTH100 (follows no link)
 
     def find_in_path(self, pattern: str) -> re.Match[str] | None:
         """The last match of a pattern in the path of the weights."""

@@ -6,6 +6,8 @@ from functools import cache
 from glob import escape
 from pathlib import Path, PurePosixPath
 
+import yaml
+
 from pipeline.errors import SaeError, nearest
 
 _SETTINGS = (".json", ".yaml")
@@ -59,6 +61,8 @@ def download(
     found = [below + each[0] for each in alike if len(each) == 1]  # several files would be several SAEs
     if found:
         return _fetch(source, repository, revision, [*own, *others, *found])
+    if other := named_elsewhere(root / path):
+        raise SaeError(f"'{source}' {other}")
     if inside:
         more = f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else ""
         raise SaeError(
@@ -71,6 +75,17 @@ def download(
         known = nearest(path, [*sorted(folders - {"."}), *files])
         raise SaeError(f"repository '{repository}' has no '{path}'" + (f"; nearest: {known}" if known else ""))
     return root
+
+
+def named_elsewhere(folder: Path) -> str | None:
+    """What to do if a folder's config.yaml, one of circuit-tracer, only names SAEs of other repositories."""
+    try:
+        config = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return None
+    listed = config.get("transcoders") if isinstance(config, dict) else None
+    first = listed[0] if isinstance(listed, list) and listed else None
+    return f"holds no SAE: its config.yaml names those of others; name one, such as '{first}'" if first else None
 
 
 def _fetch(source: str, repository: str, revision: str | None, files: Sequence[str]) -> Path:

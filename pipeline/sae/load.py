@@ -11,6 +11,7 @@ from pipeline.plugins import find_plugin, find_plugins
 from pipeline.sae import baselines
 from pipeline.sae.coder import SparseCoder
 from pipeline.sae.files import SaeFiles
+from pipeline.sae.hub import named_elsewhere
 from pipeline.sae.sources import Source, fetch
 from pipeline.sae.training import Training, complete
 from pipeline.shipped import find
@@ -131,7 +132,10 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
     if hookpoint and (path / hookpoint).is_dir():
         path /= hookpoint
     if not path.exists():
-        raise SaeError(f"there is no folder or file '{path}'; set saes.source to the folder or file of an SAE")
+        raise SaeError(
+            f"there is no folder or file '{path}'; set saes.source to the folder or file of an SAE, or to "
+            "hf://OWNER/REPO/PATH on the hub"
+        )
     whole = {}
     for name, each in formats.items():
         if (files := _match(path, each, fetched)) is not None:
@@ -144,11 +148,7 @@ def _find_files(source: str, format: str | None, hookpoint: str | None) -> tuple
             return name, _with_outside(files, formats[name])
     if format in whole:
         return format, whole[format]  # its `load` reports what is wrong
-    raise SaeError(
-        _of_a_checkpoint(path)
-        or _unlike(path, whole)
-        or _explain(path, {format: formats[format]} if format else formats)
-    )
+    raise SaeError(_explain(path, {format: formats[format]} if format else formats))
 
 
 def _with_outside(files: SaeFiles, format: Format) -> SaeFiles:
@@ -160,7 +160,7 @@ def _with_outside(files: SaeFiles, format: Format) -> SaeFiles:
 def saes_inside(source: str) -> list[str]:
     """The sources of the SAEs in the subfolders of a local folder; empty if it is an SAE, or not a folder."""
     folder = find(source)
-    if not folder.is_dir() or any(_match(folder, each, Source(folder)) for each in _formats().values()):
+    if not folder.is_dir() or any(_is_sae(folder, each) for each in _formats().values()):
         return []
     return [str(Path(source) / name) for name, _ in _folders_inside(folder, _formats())]
 
@@ -183,11 +183,22 @@ def _match(path: Path, format: Format, fetched: Source) -> SaeFiles | None:
     return SaeFiles(folder, paths, fetched.overrides, fetched.revision, fetched.model)
 
 
+def _is_sae(folder: Path, format: Format) -> bool:
+    """Whether a folder holds an SAE of a format: its files and, if others have such files, too, its tensors."""
+    files, is_format = _match(folder, format, Source(folder)), getattr(format, "is_format", None)
+    if files is None or is_format is None:
+        return files is not None
+    try:
+        return bool(is_format(files))
+    except SaeError:  # such as the state of an optimizer
+        return False
+
+
 def _files(folder: Path, pattern: str) -> list[Path]:
     return sorted(file for file in folder.glob(pattern) if file.is_file())
 
 
-def _of_a_checkpoint(path: Path) -> str | None:
+def _is_checkpoint(path: Path, formats: Mapping[str, Format]) -> str | None:
     """How to read a checkpoint of dictionary_learning, which has weights alone; None if it is none."""
     found = [path] if path.match(_CHECKPOINT) else _files(path, _CHECKPOINT)
     if not found:
@@ -198,13 +209,15 @@ def _of_a_checkpoint(path: Path) -> str | None:
     )
 
 
-def _unlike(path: Path, whole: Mapping[str, SaeFiles]) -> str | None:
+def _is_unlike(path: Path, formats: Mapping[str, Format]) -> str | None:
     """Why files named like those of some formats belong to none of them; None if there are no such files."""
-    for files in whole.values():
-        held = sorted(files.tensors(files.weights_name).names())
+    named = {name: files for name, each in formats.items() if (files := _match(path, each, Source(path)))}
+    for files in named.values():
+        content = files.tensors(files.weights_name).content
+        within = next((name for name, each in content.items() if isinstance(each, Mapping) and each), None)
+        held = f"'{within}' with {_some_of(sorted(content[within]))}" if within else _some_of(sorted(content))
         return (
-            f"SAE '{path}' has the file names of format {' or '.join(whole)} but other tensors: "
-            f"{_some_of(held)}; convert it to a format that latentlake reads (docs/sae-formats.md)"
+            f"SAE '{path}' has the file name of format {' or '.join(named)} but other tensors: {held}; {_OWN_SAE}"
         )
     return None
 
@@ -235,7 +248,8 @@ def _holds_several(path: Path, formats: Mapping[str, Format]) -> str | None:
     for name, each in sorted(formats.items(), key=lambda item: -max(map(len, item[1].FILES))):  # specific first
         several = [file for pattern in each.FILES for file in _files(path, pattern) if "*" in pattern]
         if len(several) > 1:
-            return f"'{path}' holds {len(several)} SAEs (format {name}); name one, such as '{several[0].name}'"
+            kind = "files that may be SAEs" if hasattr(each, "is_format") else f"SAEs (format {name})"
+            return f"'{path}' holds {len(several)} {kind}; name one, such as '{several[0].name}'"
     return None
 
 
@@ -246,6 +260,11 @@ def _holds_folders(path: Path, formats: Mapping[str, Format]) -> str | None:
     name, kind = inside[0]
     saes = f"SAEs in {len(inside)} folders" if len(inside) > 1 else "an SAE in a folder"
     return f"'{path}' holds {saes}; name one, such as '{name}' ({kind})"
+
+
+def _names_others(path: Path, formats: Mapping[str, Format]) -> str | None:
+    other = named_elsewhere(path)
+    return f"'{path}' {other}" if other else None
 
 
 def _lacks_files(path: Path, formats: Mapping[str, Format]) -> str | None:
@@ -263,7 +282,10 @@ def _lacks_files(path: Path, formats: Mapping[str, Format]) -> str | None:
     return f"SAE folder '{path}' lacks {' or '.join(nearest)}; it contains {_listed(path)}"
 
 
-_ASKED = (_is_cache, _is_unreadable, _holds_several, _holds_folders, _lacks_files)
+_ASKED = (
+    *(_is_checkpoint, _is_cache, _is_unreadable, _holds_folders),
+    *(_is_unlike, _holds_several, _names_others, _lacks_files),
+)
 """What may be wrong with a path; the first that applies is reported."""
 
 
@@ -271,7 +293,7 @@ def _of_no_format(path: Path, formats: Mapping[str, Format]) -> str:
     found = f"; it contains {_listed(path)}" if path.is_dir() else ""
     width = max(map(len, formats))
     files = [f"  {name:<{width}}  {', '.join(each.FILES)}" for name, each in formats.items()]
-    lines = [f"'{path}' is not an SAE of a known format{found}", "The files of each format:", *files]
+    lines = [f"'{path}' is not an SAE of a known format{found}; {_OWN_SAE}", "The files of each format:", *files]
     return "\n".join(lines)
 
 
@@ -280,7 +302,7 @@ def _folders_inside(path: Path, formats: Mapping[str, Format]) -> list[tuple[str
     found: dict[str, str] = {}
     for folder in filter(Path.is_dir, sorted(path.glob("*"))):
         for name, each in formats.items():
-            if _match(folder, each, Source(folder)):
+            if _is_sae(folder, each):
                 found.setdefault(folder.name, name)
     return [*found.items()]
 
@@ -296,6 +318,7 @@ def _some_of(names: Sequence[str]) -> str:
 
 
 _NAMED = 6
+_OWN_SAE = "docs/your-sae.md shows how to write an SAE that you trained yourself"
 
 
 _OTHERWISE = "; latentlake reads SAEs that encode each token by itself, at one hookpoint"
@@ -303,6 +326,7 @@ _UNREADABLE = {
     "W_enc_*.safetensors": f"a cross-layer transcoder{_OTHERWISE}",
     "params_layer_*.safetensors": f"a crosscoder or a cross-layer transcoder{_OTHERWISE}",
     "latest_ckpt.safetensors": f"a temporal SAE{_OTHERWISE}",
+    "sae*.safetensors.index.json": "saved in several files; save all of its tensors in one",
 }
 """Published kinds that cannot be read, by a pattern of their files."""
 

@@ -1,6 +1,7 @@
 """Where an SAE's files come from: a local path, the Hugging Face hub, or SAELens' registry."""
 
 import importlib.util
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -58,7 +59,19 @@ def fetch(source: str, patterns: Sequence[str] = (), unreadable: Mapping[str, st
         repository, revision, path = split_hub(source)
         root = download(repository, revision, path, *fetched)
         return Source(root / path, root.name)
+    if "://" in source:
+        raise SaeError(f"SAE '{source}' is at a URL: {_instead_of(source)}")
     return Source(find(source))
+
+
+def _instead_of(url: str) -> str:
+    """What to write instead of a URL; for the page of a repository on the hub, its address."""
+    page = re.match(r"https?://(?:www\.)?(?:huggingface\.co|hf\.co)/([^/]+/[^/?#]+)([^?#]*)", url)
+    if page is None:
+        return "download it, or name its repository on the hub as hf://OWNER/REPO/PATH"
+    within = re.match(r"/(?:tree|blob|resolve|raw)/([^/]+)(.*)", page[2])
+    revision, path = within.groups() if within else ("main", "")
+    return f"write hf://{page[1]}{'' if revision == 'main' else f'@{revision}'}{path.rstrip('/')}"
 
 
 def split_hub(source: str) -> tuple[str, str | None, str]:

@@ -141,7 +141,8 @@ CORPUS = (
             text(
                 "normalisation",
                 "`own`: as its files say; alternatives tried: `none`, `average_norm`, `token_norm` (scaled to a "
-                "norm of sqrt(d), on average or for each token), `layer_norm`",
+                "norm of sqrt(d), on average or for each token), `layer_norm`, and `scaled_up`, `scaled_down` "
+                "(times and divided by sqrt(2); only noted, so `fits` is false)",
             ),
             text(
                 "weights",

@@ -274,15 +274,31 @@ def _token_id(value: Any) -> int:
 
 _ROLES = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
 """Other names for the roles of a chat."""
+_TURN = "a turn is {role, content} or {from, value}"
 
 
 def _turn(value: Any) -> Turn:
-    """A turn given as `{role, content}`, with a text or parts of one, or as ShareGPT's `{from, value}`."""
+    """A turn given as `{role, content}`, with a text or parts of one, or as ShareGPT's `{from, value}`.
+
+    A key of the other spelling may be there without a value: the rows of a Parquet file have all keys.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"holds {_kind(value)} as a turn; {_TURN}")
+    said = value.get("role") or value.get("from")
+    content = value.get("value") if value.get("content") is None else value["content"]
+    if not isinstance(said, str):
+        raise ValueError(f"holds a turn without a role; {_TURN}")
+    if isinstance(content, list):
+        content = "".join(map(_part, content))
+    if not isinstance(content, str):
+        raise ValueError(f"holds a turn of '{said}' without text, such as a tool call; {_TURN}")
+    return Turn(_ROLES.get(said, said), _text(content))
+
+
+def _part(value: Any) -> str:
+    """A part of a turn's content, given as a text or as `{type: text, text}`."""
     if isinstance(value, dict):
-        said = value.get("role", value.get("from"))
-        content = value.get("content", value.get("value"))
-        if isinstance(content, list):
-            content = "".join(_text(part.get("text", "")) for part in content if isinstance(part, dict))
-        if isinstance(said, str) and isinstance(content, str):
-            return Turn(_ROLES.get(said, said), _text(content))
-    raise ValueError("holds a turn without a role and a content; a turn is {role, content} or {from, value}")
+        if (text := value.get("text")) is None:
+            raise ValueError(f"holds a part of type '{value.get('type')}', which is not text")
+        value = text
+    return _text(value)

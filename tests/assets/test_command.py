@@ -211,7 +211,7 @@ def test_an_error_of_several_lines_has_them(tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "notes.txt").touch()
     assert run_command(["config", str(tmp_path)]) == 2
     first, second, *formats = capsys.readouterr().err.splitlines()
-    assert first.endswith("is not an SAE of a known format; it contains notes.txt")
+    assert "is not an SAE of a known format; it contains notes.txt; docs/your-sae.md" in first
     assert second == "The files of each format:" and len(formats) > 10
 
 

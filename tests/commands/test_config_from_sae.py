@@ -16,6 +16,8 @@ from pipeline.commands.config import split_sources, write_config
 from pipeline.config import Config, FileTexts, load_config
 from pipeline.errors import ConfigError, SaeError
 from pipeline.preflight import preflight
+from pipeline.sae import load_sparse_coder
+from pipeline.sae.load import saes_inside
 
 
 @pytest.fixture(autouse=True)
@@ -173,6 +175,18 @@ def test_a_folder_of_saes_stands_for_all_of_them(folder, tiny_subject):
     assert [(sae.source, sae.hookpoint) for sae in saes] == [
         ("run/layers.1", "layers.1"), ("run/layers.2.mlp", "layers.2.mlp")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("others", [["state.pt"], ["lr_scheduler.pt", "optimizer_0.pt", "state.pt"]])
+def test_what_else_a_training_run_leaves_in_its_folder_is_no_sae(tmp_path, others):
+    for layer in (1, 2):
+        write_random_sae(tmp_path / "run" / f"layers.{layer}")
+    (tmp_path / "run" / "logs").mkdir()
+    for path in (*others, "logs/state.pt"):
+        torch.save({"global_step": 100}, tmp_path / "run" / path)
+    assert saes_inside(str(tmp_path / "run")) == [str(tmp_path / "run" / f"layers.{layer}") for layer in (1, 2)]
+    with pytest.raises(SaeError, match=r"SAEs in 2 folders; name one, such as 'layers.1' \(sparsify\)"):
+        load_sparse_coder(tmp_path / "run")
 
 
 def test_saes_at_one_place_are_named_by_what_differs_in_their_paths(folder, tiny_subject):

@@ -5,11 +5,22 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from huggingface_hub import constants
-from sae_layouts import LAYOUTS, random_weights, write_json
+from sae_layouts import (
+    LAYOUTS,
+    fired,
+    largest,
+    pre_activations,
+    random_inputs,
+    random_weights,
+    same_firings,
+    write_json,
+)
 
 from pipeline.commands.config import write_config
+from pipeline.sae import load_sparse_coder
 
 PAGE = (Path(__file__).parents[2] / "docs" / "your-sae.md").read_text(encoding="utf-8")
 ROWS = [
@@ -34,7 +45,12 @@ def write_published(format: str, target: Path) -> None:
             config = (path / "hyperparams.json").read_text(encoding="utf-8")
             assert "blocks.15.hook_resid_post" in config
         case "saelens":
-            keys = {"model_name": "gpt2-small", "hook_point": "blocks.8.hook_resid_pre", "context_size": 128}
+            keys = {
+                "architecture": "jumprelu",
+                "model_name": "gpt2-small",
+                "hook_point": "blocks.8.hook_resid_pre",
+                "context_size": 128,
+            }
             write_json(path / "cfg.json", keys)
         case "sparsify":
             write_json(target.parent / "config.json", {"model": "HuggingFaceTB/SmolLM2-135M", "ctx_len": 2048})
@@ -98,3 +114,29 @@ def test_a_row_is_what_comes_out(hub, row):
         said = re.search(rf"(?m)^ +{key}: (\S+)  # (guessed)?", text)
         assert said is not None, key
         assert f"{said[1]}{' (guessed)' if said[2] else ''}" == value
+
+
+[CODE] = re.findall(r"(?s)```python\n(.*?)```", PAGE)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_an_sae_of_ones_own_training_is_read_as_the_pages_code_writes_it(tmp_path, monkeypatch, scale):
+    monkeypatch.chdir(tmp_path)
+    weights, x = random_weights(64, 16, 32), random_inputs(60, 16)
+    layers = {"encoder.weight": weights.encoder.half(), "encoder.bias": weights.bias.half()}
+    layers |= {"decoder.weight": weights.decoder.T.half(), "decoder.bias": weights.b_dec.half()}
+    torch.save(layers, "sae.pt")
+    code = CODE
+    if scale != 1:
+        average = f'"normalize_activations": "expected_average_only_in", "norm_scaling_factor": {1 / scale}'
+        code = code.replace('"normalize_activations": "none"', average)
+        assert code != CODE
+    exec(compile(code, "docs/your-sae.md", "exec"), {})
+    coder = load_sparse_coder("my-sae")
+    stored = weights._replace(
+        **{key: getattr(weights, key).half().float() for key in ("encoder", "bias", "b_dec")}
+    )
+    same_firings(fired(coder, x), largest(pre_activations(stored, x / scale, subtract=True), weights.k))
+    text = write_config(["my-sae"]).read_text(encoding="utf-8")
+    for value in ("model: HuggingFaceTB/SmolLM2-135M", "hookpoint: layers.9", "context_length: 256"):
+        assert f"{value}  # " in text

@@ -57,17 +57,51 @@ def test_a_chat_is_written_by_the_models_template_and_what_is_said_has_no_power(
     shared = [{"from": "human", "value": "the red fox<eos>"}, {"from": "gpt", "value": "a goat "}]
     parts = [{"role": "user", "content": [{"type": "text", "text": "two "}, {"type": "text", "text": "parts"}]}]
     broken = [{"role": "tool", "content": "x"}]
-    rows = [{"chat": each} for each in (CHAT, shared, parts, broken, "no chat", [{"role": "user"}])]
+    call = [{"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "f"}}]}]
+    picture = [{"role": "user", "content": ["what is ", {"type": "image", "text": None}]}]
+    strange = (broken, "no chat", [{"role": "user"}], call, picture, [{"user": "x"}], ["x"])
+    rows = [{"chat": each} for each in (CHAT, shared, parts, *strange)]
     path = jsonl(tmp_path / "chats.jsonl", rows)
     lake = lake_of(make_experiment, path, chat_subject, messages_field="chat")
     figures = write_documents(lake).figures
-    assert figures["unreadable"] == 3, "a template's refusal, a text, a turn without content"
+    assert figures["unreadable"] == len(strange)
     tokenizer = AutoTokenizer.from_pretrained(chat_subject)
     by_text = {row["text"]: row["token_ids"] for row in rows_of(lake, "from documents")}
     said = "<bos>user the red fox<eos><eos><bos>assistant a goat<eos>"
     assert set(by_text) == {said, said.replace("goat<eos>", "goat <eos>"), "<bos>user two parts<eos>"}
     bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
     assert [each for each in by_text[said] if each in (bos, eos)] == [bos, eos, bos, eos]
+
+
+def test_a_turn_may_have_the_keys_of_both_spellings_and_parts_that_are_texts(tmp_path):
+    turns = [
+        {"role": "user", "content": ["two ", {"type": "text", "text": "parts"}]},
+        {"from": "gpt", "value": "a goat", "role": None, "content": None},
+    ]
+    path = jsonl(tmp_path / "chats.jsonl", [{"chat": turns}])
+    [text] = read_texts(FileTexts(kind="jsonl", path=str(path), messages_field="chat"))
+    assert text.turns == (("user", "two parts"), ("assistant", "a goat"))
+
+
+@pytest.mark.parametrize(
+    ("turn", "says"),
+    [
+        (
+            {"role": "assistant", "content": None, "tool_calls": []},
+            "a turn of 'assistant' without text, such as a",
+        ),
+        (
+            {"role": "user", "content": [{"type": "image", "image": "x.png"}]},
+            "a part of type 'image', which is not",
+        ),
+        ({"user": "x"}, "a turn without a role; a turn is {role, content}"),
+        ("x", "holds str as a turn"),
+    ],
+)
+def test_what_is_no_turn_of_text_is_named(tmp_path, turn, says):
+    path = jsonl(tmp_path / "chats.jsonl", [{"chat": [turn]}])
+    with pytest.raises(CorpusError, match=says):
+        list(read_texts(FileTexts(kind="jsonl", path=str(path), messages_field="chat")))
 
 
 def test_a_model_without_a_chat_template_is_named_before_anything_is_written(make_experiment, tmp_path):

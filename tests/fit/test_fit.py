@@ -206,6 +206,23 @@ def test_it_fits_if_nothing_is_better_by_a_clear_margin_and_l0_is_as_declared(
     assert judge(figures, ["own"] * len(figures), declared) == expected
 
 
+def test_a_factor_on_the_input_only_gives_a_note() -> None:
+    own, better = (Figures(fvu, 32.0, 0.1, 1.0, 100) for fvu in (0.3, 0.1))
+    assert judge([own, better, better], ["own", "scaled_up", "scaled_down"], 32.0) == [True, False, False]
+
+
+def test_a_coder_that_normalises_each_token_is_not_tried_with_a_factor(tmp_path: Path) -> None:
+    coder = load_sparse_coder(write_random_sae(tmp_path / "sae"))
+    x = torch.randn(50, WIDTH, generator=torch.Generator().manual_seed(1))
+    for normalisation in ("constant_norm_rescale", "layer_norm"):
+        normalising = replace(coder, normalisation=normalisation)
+        assert measure(normalising, x, x, "scaled_up").fvu == pytest.approx(
+            measure(normalising, x, x).fvu, rel=1e-3
+        )
+        assert write._same_as_own(normalising) == {"scaled_up", "scaled_down"}
+    assert measure(coder, x, x, "scaled_up") != measure(coder, x, x)
+
+
 @pytest.mark.parametrize(
     ("fvus", "l0s", "declared", "expected"),
     [
@@ -309,7 +326,8 @@ def test_an_sae_at_its_own_hookpoint_fits(make_sae: Any, make_experiment: Experi
     # The neighbouring places are measured, always.
     around = {"resid_post.0", "resid_post.2", "resid_mid.1", "mlp_out.1", "attn_out.1", "mlp_in.1"}
     assert around <= {*rows["hookpoint"]}
-    assert {*rows["normalisation"]} == {"own", "average_norm", "token_norm", "layer_norm"}
+    scaled = {"scaled_up", "scaled_down"}
+    assert {*rows["normalisation"]} == {"own", "average_norm", "token_norm", "layer_norm", *scaled}
     assert {*rows["weights"]} == {"own", "input_bias", "transposed"}
     assert rows.unique(TABLES["sae_fit"].key).height == rows.height
     assert not is_misfit(lake, "made")

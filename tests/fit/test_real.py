@@ -1,6 +1,7 @@
 """The SAE that the repository ships, on the packaged model: at its place, and everywhere that it is not for."""
 
 import importlib.util
+import re
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +105,7 @@ def test_it_fits_its_place_and_neither_bos_nor_centring_matters(sample: KeptSamp
         ("layers.9", False, True),
     }
     assert all(abs(row["fvu"] - own["fvu"]) < 0.01 for row in alike)
+    assert "it may be wrong" not in fit_sentence(Rows([own, *others], sample.config), "layers.9")
 
 
 @pytest.mark.parametrize(
@@ -179,6 +181,51 @@ def test_where_thresholds_decide_only_an_input_of_the_wrong_scale_is_caught(
                 own, scaled, *_ = judge(figures, WAYS, declared)
                 assert own is False and scaled, (norm, figures)
     assert found_lower
+
+
+@pytest.mark.parametrize(("share", "says"), [(0.8, "times 1.41"), (1.7, "times 0.71")])
+def test_an_input_of_a_slightly_wrong_scale_is_noted(
+    sample: KeptSample, tmp_path: Path, share: float, says: str
+) -> None:
+    source = changed(tmp_path, "encoder.bias", lambda stored: stored["encoder.bias"] / share, b_dec=1 / share)
+    rows = measured(sample, source=source)
+    assert rows[0]["fits"], "a note, not a misfit"
+    sentence = fit_sentence(Rows(rows, sample.config), "layers.9")
+    assert re.search(
+        rf"; FVU 0\.\d\d with its input {says}: if a factor scales what it reads, it may be", sentence
+    )
+
+
+@pytest.mark.parametrize("kind", ["jumprelu", "relu"])
+@pytest.mark.parametrize("l0", [8, 16, 32])
+def test_where_thresholds_decide_only_an_input_that_is_too_large_is_noted(
+    sample: KeptSample, kind: str, l0: int
+) -> None:
+    place = Hookpoint("layers.9")
+    x = sample.read([place], False)[place]
+    x = x[~is_massive(x)]
+    coder = with_thresholds(kind, l0, x)
+    ways: tuple[Normalisation, ...] = ("own", "scaled_up", "scaled_down")
+    notes = {}
+    for share in (0.8, 1.0, 2.5):
+        rows = [
+            {**_OTHERWISE, "normalisation": way, **measure(coder, x * share, x * share, way)._asdict()}
+            for way in ways
+        ]
+        rows[0]["fits"] = True
+        notes[share] = fit_sentence(Rows(rows, sample.config), "layers.9").partition("; ")[2]
+    assert notes[0.8] == notes[1.0] == ""
+    assert kind == "relu" or re.match(r"FVU \S+ with its input times 0\.71: ", notes[2.5])
+
+
+_OTHERWISE = {
+    "sae": "layers.9",
+    "hookpoint": "layers.9",
+    "prepend_bos": False,
+    "is_centred": False,
+    "weights": "own",
+}
+_OTHERWISE |= {"fits": False, "declared_l0": None, "loss_recovered": 0.9}
 
 
 def test_a_b_dec_that_the_encoder_has_already_is_caught(sample: KeptSample, tmp_path: Path) -> None:

@@ -234,6 +234,7 @@ def test_of_a_folder_with_a_folder_for_each_place_the_named_one_is_loaded(tmp_pa
         ("W_enc_3.safetensors", "cross-layer transcoder"),
         ("params_layer_0.safetensors", "crosscoder"),
         ("latest_ckpt.safetensors", "temporal"),
+        ("sae_weights.safetensors.index.json", "saved in several files"),
     ],
 )
 def test_what_cannot_be_is_refused_by_its_name(tmp_path, file, kind):
@@ -259,8 +260,57 @@ def test_a_folder_that_is_named_like_a_file_is_a_folder(tmp_path):
 def test_files_that_are_named_as_a_formats_and_hold_other_tensors_are_told_by_these(tmp_path):
     torch.save({"encoder.weight": torch.ones(3, 2), "decoder.bias": torch.ones(2)}, tmp_path / "l19.pt")
     for path in (tmp_path, tmp_path / "l19.pt"):
-        with pytest.raises(SaeError, match=r"goodfire or openai .* other tensors: decoder.bias, encoder.weight;"):
+        says = r"goodfire or openai .* other tensors: decoder.bias, encoder.weight; docs/your-sae.md shows how"
+        with pytest.raises(SaeError, match=says):
             load_sparse_coder(path)
+
+
+def test_a_checkpoint_of_ones_own_training_is_told_where_its_tensors_are(tmp_path):
+    state = {"encoder.weight": torch.ones(3, 2), "decoder.weight": torch.ones(2, 3)}
+    torch.save({"epoch": 3, "model_state_dict": state, "optimizer": {}}, tmp_path / "checkpoint.pt")
+    says = "other tensors: 'model_state_dict' with decoder.weight, encoder.weight; docs/your-sae.md shows how"
+    with pytest.raises(SaeError, match=says):
+        load_sparse_coder(tmp_path)
+
+
+def test_of_files_that_any_program_may_have_written_none_is_said_to_be_an_sae(tmp_path):
+    for name in ("a.pt", "b.pt"):
+        torch.save({"weight": torch.ones(3)}, tmp_path / name)
+    with pytest.raises(SaeError, match=r"holds 2 files that may be SAEs; name one, such as 'a\.pt'"):
+        load_sparse_coder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("url", "instead"),
+    [
+        ("https://huggingface.co/owner/name", "hf://owner/name"),
+        ("https://huggingface.co/owner/name/tree/main/layer_9/width_16k/", "hf://owner/name/layer_9/width_16k"),
+        ("https://hf.co/owner/name/blob/v2/a.pt?download=true", "hf://owner/name@v2/a.pt"),
+        ("s3://bucket/sae", "name its repository on the hub as hf://OWNER/REPO/PATH"),
+    ],
+)
+def test_a_url_is_told_with_what_to_write_instead(url, instead):
+    with pytest.raises(SaeError, match=f"is at a URL: .*{instead}$"):
+        load_sparse_coder(url)
+
+
+def test_a_repository_without_its_prefix_is_told_to_have_one():
+    with pytest.raises(
+        SaeError, match=r"no folder or file 'owner/name'; .* or to hf://OWNER/REPO/PATH on the hub"
+    ):
+        load_sparse_coder("owner/name")
+
+
+def test_a_config_that_names_saes_of_other_repositories_is_told_from_an_sae(hub, files_of_hub, tmp_path):
+    """As `mwhanna/gemma-scope-transcoders`, circuit-tracer's set for Gemma 2."""
+    one = "hf://google/gemma-scope-2b-pt-transcoders/layer_0/width_16k/average_l0_76/params.npz"
+    files_of_hub[:] = ["README.md", "config.yaml"]
+    root = tmp_path / "snapshots" / COMMIT
+    root.mkdir(parents=True)
+    (root / "config.yaml").write_text(f"model_kind: transcoder_set\ntranscoders:\n- {one}\n- hf://more\n")
+    for source in ("hf://owner/name", root):
+        with pytest.raises(SaeError, match=f"'{source}' holds no SAE: .* such as '{one}'$"):
+            load_sparse_coder(source)
 
 
 def test_a_checkpoint_of_dictionary_learning_is_told_how_to_be_read(tmp_path):
@@ -281,7 +331,10 @@ def test_a_folder_that_is_no_sae_is_told_with_what_is_in_it_and_the_formats_one_
     with pytest.raises(SaeError) as caught:
         load_sparse_coder(tmp_path)
     first, second, *formats = str(caught.value).split("\n")
-    assert first == f"'{tmp_path}' is not an SAE of a known format; it contains layer_5/, notes.txt"
+    assert first == (
+        f"'{tmp_path}' is not an SAE of a known format; it contains layer_5/, notes.txt; docs/your-sae.md shows "
+        "how to write an SAE that you trained yourself"
+    )
     assert second == "The files of each format:" and len(formats) == len(find_plugins("formats"))
     assert "  saelens              cfg.json, sae_weights.safetensors" in formats
     assert max(map(len, formats)) < 80

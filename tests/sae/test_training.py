@@ -106,7 +106,8 @@ def test_saelens_says_all_three_in_its_metadata_and_did_beside_the_rest_before_6
     keys = {"model_name": "pythia-70m-deduped", "context_size": 256, "prepend_bos": False}
     changed(path / "cfg.json", metadata={**keys, "hook_name": "blocks.1.hook_resid_post"})
     assert values_of(told(path)) == ("EleutherAI/pythia-70m-deduped", 256, False)
-    write_json(path / "cfg.json", {**keys, "hook_point": "blocks.1.hook_resid_post", "model_name": "gpt2-small"})
+    old = {"architecture": "jumprelu", "hook_point": "blocks.1.hook_resid_post", "model_name": "gpt2-small"}
+    write_json(path / "cfg.json", {**keys, **old})
     assert values_of(told(path)) == ("openai-community/gpt2", 256, False)
 
 

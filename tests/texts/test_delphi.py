@@ -22,6 +22,7 @@ from pipeline.config import Config, DelphiRows
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
 from pipeline.errors import ConfigError, CorpusError, SaeError
+from pipeline.estimate.times import reading_sentence
 from pipeline.exports import Export, delphi_latents, exported_sae
 from pipeline.features.logits import write_feature_logits
 from pipeline.features.neighbours import write_feature_neighbours
@@ -183,12 +184,14 @@ def test_what_the_weights_would_tell_is_empty_and_said_so(cached, caplog):
     [row] = rows_of(lake, "from saes")
     assert (row["format"], row["n_features"], row["d_in"]) == ("delphi", 8, None)
     assert rows_of(lake, "from sae_fit") == []
+    assert "fits" not in reading_sentence(lake)
 
 
 def test_with_its_weights_the_sae_is_tried_and_its_firings_come_from_the_cache(cached, tmp_path, answers):
     config = cached(saes=[hand_set_entry(write_hand_set_sae(tmp_path / "sae", scale=2.0))])
     lake = cache_all(config)
     assert rows_of(lake, "from sae_fit") != []
+    assert reading_sentence(lake).endswith("each SAE fits")
     assert write_feature_neighbours(lake, "hand-set").n_rows > 0
     [strongest] = rows_of(lake, "select max(activation) as most from activations")
     assert strongest["most"] == max(max(each.values()) for each in answers.values())  # not twice that

@@ -96,8 +96,8 @@ def _class_of(tensors: Tensors) -> str:
     if "MatryoshkaBatchTopKSAE" in fitting:
         fitting = ["MatryoshkaBatchTopKSAE"]
     if len(fitting) != 1:
-        one_of = " or ".join(fitting) or "no known class"
-        tensors.fail(f"there is no config.json beside it, and the tensors are those of {one_of}")
+        one_of = " or ".join(fitting) or f"no known class: {', '.join(sorted(tensors.names()))}"
+        tensors.fail(f"no config.json beside it names the class, and the tensors are those of {one_of}")
     return fitting[0]
 
 

@@ -27,8 +27,10 @@ _HOOKPOINTS = {
 def load(files: SaeFiles) -> SparseCoder:
     """The coder in a Gemma Scope 2 folder, float32. Raises SaeError if a file is damaged or inconsistent."""
     config, tensors = files.config("config.json"), files.tensors("params.safetensors")
-    if crossed := files.find_in_path(r"/(crosscoder|clt)(_all)?/[^/]+/[^/]+$"):
-        files.fail(f"it is a {crossed[1]}, which reads or writes several layers; latentlake reads one hookpoint")
+    crossed = files.find_in_path(r"/(crosscoder|clt)(_all)?/[^/]+/[^/]+$")
+    kind = crossed[1] if crossed else config.get("type", "sae")
+    if kind not in ("sae", "transcoder"):  # it may be a list
+        files.fail(f"it is a {kind}, which reads or writes several layers; latentlake reads one hookpoint")
     architecture = config.get("architecture", "jump_relu")
     if architecture != "jump_relu":
         files.fail(f"config.json has architecture '{architecture}', not 'jump_relu'")
@@ -60,7 +62,8 @@ def outside(files: SaeFiles) -> Mapping[str, bool]:
     """Whether config.json or the path says that it is a transcoder."""
     config = files.config("config.json")
     hookpoint, target = text_in(config, "hf_hook_point_in") or _hookpoint(files), config.get("hf_hook_point_out")
-    is_named_so = files.find_in_path(r"/transcoder(_all)?/[^/]+/[^/]+$") is not None
+    is_in_such_folder = files.find_in_path(r"/transcoder(_all)?/[^/]+/[^/]+$") is not None
+    is_named_so = is_in_such_folder or config.get("type") == "transcoder"
     return {"transcodes": target not in (None, hookpoint) or is_named_so}
 
 

@@ -84,6 +84,7 @@ def load(files: SaeFiles) -> SparseCoder:
     normalisation = _normalisation(files, config)
     tensors = files.tensors("sae_weights.safetensors")
     weights = _read_weights(config, tensors)
+    tensors.check_names(_tensors_of(architecture), f"architecture '{architecture}'")
     transcodes = architecture in _TRANSCODERS
     subtracts = config.get("apply_b_dec_to_input", True) and not transcodes
     hookpoint = text_in(config, "hook_name")
@@ -105,6 +106,15 @@ def load(files: SaeFiles) -> SparseCoder:
         folded=weights.folded,
         declared_l0=weights.activation.k if isinstance(weights.activation, TopK) else None,
     )
+
+
+def _tensors_of(architecture: str) -> set[str]:
+    """All tensors that SAELens itself accepts in a file of this architecture."""
+    own = {"W_enc", "W_dec", "b_dec", *_SCALES}
+    own |= {"b_gate", "b_mag", "r_mag"} if architecture == "gated" else {"b_enc"}
+    own |= {"threshold"} if "jumprelu" in architecture else set()
+    own |= {"W_skip"} if "skip" in architecture else set()
+    return own | ({"topk_threshold"} if architecture in _CHECKPOINTS else set())
 
 
 def outside(files: SaeFiles) -> Mapping[str, float]:
@@ -170,7 +180,7 @@ def _modern(config: dict[str, Any]) -> dict[str, Any]:
     config.setdefault("architecture", "standard")
     if function == "topk" and arguments.get("k") is not None:
         config |= {"architecture": "topk", "k": arguments["k"]}
-    elif function not in ("relu", "topk"):  # it may be a list
+    elif function != "relu" and (function != "topk" or config["architecture"] == "standard"):  # it may be a list
         config["architecture"] = f"{config['architecture']} with activation_fn {function}"
     normalisation = config.get("normalize_activations")
     if isinstance(normalisation, bool):

@@ -15,6 +15,15 @@ from pipeline.sae.training import Training, training_in
 
 FILES = ("cfg.json", "sae.safetensors")
 
+_TENSORS = ("encoder.weight", "encoder.bias", "W_dec", "b_dec", "W_skip")
+_UNREAD = {
+    "matching_pursuit": "its firings are found one after another, not by one encoder",
+    "signed": "its features also fire below 0",
+    "gram_lookup": "the mean activation of each token's n-gram is subtracted from what it reads",
+    "embed_skip": "it also reads the token embeddings",
+}
+"""What versions of sparsify support but latentlake does not, by config key."""
+
 
 def load(files: SaeFiles) -> SparseCoder:
     """The coder in a sparsify folder, float32. Raises SaeError if a file is damaged or inconsistent."""
@@ -30,8 +39,9 @@ def load(files: SaeFiles) -> SparseCoder:
     d_out = decoder.shape[1]
     decoder_bias = tensors.take("b_dec", d_out)
     activation = _activation(files, n_features)
+    tensors.check_names(_TENSORS, "this format")
     return SparseCoder(
-        hookpoint=files.folder.name,
+        hookpoint=files.folder_name,
         encoder=encoder,
         encoder_bias=tensors.take("encoder.bias", n_features),
         decoder=decoder,
@@ -65,10 +75,9 @@ def _activation(files: SaeFiles, n_features: int) -> TopK | GroupMax:
     name, k = config.get("activation", "topk"), config.get("k")
     if name not in ("topk", "groupmax"):  # it may be a list
         files.fail(f"cfg.json has activation '{name}', not 'topk' or 'groupmax'")
-    if config.get("matching_pursuit", False):
-        files.fail("cfg.json has matching_pursuit true: firings are found one after another, not by one encoder")
-    if config.get("signed", False):
-        files.fail("cfg.json has signed true: its features also fire below 0, which latentlake does not support")
+    for key, does in _UNREAD.items():
+        if config.get(key, False):
+            files.fail(f"cfg.json has {key} true: {does}, which latentlake does not support")
     if not is_number(k) or k != int(k) or not 0 < k <= n_features:
         files.fail(f"cfg.json has k {k!r}, not a number from 1 to {n_features}")
     if name == "topk":

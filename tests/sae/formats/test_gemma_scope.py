@@ -95,6 +95,17 @@ def test_crosscoders_and_clts_are_refused_by_name(tmp_path, weights, kind):
         load_sparse_coder(path)
 
 
+@pytest.mark.parametrize("kind", ["crosscoder", "clt", "transcoder", "sae"])
+def test_the_config_says_what_it_is_in_a_folder_of_any_name(tmp_path, weights, kind):
+    path = moved(LAYOUTS["gemma_scope_2"].write(tmp_path, weights), "mine/it")
+    write_json(path / "config.json", {"type": kind})
+    if kind in ("transcoder", "sae"):
+        assert load_sparse_coder(path).transcodes == (kind == "transcoder")
+        return
+    with pytest.raises(SaeError, match=f"it is a {kind}, which reads or writes several layers"):
+        load_sparse_coder(path)
+
+
 @pytest.mark.parametrize(
     ("drop", "tensors", "reason"),
     [

@@ -35,6 +35,13 @@ def folder(tmp_path, weights):
     return LAYOUTS["saelens"].write(tmp_path / "sae", weights)
 
 
+@pytest.fixture
+def plain(folder):
+    """The same without thresholds, as a ReLU or TopK has none."""
+    rewrite(folder, ["threshold"])
+    return folder
+
+
 def configure(folder, **changes):
     path = folder / "cfg.json"
     config = {**json.loads(path.read_text()), **changes}
@@ -64,24 +71,24 @@ def test_a_transcoders_config_says_what_it_reconstructs(folder):
     assert coder.reads == "input"
 
 
-def test_an_old_config_is_a_topk_where_its_activation_is_whatever_its_architecture_says(folder, weights):
+def test_an_old_config_is_a_topk_where_its_activation_is_whatever_its_architecture_says(plain, weights):
     write_json(
-        folder / "cfg.json",
+        plain / "cfg.json",
         {**OLD, "architecture": "standard", "activation_fn_str": "topk", "activation_fn_kwargs": {"k": K}},
     )
-    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+    coder, x = load_sparse_coder(plain), random_inputs(30, WIDTH)
     assert (coder.architecture, coder.activation, coder.declared_l0) == ("topk", TopK(K), K)
     assert (coder.hookpoint, coder.reads) == ("blocks.6.hook_resid_pre", "output")  # an address has its own side
     same_firings(fired(coder, x), largest(pre_activations(weights, x, subtract=True), K))
 
 
-def test_an_old_config_subtracts_b_dec_by_default(folder, weights):
-    write_json(folder / "cfg.json", OLD)
-    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+def test_an_old_config_subtracts_b_dec_by_default(plain, weights):
+    write_json(plain / "cfg.json", OLD)
+    coder, x = load_sparse_coder(plain), random_inputs(30, WIDTH)
     assert coder.architecture == "standard"
     same_firings(fired(coder, x), pre_activations(weights, x, subtract=True).relu())
-    write_json(folder / "cfg.json", {**OLD, "apply_b_dec_to_input": False})
-    same_firings(fired(load_sparse_coder(folder), x), pre_activations(weights, x, subtract=False).relu())
+    write_json(plain / "cfg.json", {**OLD, "apply_b_dec_to_input": False})
+    same_firings(fired(load_sparse_coder(plain), x), pre_activations(weights, x, subtract=False).relu())
 
 
 @pytest.mark.parametrize("how", [True, "expected_average_only_in", "covariance_whitening"])
@@ -156,9 +163,9 @@ def test_a_scaling_factor_that_the_config_promises_has_to_be_there(folder):
         load_sparse_coder(folder)
 
 
-def test_a_topk_that_is_rescaled_by_the_decoders_norms_fires_by_these(folder, weights):
-    configure(folder, architecture="topk", k=K, rescale_acts_by_decoder_norm=True)
-    coder, x = load_sparse_coder(folder), random_inputs(30, WIDTH)
+def test_a_topk_that_is_rescaled_by_the_decoders_norms_fires_by_these(plain, weights):
+    configure(plain, architecture="topk", k=K, rescale_acts_by_decoder_norm=True)
+    coder, x = load_sparse_coder(plain), random_inputs(30, WIDTH)
     norms = weights.decoder.double().norm(dim=1)
     pre = pre_activations(weights, x, subtract=True)
     same_firings(fired(coder, x), largest(pre * norms, K))
@@ -166,8 +173,8 @@ def test_a_topk_that_is_rescaled_by_the_decoders_norms_fires_by_these(folder, we
     torch.testing.assert_close(coder.decoder.norm(dim=1), torch.ones(N))
     assert coder.folded == "the norms of the decoder"
     weights.decoder[3] = 0  # a feature that died
-    rewrite(folder, W_dec=weights.decoder)
-    assert load_sparse_coder(folder).decoder.isfinite().all()
+    rewrite(plain, W_dec=weights.decoder)
+    assert load_sparse_coder(plain).decoder.isfinite().all()
 
 
 @pytest.mark.parametrize(
@@ -198,6 +205,9 @@ def test_an_old_activation_that_is_no_relu_and_an_old_head_are_refused(folder):
     write_json(folder / "cfg.json", {**OLD, "activation_fn_str": "tanh-relu"})
     with pytest.raises(SaeError, match="standard with activation_fn tanh-relu"):
         load_sparse_coder(folder)
+    write_json(folder / "cfg.json", {**OLD, "activation_fn_str": "topk", "activation_fn_kwargs": {}})  # without k
+    with pytest.raises(SaeError, match="standard with activation_fn topk"):
+        load_sparse_coder(folder)
     write_json(folder / "cfg.json", {**OLD, "hook_point_head_index": 7})
     with pytest.raises(SaeError, match="it reads only head 7"):
         load_sparse_coder(folder)
@@ -207,6 +217,25 @@ def test_what_is_negative_in_the_thresholds_is_a_relu(folder, weights):
     rewrite(folder, threshold=-weights.threshold)
     x = random_inputs(30, WIDTH)
     same_firings(fired(load_sparse_coder(folder), x), pre_activations(weights, x, subtract=True).relu())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "own", "other"),
+    [
+        ("standard", ["b_enc"], "threshold"),
+        ("topk", ["b_enc"], "W_skip"),
+        ("jumprelu", ["b_enc", "threshold"], "topk_threshold"),
+        ("gated", ["b_gate", "b_mag", "r_mag"], "b_enc"),
+    ],
+)
+def test_a_tensor_that_its_architecture_does_not_have_is_refused_as_by_saelens(folder, architecture, own, other):
+    configure(folder, architecture=architecture, k=K)
+    vectors = {name: torch.ones(N) for name in own}
+    rewrite(folder, ["b_enc", "threshold"], **vectors)
+    load_sparse_coder(folder)
+    rewrite(folder, **{other: torch.ones(N)})
+    with pytest.raises(SaeError, match=f"architecture '{architecture}' has no {other}, which the file holds"):
+        load_sparse_coder(folder)
 
 
 def test_a_transposed_decoder_is_refused(folder, weights):

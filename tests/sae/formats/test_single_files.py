@@ -81,6 +81,13 @@ def test_pickled_code_is_refused_and_never_run(tmp_path, weights, name):
     assert not sprung.exists()
 
 
+def test_tensors_without_values_are_refused(tmp_path):
+    tensors = {"encoder.weight": torch.ones(3, 2), "encoder.bias": torch.ones(3), "bias": torch.ones(2)}
+    torch.save({name: tensor.to("meta") for name, tensor in tensors.items()}, tmp_path / "ae.pt")
+    with pytest.raises(SaeError, match=r"encoder\.weight has no values, because it was saved from torch's device"):
+        load_sparse_coder(tmp_path)
+
+
 def test_a_file_in_torchs_old_serialisation_is_read(tmp_path, weights):
     path = LAYOUTS["qwen_scope"].write(tmp_path / "sae", weights)
     torch.save(torch.load(path), path, _use_new_zipfile_serialization=False)

@@ -271,6 +271,26 @@ def test_features_that_fire_below_zero_are_refused(tmp_path):
     assert "matching_pursuit" in refusal(write_random_sae(tmp_path / "mp", matching_pursuit=True))
 
 
+@pytest.mark.parametrize("key", ["gram_lookup", "embed_skip"])
+def test_what_is_read_beside_the_hookpoint_is_refused(tmp_path, key):
+    assert f"cfg.json has {key} true" in refusal(write_random_sae(tmp_path / "sae", **{key: True}))
+
+
+def test_a_tensor_that_would_be_left_out_is_refused(tmp_path):
+    folder = write_random_sae(tmp_path / "sae")
+    stored = load_file(folder / "sae.safetensors")
+    save_file({**stored, "gate": torch.ones(3)}, folder / "sae.safetensors")
+    assert "this format has no gate, which the file holds" in refusal(folder)
+
+
+def test_the_folder_in_which_one_stands_has_its_name(tmp_path, monkeypatch):
+    folder = write_random_sae(tmp_path / "layers.1")
+    (folder / "more").mkdir()
+    for working, source in ((folder, "."), (folder / "more", "..")):
+        monkeypatch.chdir(working)
+        assert load_sparse_coder(source).hookpoint == "layers.1"
+
+
 def test_a_width_that_differs_from_the_config_is_refused(tmp_path):
     folder = write_random_sae(tmp_path / "sae")
     recfg(folder, d_in=31)
