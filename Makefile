@@ -1,4 +1,4 @@
-# The commands of latentlake. `make demo` and `make test` need nothing but Python 3.11 and make.
+# The commands of latentlake; `make help` lists them. `make demo` and `make test` need nothing but Python 3.11 and make.
 PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 CONFIG ?= config/demo.yaml
@@ -34,9 +34,12 @@ run estimate dev explore sql fires rule report site export benchmark-scorers cle
 # Another model in this process as explainer and scorer, in int8: a hub name, or `qwen-coder-1.5b` from PyPI (1.1 GB).
 export LATENTLAKE_LLM := $(or $(LLM),$(LATENTLAKE_LLM))
 
-.PHONY: setup demo config run estimate test test-unit test-all dev explore sql fires rule report site export bench \
+.PHONY: help setup demo config run estimate test test-unit test-all dev explore sql fires rule report site export bench \
 	benchmark-scorers clean-lake docs cookbook
 .DEFAULT_GOAL := demo
+
+help:                               ## Print this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{printf "%-18s %s\n", $$1, $$2}'
 
 setup: $(VENV)/stamp                ## Create .venv with every pinned package
 
@@ -59,7 +62,7 @@ test: setup                         ## Lint Python and SQL, check types, run the
 	$(VENV)/bin/mypy
 	OMP_NUM_THREADS=1 $(PY) -m pytest
 
-test-unit: setup                    ## Run the tests without whole runs or real models: under 3 minutes
+test-unit: setup                    ## Run the tests that make no whole run and load no real model
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m "not (whole or embedded or package or ray or postgres)"
 
 test-all: test                      ## Also run the tests that need Chromium, S3, Ray, Postgres or the libraries of SAE formats

@@ -34,8 +34,8 @@ _SIZE = (1500, 1100)
 _COLOURS = 128
 """Pages have few colours: this takes a third of the bytes without a visible difference."""
 _STARTS_SECONDS = 120
-_DRAWING_SECONDS = 15
-"""Time for the UI to lay out the graph."""
+_DRAWING_SECONDS = 60
+"""Time for the UI to lay out the graph, and to find out which tables exist; on a busy machine 15 are too few."""
 _DRAWN = """(() => {
   const {x, y, width, height} = [...document.querySelectorAll("svg")]
     .map(each => each.getBoundingClientRect()).sort((one, other) => other.width - one.width)[0];

@@ -134,15 +134,14 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "Synthetic data: 1M tokens, 32,768 features. Steps that touch every firing are compiled loops over one "
         "feature after another (`pipeline/compiled/`); the SQL file of the same name defines the rows. A loop "
         "stays as long as the fastest other way takes 1.3 times its CPU time; those of rules, strata and "
-        "co-firings are compared on what SQL can hold at once (`benchmarks/kernels.py`). Bytes per "
-        "firing are near the entropy of the data: 1.6 for an activation of 11 significant bits, 1.3 for the "
-        "distance to the previous firing. Each step is measured in its own process, whose peak memory is shown.",
+        "co-firings are compared on what SQL can hold at once (`benchmarks/kernels.py`). Each step is measured in "
+        "its own process, whose peak memory is shown.",
     ),
     "store_large": (
         "The store and the SQL core: 301 million firings",
         "Synthetic data of the post's size: 10M tokens, 131,072 features. The peak is set by the largest bucket, "
-        "in which a dense feature may have millions of firings. About 0.35 GiB of it are mapped files, which the "
-        "system can reclaim when it needs memory.",
+        "in which a dense feature may have millions of firings. Part of it are mapped files, which the system can "
+        "reclaim when it needs memory.",
     ),
     "rules": (
         "What rules reach",
@@ -171,18 +170,14 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     ),
     "gpu": (
         "Caching on a GPU",
-        "The same in wall-clock time, in shards of some 130,000 tokens: `small` is the demo's model, `8b` half "
-        "the layers of a model in the shape of Llama 3.1 8B with random weights, and SAEs of 32,768 and 131,072 "
-        "features that fire about 64 times per token; products with encoders are in float32. TF32 would be "
-        "faster, but its rounding of inputs and weights changes which features fire: 0.03% of the demo SAE's "
-        "firings, on 1,524 tokens. torch also switches it for the whole process. `usual` is what is often done "
-        "instead: the whole model and dense latents, with nothing written. With the large model, 3 to 6% of the "
-        "time goes into finding the firings among the products, and 0.3 to 0.4 s into the last files of a "
-        "shard, which are sorted and written after the pass. With the small model and all six SAEs, the GPU "
-        "makes 84 million firings a second, and a core sorts and writes about ten million; eight cores do so in "
-        "parallel. The two models were measured in separate runs. Shares of the large model differ by up to "
-        "0.06 between runs: an earlier one gave 0.905 with all six SAEs. `8b topk 32768` is measured first; the "
-        "first of its two turns took 4.3 s, and the second 3.0 s.",
+        "The same in wall-clock time (`LATENTLAKE_DEVICE=cuda python -m benchmarks.gpu`), in shards of some "
+        "130,000 tokens: `small` is the demo's model, `8b` half the layers of a model in the shape of Llama 3.1 "
+        "8B with random weights, and SAEs of 32,768 and 131,072 features that fire about 64 times per token. "
+        "Products with encoders are in float32: TF32 would be faster, but its rounding changes which features "
+        "fire, and torch switches it for the whole process. `usual` is what is often done instead: the whole "
+        "model and dense latents, with nothing written. The small model's features fire faster than the "
+        "machine's cores can sort and write the firings, hence its low shares. The two models were measured in "
+        "separate runs; shares vary by some hundredths from run to run.",
     ),
     "throughput": (
         "Requests to a server",

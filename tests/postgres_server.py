@@ -28,7 +28,18 @@ def postgres_server() -> Iterator[str]:
 
     run("initdb", "--no-sync", "--auth=trust", "--username=latentlake", "--pgdata", str(data))
     options = f"-c listen_addresses= -c fsync=off -k {folder}"
-    run("pg_ctl", "--wait", "--pgdata", str(data), "--log", str(folder / "log"), "--options", options, "start")
+    run(
+        "pg_ctl",
+        "--wait",
+        "--timeout=600",
+        "--pgdata",
+        str(data),
+        "--log",
+        str(folder / "log"),
+        "--options",
+        options,
+        "start",
+    )
     try:
         yield f"postgresql+psycopg2://latentlake@/postgres?host={folder}"
     finally:

@@ -57,7 +57,7 @@ def _make_bucket(own: dict[str, str], process: "subprocess.Popen[bytes]") -> Non
         for name, value in own.items():
             patch.setenv(name, value)
         filesystem, _ = open_filesystem("s3://bucket")
-        until = time.monotonic() + 60
+        until = time.monotonic() + 600
         while True:
             try:
                 filesystem.mkdir("bucket")

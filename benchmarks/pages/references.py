@@ -1,5 +1,6 @@
 """`docs/tables.md` and `docs/config.md`: the references, from `pipeline/tables/` and `pipeline/config/`."""
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import get_args
 
@@ -7,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from pipeline.config import Config, FileTexts, HubTexts, PythonTexts, SaeConfig, ScorerModelConfig
+from pipeline.config import Config, DelphiRows, FileTexts, HubTexts, PythonTexts, SaeConfig, ScorerModelConfig
 from pipeline.tables import TABLES, Table
 from pipeline.tables.corpus import CORPUS
 from pipeline.tables.examples import EXAMPLES
@@ -37,6 +38,19 @@ _ROOTS = {
     "llm_requests": "the ledger",
     "ratings": "readers, in the explorer",
 }
+
+
+_LISTED: dict[str, list[tuple[str, type[BaseModel]]]] = {
+    "subject": [("saes (a list)", SaeConfig)],
+    "corpus": [
+        ("corpus.sources of kind python", PythonTexts),
+        ("corpus.sources of kind text, jsonl or parquet", FileTexts),
+        ("corpus.sources of kind hub", HubTexts),
+        ("corpus.sources of kind delphi", DelphiRows),
+    ],
+    "scoring": [("scoring.models (by name)", ScorerModelConfig)],
+}
+"""After a section: those that a list or a mapping of the config holds."""
 
 
 def tables_page() -> str:
@@ -70,26 +84,28 @@ def _table_reference() -> str:
 
 def config_page() -> str:
     """`docs/config.md`."""
+    sections = _sections(Config)
+    contents = ", ".join(f"[{title}](#{_anchor(title)})" for title, _ in sections[1:] if "." not in title)
     parts = [
         "# The config\n\nEvery key of an experiment's YAML file, with its default and where that comes from. "
         "[config/demo.yaml](../config/demo.yaml)\nis a short one to copy, and `make config FROM=…` writes one for "
         "[your SAE](your-sae.md). Most experiments set `name`,\n`subject.model`, `corpus.sources`, `saes`, and "
         "who explains and scores. Relative paths start at the folder in which\nthe command is run; a path below "
         "`config/` that does not exist here is taken from the files that ship with latentlake.\n\n"
-        "`extends: other.yaml` takes the keys of a file in the same folder; its own keys override them.\n\n"
-        "(Made from `pipeline/config/` by `make docs`.)\n"
+        "`extends: other.yaml` takes the keys of a file in the same folder; its own keys override them. A plug-in "
+        "whose default\nis `{}` has no keys. Keys *in no stage hash* can change without remaking a table. "
+        "[Terms](terms.md) and [sources](sources.md)\nexplain words and citations.\n\n"
+        f"(Made from `pipeline/config/` by `make docs`.)\n\nSections: {contents}\n"
     ]
-    sections = _sections(Config)
     for title, model in sections:
-        parts.append(
-            f"## {title}\n\n{(model.__doc__ or '').strip()}\n\n| key | default | meaning |\n|---|---|---|"
-        )
-        parts.extend(
+        parts.append(f"## {title}\n\n{(model.__doc__ or '').strip()}\n")
+        rows = [
             f"| {key} | {_default(field)} | {field.description or _choices(field)} |"
             for key, field in model.model_fields.items()
             if not _section_of(field)
-        )
-        parts.append("")
+        ]
+        if rows:  # `endpoints` has only sections
+            parts += ["| key | default | meaning |\n|---|---|---|", *rows, ""]
     return "\n".join(parts)
 
 
@@ -112,14 +128,16 @@ def _link(table: Table) -> str:
     return f"[{table.name}](#{table.name})"
 
 
+def _anchor(heading: str) -> str:
+    """The fragment by which GitHub links to a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
 def _sections(model: type[BaseModel]) -> list[tuple[str, type[BaseModel]]]:
     """The config's sections with their titles, lists of sections included."""
-    found = [("top level", model), *_below(model, "")]
-    found.insert(3, ("saes (a list)", SaeConfig))
-    sources = ("python", PythonTexts), ("text, jsonl or parquet", FileTexts), ("hub", HubTexts)
-    found[5:5] = [(f"corpus.sources of kind {kind}", source) for kind, source in sources]
-    after = [title for title, _ in found].index("scoring") + 1
-    found.insert(after, ("scoring.models (by name)", ScorerModelConfig))
+    found = [("top level", model)]
+    for title, section in _below(model, ""):
+        found += [(title, section), *_LISTED.get(title, ())]
     return found
 
 
@@ -145,7 +163,21 @@ def _choices(field: FieldInfo) -> str:
 
 
 def _default(field: FieldInfo) -> str:
+    """The default as YAML writes it."""
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return "required"
-    return f"`{list(value) if isinstance(value, tuple) else value}`".replace("|", "\\|")
+    match value:
+        case BaseModel():
+            shown = "{}"  # of a plug-in without keys
+        case None:
+            shown = "null"
+        case bool():
+            shown = str(value).lower()
+        case tuple():
+            shown = f"[{', '.join(map(str, value))}]"
+        case dict():
+            shown = f"{{{', '.join(f'{key}: {each}' for key, each in value.items())}}}"
+        case _:
+            shown = str(value)
+    return f"`{shown}`".replace("|", "\\|")

@@ -70,7 +70,7 @@ class ScoringConfig(RoleConfig):
     target_half_width: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
         None,
         description="Sequential scoring: ask in rounds, and stop once the interval of the balanced accuracy "
-        "extends no further than this to either side (in simulations, coverage stays 93 to 95%); needs "
+        "extends no further than this to either side ([its coverage](scores.md#intervals)); needs "
         "n_questions above min_questions. null: ask all n_questions",
     )
     min_questions: Annotated[int, Field(ge=20)] = Field(

@@ -77,7 +77,7 @@ def nodes(
     nodes = Cluster(initialize_head=True, head_node_args=head)
     try:
         nodes.add_node(num_cpus=1, num_gpus=1, env_vars=caches[1])
-        nodes.wait_for_nodes()
+        nodes.wait_for_nodes(timeout=600)
         yield nodes
     finally:
         nodes.shutdown()
@@ -259,7 +259,7 @@ def test_ctrl_c_stops_the_runs_and_what_a_lost_node_made_is_made_elsewhere(
         said, _ = process.communicate()
         assert process.returncode == 130 and said.endswith("stopped; run again to continue\n")
         lost = nodes.add_node(num_cpus=1, num_gpus=1)
-        nodes.wait_for_nodes()
+        nodes.wait_for_nodes(timeout=600)
         process = start_until(2, instance, path, cluster)
         [raylet] = lost.all_processes["raylet"]
         of_the_node = psutil.Process(raylet.process.pid).children(recursive=True)
