@@ -139,6 +139,10 @@ def test_everything_materialises_with_figures_and_passing_checks(
         assert metadata["dagster/row_count"].value == N_FEATURES
         assert "data:image/png;base64," in str(metadata["plot"].value)
         assert "| sae | feature | route | reason |" in str(metadata["sample"].value)
+        record = instance.get_latest_materialization_event(dg.AssetKey(["tiny", "sae_fit"]))
+        assert record and record.asset_materialization
+        figures = {f"{name} {figure}" for name in config.sae_names for figure in ("fvu", "l0")}
+        assert record.asset_materialization.metadata.keys() >= figures, "of each SAE its own"
     rows = rows_of(lake, "from feature_routes where sae = 'hand-set' order by feature")
     routes = {row["feature"]: row["route"] for row in rows}
     # STOP and COLOUR fire on tokens of a set; ANIMAL has forty tokens, too many for a chosen rule.
