@@ -198,7 +198,8 @@ def test_nodes_that_share_a_bucket_alone_make_what_one_process_makes_on_one_budg
     folder = tmp_path / "b"
     path = write(folder, tiny_subject, "s3://bucket/ray", budget={"max_requests": MOST_REQUESTS})
     said, _ = run_with_kills(path, home, cluster, ["cache"])
-    assert f"Stopped: Budget: {MOST_REQUESTS} of {MOST_REQUESTS} requests are spent" in said.replace("\n", " ")
+    spent = f"Stopped: Budget of the rehearsal: {MOST_REQUESTS} of {MOST_REQUESTS} requests are spent"
+    assert spent in said.replace("\n", " ")
     assert len(requests_in(path)) == MOST_REQUESTS
 
     path = write(folder, tiny_subject, "s3://bucket/ray")
