@@ -24,6 +24,7 @@ from waiting import until
 from assets.command import run_command
 from assets.graph.history import LAKE_TAG
 from assets.graph.lakes import forget_lakes
+from assets.processes import CLUSTER_TAG
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
 from pipeline.config import load_config
 from pipeline.config.machine import CACHE_VARIABLE
@@ -126,7 +127,8 @@ def runs_of(instance: dg.DagsterInstance, path: Path, *statuses: dg.DagsterRunSt
     """The runs of an experiment that a cluster was sent, the first one first; the tests share one history."""
     config = load_config(path)
     tags = {LAKE_TAG: config.lake_url or str(config.lake_folder)}
-    return list(reversed(instance.get_runs(dg.RunsFilter(tags=tags, statuses=statuses))))
+    found = instance.get_runs(dg.RunsFilter(tags=tags, statuses=statuses))
+    return [run for run in reversed(found) if CLUSTER_TAG in run.tags]
 
 
 def run_with_kills(path: Path, home: Path, cluster: str, jobs: Collection[str]) -> tuple[str, dict[str, str]]:
@@ -198,7 +200,8 @@ def test_nodes_that_share_a_bucket_alone_make_what_one_process_makes_on_one_budg
     folder = tmp_path / "b"
     path = write(folder, tiny_subject, "s3://bucket/ray", budget={"max_requests": MOST_REQUESTS})
     said, _ = run_with_kills(path, home, cluster, ["cache"])
-    assert f"Stopped: Budget: {MOST_REQUESTS} of {MOST_REQUESTS} requests are spent" in said.replace("\n", " ")
+    spent = f"Stopped: Budget of the rehearsal: {MOST_REQUESTS} of {MOST_REQUESTS} requests are spent"
+    assert spent in said.replace("\n", " ")
     assert len(requests_in(path)) == MOST_REQUESTS
 
     path = write(folder, tiny_subject, "s3://bucket/ray")
