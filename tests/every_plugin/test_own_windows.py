@@ -47,14 +47,13 @@ def test_windows_of_a_further_scorers_own_are_made_beside_those_that_are_there(c
 
 def test_a_feature_that_joins_with_a_further_scorer_has_windows_of_both_kinds(copied_lake: Any) -> None:
     open_copy = copied_lake()
-    # With few questions: of a small corpus, the windows that all scorers share would leave none to `neighbours`.
-    before = open_copy(scoring={"scorers": ["detection"], "n_questions": 4})
+    before = open_copy(scoring={"scorers": ["detection"]})
     selected = stored(before, "selected_features", sae=SAE)
     joining = selected["feature"].max()
     before.write("selected_features", selected.filter(pl.col("feature") != joining).to_arrow(), sae=SAE)
     make_table(before, "examples", sae=SAE, batch=0)
     assert joining not in set(stored(before, "examples", sae=SAE, batch=0)["feature"])
-    after = open_copy(scoring={"scorers": ["detection", *OWN], "n_questions": 4})
+    after = open_copy(scoring={"scorers": ["detection", *OWN]})
     after.write("selected_features", selected.to_arrow(), sae=SAE)
     make_table(after, "examples", sae=SAE, batch=0)
     for part in (None, *OWN):
