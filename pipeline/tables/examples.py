@@ -52,7 +52,7 @@ EXAMPLES = (
         "examples",
         "One row per example: a window of tokens with the feature's activation on each.",
         (
-            text("example_id", "hash of (sae, feature, context, start)"),
+            text("example_id", "hash of (sae, feature, context, start), and of the neighbour where there is one"),
             SAE,
             FEATURE,
             CONTEXT_ID,

@@ -1,6 +1,9 @@
 -- One row per window that an LLM may read for a feature of batch $batch.
 select
-    md5(concat_ws(' ', $sae, taken_slots.feature, taken_slots.context_id, taken_slots.start)) as example_id,
+    -- concat_ws leaves out a neighbour that is null.
+    md5(
+        concat_ws(' ', $sae, taken_slots.feature, taken_slots.context_id, taken_slots.start, taken_slots.neighbour)
+    ) as example_id,
     $sae as sae,
     taken_slots.feature,
     taken_slots.context_id,

@@ -2,8 +2,8 @@
 -- n_questions per feature. Each neighbour's sampling.top strongest slots are candidates. The strongest of each
 -- neighbour is taken first, nearest neighbour first, then the second of each. A slot of several neighbours belongs
 -- to the nearest.
--- Slots that are already examples for other scorers are not taken again; those were drawn at random, so this
--- reveals nothing about a feature.
+-- A slot that is an example for other scorers, too, has another id here (examples): they may have taken all slots
+-- of a rare neighbour.
 with nearest as (
     select feature_neighbours.*
     from feature_neighbours
@@ -43,10 +43,6 @@ silent as (
         on own_slots.feature = candidates.feature
         and own_slots.context_id = candidates.context_id
         and own_slots.position between candidates.start and candidates.start + candidates.n_tokens - 1
-    anti join taken_slots
-        on taken_slots.feature = candidates.feature
-        and taken_slots.context_id = candidates.context_id
-        and taken_slots.start = candidates.start
     qualify row_number() over (partition by feature, context_id, start order by neighbour_rank) = 1
 ),
 in_turn as (
