@@ -58,7 +58,7 @@ unjudged as (
     select feature, explainer, explanation
     from explanation_ranks
     where sae = $sae and rank = 1 and not exists (from judge)
-    order by draw_hash($seed, (sae, feature, 'shown'))
+    order by hash(draw_hash($seed, (sae, feature, 'shown')))
     limit $n
 ),
 shown as (

@@ -188,8 +188,8 @@ def test_what_another_machine_records_while_this_one_reads_is_kept(
     (tmp_path / "corpus" / "more.txt").write_text("more " * 50)
     compare, begun = fixing._compare, []
 
-    def compare_while_b_runs(*arguments: Any) -> SourceHashes:
-        hashes = compare(*arguments)
+    def compare_while_b_runs(*arguments: Any, **switches: Any) -> SourceHashes:
+        hashes = compare(*arguments, **switches)
         if not begun:
             begun.append(machine("b"))
             fix_sources(config, takes_new=True)
