@@ -31,7 +31,7 @@ DEMO = Path(__file__).parent.parent / "config" / "demo.yaml"
 _BORROWED = (
     *("saes", "documents", "tokens", "contexts", "slots", "activations", "feature_tokens", "feature_stats"),
     *("feature_rules", "rule_scores", "feature_routes", "example_index", "feature_neighbours", "feature_logits"),
-    *("feature_cofirings", "train_words"),
+    *("feature_cofirings", "train_words", "stated_rule_scores"),
 )
 _NO_DEMO = "this benchmark runs on the demo's lake; make it first: make demo"
 
