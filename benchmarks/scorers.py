@@ -1,7 +1,7 @@
 """Which faults of explanations each scorer detects, on planted features, for `docs/scorers.md`.
 
     python -m benchmarks.scorers                        # an oracle, 30 features of each kind
-    python -m benchmarks.scorers --model embedded       # SmolLM2-135M in this process, 4 of each kind
+    python -m benchmarks.scorers --model embedded       # SmolLM2-135M in this process, 2 of each kind
     python -m benchmarks.scorers --scorers surprisal    # one of those that take longest, added to the result
 
 The same as `latentlake benchmark-scorers`. Its lake and answers are kept: after an interruption, run it again.
