@@ -18,7 +18,8 @@ from pipeline.config import CorpusConfig
 from pipeline.errors import ConfigError
 from pipeline.models.load import positions_at_hand
 from pipeline.sae.baselines import PREFIX as BASELINE_PREFIX
-from pipeline.sae.load import load_with_training, saes_inside
+from pipeline.sae.finding import saes_inside
+from pipeline.sae.load import load_with_training
 from pipeline.sae.training import Fact, Training, training_in
 from pipeline.shipped import find
 from pipeline.texts.delphi import Cache, Folder, cache_settings, find_cache, splits_of

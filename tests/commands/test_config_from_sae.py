@@ -17,7 +17,7 @@ from pipeline.config import Config, FileTexts, load_config
 from pipeline.errors import ConfigError, SaeError
 from pipeline.preflight import preflight
 from pipeline.sae import load_sparse_coder
-from pipeline.sae.load import saes_inside
+from pipeline.sae.finding import saes_inside
 
 
 @pytest.fixture(autouse=True)

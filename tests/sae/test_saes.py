@@ -53,7 +53,7 @@ def test_what_the_registry_says_of_an_sae_is_part_of_its_hash(tmp_path, tiny_sub
     hashes = []
     for number, overrides in enumerate(({}, {"norm_scaling_factor": 2.0}, {"norm_scaling_factor": 3.0})):
         found = sources.Source(path, None, json.loads(json.dumps(overrides)))
-        monkeypatch.setattr("pipeline.sae.load.fetch", lambda *_, found=found: found)
+        monkeypatch.setattr("pipeline.sae.finding.fetch", lambda *_, found=found: found)
         folder = tmp_path / str(number)
         config = load_config(write_experiment(folder, subject={"model": str(tiny_subject)}, saes=[entry]))
         hashes.append(fix_sources(config).saes["it"])

@@ -114,7 +114,7 @@ def test_after_a_push_to_the_hub_the_old_commit_is_named(tmp_path, held, monkeyp
         path = tmp_path / "models--me--mine" / "snapshots" / commit / "layers.1"
         LAYOUTS["sparsify"].write(path, random_weights(20, WIDTH, 3, seed=number))
         source = Source(path, commit)
-        monkeypatch.setattr("pipeline.sae.load.fetch", lambda *_, source=source: source)
+        monkeypatch.setattr("pipeline.sae.finding.fetch", lambda *_, source=source: source)
         if commit == commits[0]:
             held("hf://me/mine/layers.1")
     with pytest.raises(SaeError, match=f"or set saes.source to the old commit, hf://OWNER/REPO@{commits[0]}/"):
