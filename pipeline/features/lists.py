@@ -168,7 +168,8 @@ def _read_file(path: Path, key: str) -> Iterator[Entry]:
         raise ConfigError(f"{key}: no file '{path}'") from None
     except UnicodeDecodeError as error:
         raise ConfigError(
-            f"{key}: '{path}' is not UTF-8 (byte {error.start} is {error.object[error.start]:#04x}); save it as UTF-8"
+            f"{key}: '{path}' is not UTF-8 (byte {error.start} is {error.object[error.start]:#04x}); save it as "
+            "UTF-8"
         ) from None
     except (OSError, ValueError, EOFError, RecursionError, csv.Error, pa.ArrowInvalid) as error:
         raise ConfigError(f"{key}: '{path}' cannot be read: {' '.join(str(error).split())}") from None
@@ -188,10 +189,11 @@ def _entry(location: str, row: dict[str, Any]) -> Entry:
         return Entry(location, names, "sae", values["index"], *rest)
     if found := _NAME.fullmatch(str(values.get("name", ""))):
         return Entry(location, (found["name"],), "sae", found["feature"], *rest)
-    component, layer, feature = (values.get(each) for each in ("component", "layer", "feature"))
+    component, number, feature = (values.get(each) for each in ("component", "layer", "feature"))
     if component not in (None, "") and feature not in (None, ""):  # the embedding has no layer
-        number = whole(layer)  # with empty cells beside it, a table may hold 5 as 5.0
-        name = str(component) if layer in (None, "") else f"{component}_{layer if number is None else number}"
+        # With empty cells beside it, a table may hold a layer's 5 as 5.0.
+        at = number if whole(number) is None else whole(number)
+        name = str(component) if number in (None, "") else f"{component}_{at}"
         return Entry(location, (name,), "sae", feature, *rest)
     return Entry(location, (), "sae", None, *rest)
 

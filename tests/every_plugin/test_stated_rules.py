@@ -47,8 +47,8 @@ def test_a_rule_that_names_no_token_is_said(lake: Lake, caplog: pytest.LogCaptur
     write_stated_rule_scores(lake, SAE)
     [record] = [each for each in caplog.records if each.name == "pipeline.rules.write"]
     assert record.getMessage().startswith(
-        "stated_rule_scores: not proved, but judged as words: feature 3: rule “the token is ' platypus'”, character "
-        "14: no token is ' platypus'"
+        "stated_rule_scores: not proved, but judged as words: feature 3: rule “the token is ' platypus'”, "
+        "character 14: no token is ' platypus'"
     )
 
 
