@@ -54,8 +54,8 @@ class ExplainingConfig(RoleConfig):
             of = self._declared(name).of
             if of is not None and self._declared(of).of is not None:
                 raise ValueError(
-                    f"{name}.of: '{of}' is itself built on an explainer; name one that asks a model exactly once per "
-                    "feature, such as 'default'"
+                    f"{name}.of: '{of}' is itself built on an explainer; name one that asks a model exactly once "
+                    "per feature, such as 'default'"
                 )
         return self
 

@@ -12,6 +12,10 @@ THOUGHT = "(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection)"
 # And those of Magistral and Kimi. After a quote or a backtick a tag is only mentioned: features fire on such
 # tokens.
 _TAG = re.compile(rf"(?<![\"'`“])(?:<(/?){THOUGHT}>|\[(/?)THINK\]|◁(/?)think▷)")
+# gpt-oss writes in channels, of which `final` is the answer; some servers leave their control tokens out.
+_CHANNEL = re.compile(r"(?<![\"'`“])<\|channel\|>(\w+).*?<\|message\|>")
+_BARE_CHANNELS = re.compile(r"\s*analysis(?=[A-Z]).*?(?:assistantfinal(?P<final>.*))?", re.DOTALL)
+_END = re.compile(r"<\|(?:end|return)\|>\s*\Z")
 _FENCE = re.compile(r"^[ \t]*(?:```|~~~)(?:[a-z]*|JSON)[ \t]*$", re.MULTILINE)
 _FENCED_LINE = re.compile(r"^[ \t]*```([^`\n]+)```[ \t]*$", re.MULTILINE)
 # As in Markdown, not within a word (2**3**4); not next to a quote ("__init__"), where it is a token's text;
@@ -26,6 +30,9 @@ def final_text(text: str) -> str | None:
 
     Tags may be nested. If only a closing tag occurs, the opening one was in the model's chat template.
     """
+    if (written := _final_channel(text)) is None:
+        return None
+    text = written
     kept: list[str] = []
     depth = end = 0
     for tag in _TAG.finditer(text):
@@ -46,6 +53,16 @@ def final_text(text: str) -> str | None:
     return plain.strip()
 
 
+def _final_channel(text: str) -> str | None:
+    """What gpt-oss writes in its channel `final`, None if it only reasons; other text as it is."""
+    if bare := _BARE_CHANNELS.fullmatch(text):
+        return bare["final"]
+    channels = list(_CHANNEL.finditer(text))
+    if not channels:
+        return text
+    return _END.sub("", text[channels[-1].end() :]) if channels[-1][1] == "final" else None
+
+
 def opens_thought(text: str) -> bool:
     """Whether a text ends with an opening tag of reasoning."""
     tags = list(_TAG.finditer(text.rstrip()))
@@ -59,5 +76,5 @@ def before_stop(text: str | None, stops: Sequence[str]) -> str:
 
 
 def has_thoughts(text: str) -> bool:
-    """Whether a text contains an opening or closing tag of reasoning."""
-    return _TAG.search(text) is not None
+    """Whether a text contains an opening or closing tag of reasoning, or a channel for it."""
+    return any((_TAG.search(text), _CHANNEL.search(text), _BARE_CHANNELS.fullmatch(text)))

@@ -8,7 +8,6 @@ import pytest
 
 from benchmarks import report
 
-
 SAES = ("layers.9", "layers.9.mlp")
 RULES = ("1_of_1", "with_token")
 
