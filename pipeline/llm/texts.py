@@ -9,9 +9,11 @@ from collections.abc import Sequence
 THOUGHT = "(?:seed:)?(?:think|thinking|thoughts?|reasoning|reflection)"
 """Tag names around reasoning: Qwen and DeepSeek (think), Claude-like prompts (thinking), Gemini, Seed-OSS, …"""
 
-# And those of Magistral and Kimi. After a quote or a backtick a tag is only mentioned: features fire on such
-# tokens.
-_TAG = re.compile(rf"(?<![\"'`“])(?:<(/?){THOUGHT}>|\[(/?)THINK\]|◁(/?)think▷)")
+# And those of Magistral, Kimi and Gemma 4. After a quote or a backtick a tag is only mentioned: features fire on
+# such tokens.
+_TAG = re.compile(
+    rf"(?<![\"'`“])(?:<(/?){THOUGHT}>|\[(/?)THINK\]|◁(/?)think▷|<\|channel>(?:thought\b)?|<(channel)\|>)"
+)
 # gpt-oss writes in channels, of which `final` is the answer; some servers leave their control tokens out.
 _CHANNEL = re.compile(r"(?<![\"'`“])<\|channel\|>(\w+).*?<\|message\|>")
 _BARE_CHANNELS = re.compile(r"\s*analysis(?=[A-Z]).*?(?:assistantfinal(?P<final>.*))?", re.DOTALL)
@@ -67,6 +69,11 @@ def opens_thought(text: str) -> bool:
     """Whether a text ends with an opening tag of reasoning."""
     tags = list(_TAG.finditer(text.rstrip()))
     return bool(tags) and tags[-1].end() == len(text.rstrip()) and not any(tags[-1].groups())
+
+
+def parts_thought(token: str) -> bool:
+    """Whether a control token sets reasoning apart from the answer."""
+    return _TAG.fullmatch(token) is not None or token in {"<|channel|>", "<|message|>"}
 
 
 def before_stop(text: str | None, stops: Sequence[str]) -> str:

@@ -20,6 +20,7 @@ from pipeline.llm.texts import final_text, has_thoughts
     ("a <think>b</think> c </think> Yes", "Yes"),
     ("<think>No</think>", ""),
     ("<|channel|>analysis<|message|>No<|end|><|start|>assistant<|channel|>final<|message|>Yes<|return|>", "Yes"),
+    ("<|channel>thought\nNo\n<channel|>Yes", "Yes"),
     ("<|channel|>final <|constrain|>json<|message|>Yes", "Yes"),
     ("analysisWe say No. assistantcommentaryHm assistantfinalYes", "Yes"),
 ])  # fmt: skip
@@ -30,7 +31,7 @@ def test_closed_thoughts_are_cut(text, said):
 @pytest.mark.parametrize("text", [
     "<think>", "<think>\nYes", "<think>a <think>b</think> Yes", "No <think> Yes",
     "<|channel|>analysis<|message|>Yes", "<|channel|>analysis<|message|>No<|end|><|start|>assistant",
-    "analysisYes",
+    "analysisYes", "<|channel>thought\nYes",
 ])  # fmt: skip
 def test_what_ends_in_a_thought_says_nothing(text):
     assert final_text(text) is None
