@@ -180,9 +180,10 @@ def _entry(location: str, row: dict[str, Any]) -> Entry:
     values = {name.lower(): value for name, value in row.items()}
     words = next((said for name in _WORDS if (said := _text_or_none(values.get(name)))), None)
     rest = values.get("priority"), words, tuple(row)
-    if "feature" in values and ("sae" in values or "hookpoint" in values):
-        by: Literal["sae", "hookpoint"] = "sae" if "sae" in values else "hookpoint"
-        return Entry(location, (str(values[by]),), by, values["feature"], *rest)
+    sides: tuple[Literal["sae", "hookpoint"], ...] = ("sae", "hookpoint")
+    for by in sides:
+        if "feature" in values and values.get(by) not in (None, ""):
+            return Entry(location, (str(values[by]),), by, values["feature"], *rest)
     if "index" in values and "layer" in values:
         layer, model = str(values["layer"]), values.get("modelid")
         names = (f"{model}/{layer}", layer) if model else (layer,)

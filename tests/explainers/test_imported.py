@@ -86,6 +86,14 @@ def test_folders_of_delphis_older_versions_are_read(config_of: Any, tmp_path: Pa
     assert odd_rows_of(config) == ["run/layers.1_feature13.txt (no JSON)"]
 
 
+def test_a_row_names_its_sae_or_else_its_hookpoint(config_of: Any, tmp_path: Path) -> None:
+    rows = ["sae,hookpoint,feature,explanation", ",layers.1,3,animals", "hand-set,layers.1,4,plants", ",,5,stones"]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    config = config_of(tmp_path / "a.csv")
+    assert words(config) == {("deep", 3): "animals", ("hand-set", 4): "plants"}
+    assert odd_rows_of(config) == ["line 4 (names no SAE)"]
+
+
 def test_annotations_of_a_circuit_are_read_as_a_spreadsheet_writes_them(config_of: Any, tmp_path: Path) -> None:
     table = "Component\tLayer\tFeature\tAnnotation\nres\t1.0\t5.0\tcafés\nembed\t\t6\tplants\n1-res\t\t7\tstones\n"
     (tmp_path / "a.tsv").write_bytes(table.encode("utf-16"))
