@@ -55,9 +55,9 @@ Ledgers = Mapping[LedgerName, Sequence[RoleName]]
 class BatchAsker:
     """Asks some roles about a batch for one table; use it as a context manager.
 
-    The batch's ledger stays locked while it is open. A role's client is opened at the first request that the
-    ledger cannot answer, so that otherwise no model is loaded and no key is needed. `given` holds tables of the
-    batch that have not been written, for the oracle.
+    The batch's ledger stays locked while it is open. A role's budget and client are opened at the first request
+    that the ledger cannot answer, so that otherwise no model is loaded, and no key or price is needed. `given`
+    holds tables of the batch that have not been written, for the oracle.
     """
 
     ledger_type: type[Ledger] = Ledger
@@ -79,6 +79,7 @@ class BatchAsker:
         self._prices = {name: prices_of(role) for name, role in self._roles.items()}
         self._what = f"{table} of {sae}, batch {batch}"
         self._clients: dict[RoleName, Client] = {}
+        self._budgets: dict[RoleName, Budget | None] = {}
         self._waiting: set[str] = set()
         self._sent: dict[str, Answer] = {}
         self._n_replayed = 0
@@ -88,9 +89,6 @@ class BatchAsker:
         """Lock the ledger. Raises LakeError if another run is working on the batch."""
         with ExitStack() as stack:
             stack.enter_context(self._ledger)
-            self._budgets = {
-                name: stack.enter_context(self._open_budget(role)) for name, role in self._roles.items()
-            }
             self._bar = stack.enter_context(progress(0, self._what, "requests"))
             self._stack = stack.pop_all()
         return self
@@ -139,9 +137,10 @@ class BatchAsker:
         self._waiting |= new
         self._bar.total = len(self._waiting)
         if new and name not in self._clients:
+            self._budgets[name] = self._stack.enter_context(self._open_budget(self._roles[name]))
             self._clients[name] = self._open_client(self._roles[name])
         client = self._clients.get(name) or _NoClient()
-        budget, prices = self._budgets[name], self._prices[name]
+        budget, prices = self._budgets.get(name), self._prices[name]
         return ask(
             self._ledger, client, requests, budget=budget, prices=prices, renews=renews, on_answer=self._on_answer
         )

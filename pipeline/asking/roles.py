@@ -17,6 +17,7 @@ from pipeline.config import (
 )
 from pipeline.errors import ConfigError
 from pipeline.llm.requests import Client
+from pipeline.plugins import find_plugin
 
 if TYPE_CHECKING:
     from pipeline.llm.ledger.answers import Ledger
@@ -135,10 +136,18 @@ class ModelRole:
 
 
 def roles_of(config: Config) -> tuple[RoleName, ...]:
-    """The roles in which an experiment asks models."""
+    """The roles in which an experiment's plug-ins ask models."""
+    explainer = ("explainer",) if any(_asks("explainers", name) for name in config.explaining.explainers) else ()
     judge = ("scorer",) if config.explaining.n_judging else ()
+    scorers = (scorer_role(name) for name in config.scoring.scorers if _asks("scorers", name))
     embedder = ("embedder",) if config.scoring.embedder else ()
-    return tuple(dict.fromkeys(("explainer", *judge, *scorer_roles(config), *embedder)))
+    return tuple(dict.fromkeys((*explainer, *judge, *scorers, *embedder)))
+
+
+def _asks(kind: Literal["explainers", "scorers"], name: str) -> bool:
+    """Whether a plug-in asks a language model."""
+    plugin = find_plugin(kind, name)
+    return getattr(plugin.load(), kind[:-1]).role is not None
 
 
 def scorer_roles(config: Config) -> tuple[RoleName, ...]:

@@ -25,7 +25,7 @@ _BEFORE_QUOTE = re.compile(r'(\\+)(?="|\Z)')
 def _opening(between: str) -> re.Pattern[str]:
     """A pattern for the first character of a mark or control token that has `between` before its rest."""
     return re.compile(
-        rf"<(?={between}(?:<|[|\uff5c]|/s>|eos>|(?:start|end)_of_turn>|/?{THOUGHT}>))"
+        rf"<(?={between}(?:<|[|\uff5c]|\w+\|>|/s>|eos>|(?:start|end)_of_turn>|/?{THOUGHT}>))"
         rf"|\[(?={between}/?(?:INST|THINK|SYSTEM_PROMPT|AVAILABLE_TOOLS|TOOL_CALLS|TOOL_RESULTS)\])"
         rf"|◁(?={between}/?think▷)"
     )

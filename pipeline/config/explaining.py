@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pipeline.config.asking import ExplainingOracleConfig, RoleConfig
 from pipeline.config.plugin_sections import known
@@ -47,6 +47,17 @@ class ExplainingConfig(RoleConfig):
         8,
         description="Features per batch that get controls: an empty explanation and another feature's explanation",
     )
+
+    @model_validator(mode="after")
+    def _builds_on_one_that_builds_on_none(self) -> Self:
+        for name in self.explainers:
+            of = self._declared(name).of
+            if of is not None and self._declared(of).of is not None:
+                raise ValueError(
+                    f"{name}.of: '{of}' is itself built on an explainer; name one that asks a model exactly once "
+                    "per feature, such as 'default'"
+                )
+        return self
 
     def seen_by(self, explainer: str) -> Self:
         """The section as seen by an explainer: its own settings override keys of the same name."""

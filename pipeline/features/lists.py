@@ -5,12 +5,14 @@
     Component, Layer, Feature, Annotation                     annotations of circuits (Marks et al. 2024): the SAE
                                                               is `resid_5`; or a Name alone, `resid_5/3036`
     {"<feature>": "<explanation>", …}                         a file for each SAE, named like it
-    <hookpoint>_latent<feature>.txt, a JSON string each       delphi's folder of explanations
+    <hookpoint>_latent<feature>.txt, a JSON string each       delphi's folder of explanations, which older versions
+                                                              name `.model.<hookpoint>_feature<feature>.txt`
 
 An SAE is identified by its name in the config, its hookpoint in any spelling that the config may use, or one of
-`saes.aliases`, its names elsewhere. Files may be compressed (.gz).
+`saes.aliases`, its names elsewhere. Files are UTF-8, or UTF-16 with its mark; they may be compressed (.gz).
 """
 
+import codecs
 import csv
 import gzip
 import io
@@ -36,7 +38,7 @@ HOW = (
 
 _SUFFIXES = (".csv", ".tsv", ".json", ".jsonl", ".ndjson", ".parquet")
 _WORDS = ("explanation", "description", "annotation")
-_DELPHI = re.compile(r"(?P<name>.+)_latent(?P<feature>\d+)\.txt")
+_DELPHI = re.compile(r"\.?(?P<name>.+)_(?:latent|feature)(?P<feature>\d+)\.txt")
 _WHOLE = re.compile(r"([+-]?\d{1,18})(\.0*)?")
 _NAME = re.compile(r"(?P<name>.+)/(?P<feature>\w+)")
 
@@ -89,7 +91,8 @@ def read_entries(path: Path, key: str) -> Iterator[Entry]:
             raise ConfigError(f"{key}: no list in folder '{path}'; {HOW}")
         for file in files:
             for entry in _read_file(file, key):
-                yield entry._replace(location=f"{file.name}, {entry.location}" if entry.location else file.name)
+                name = file.relative_to(path).as_posix()
+                yield entry._replace(location=f"{name}, {entry.location}" if entry.location else name)
     elif not path.is_file():
         raise ConfigError(f"{key}: no file '{path}'")
     elif not _is_list(path):
@@ -150,7 +153,7 @@ def _kind(path: Path) -> str:
 def _read_file(path: Path, key: str) -> Iterator[Entry]:
     try:
         if found := _DELPHI.fullmatch(path.name):
-            said = _json(path.read_text(encoding="utf-8"))
+            said = _json(path.read_bytes())
             names = tuple(dict.fromkeys((found["name"], found["name"].removeprefix("model."))))
             words, fault = (None, said.fault) if isinstance(said, _Fault) else (_text_or_none(said), None)
             yield Entry("", names, "hookpoint", found["feature"], None, words, (), fault)
@@ -163,6 +166,11 @@ def _read_file(path: Path, key: str) -> Iterator[Entry]:
                 yield _entry(location, row)
     except FileNotFoundError:
         raise ConfigError(f"{key}: no file '{path}'") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(
+            f"{key}: '{path}' is not UTF-8 (byte {error.start} is {error.object[error.start]:#04x}); save it as "
+            "UTF-8"
+        ) from None
     except (OSError, ValueError, EOFError, RecursionError, csv.Error, pa.ArrowInvalid) as error:
         raise ConfigError(f"{key}: '{path}' cannot be read: {' '.join(str(error).split())}") from None
 
@@ -172,17 +180,22 @@ def _entry(location: str, row: dict[str, Any]) -> Entry:
     values = {name.lower(): value for name, value in row.items()}
     words = next((said for name in _WORDS if (said := _text_or_none(values.get(name)))), None)
     rest = values.get("priority"), words, tuple(row)
-    if "feature" in values and ("sae" in values or "hookpoint" in values):
-        by: Literal["sae", "hookpoint"] = "sae" if "sae" in values else "hookpoint"
-        return Entry(location, (str(values[by]),), by, values["feature"], *rest)
+    sides: tuple[Literal["sae", "hookpoint"], ...] = ("sae", "hookpoint")
+    for by in sides:
+        if "feature" in values and values.get(by) not in (None, ""):
+            return Entry(location, (str(values[by]),), by, values["feature"], *rest)
     if "index" in values and "layer" in values:
         layer, model = str(values["layer"]), values.get("modelid")
         names = (f"{model}/{layer}", layer) if model else (layer,)
         return Entry(location, names, "sae", values["index"], *rest)
     if found := _NAME.fullmatch(str(values.get("name", ""))):
         return Entry(location, (found["name"],), "sae", found["feature"], *rest)
-    if all(values.get(each) not in (None, "") for each in ("component", "layer", "feature")):
-        return Entry(location, (f"{values['component']}_{values['layer']}",), "sae", values["feature"], *rest)
+    component, number, feature = (values.get(each) for each in ("component", "layer", "feature"))
+    if component not in (None, "") and feature not in (None, ""):  # the embedding has no layer
+        # With empty cells beside it, a table may hold a layer's 5 as 5.0.
+        at = number if whole(number) is None else whole(number)
+        name = str(component) if number in (None, "") else f"{component}_{at}"
+        return Entry(location, (name,), "sae", feature, *rest)
     return Entry(location, (), "sae", None, *rest)
 
 
@@ -199,7 +212,8 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _text(path: Path) -> str:
     data = path.read_bytes()
-    return (gzip.decompress(data) if path.suffix.lower() == ".gz" else data).decode("utf-8-sig")
+    data = gzip.decompress(data) if path.suffix.lower() == ".gz" else data
+    return data.decode("utf-16" if data[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} else "utf-8-sig")
 
 
 def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any] | _Fault]]:
@@ -228,20 +242,23 @@ def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any] | _Fault]]:
 
 
 def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    """A list of objects, an object a line, or one object of explanations by feature."""
+    """A list of objects, an object a line, one object of explanations by feature, or one that is a row."""
     text = _text(path)
     if text.lstrip().startswith("["):
         yield from _numbered("row", json.loads(text))
-    elif _kind(path) == ".json" and any(map(str.isdecimal, whole_file := _one_object(text))):
-        sae = path.name.partition(".json")[0]
-        for feature, words in whole_file.items():
-            yield f"feature {feature}", {"sae": sae, "feature": feature, "explanation": words}
+    elif whole_file := _one_object(text):
+        if _kind(path) == ".json" and any(map(str.isdecimal, whole_file)):
+            sae = path.name.removeprefix(".").partition(".json")[0]
+            for feature, words in whole_file.items():
+                yield f"feature {feature}", {"sae": sae, "feature": feature, "explanation": words}
+        else:
+            yield "line 1", whole_file
     else:
         lines = enumerate(text.split("\n"), start=1)  # a JSON text may hold what else splits lines
         yield from ((f"line {number}", _json(line)) for number, line in lines if line.strip())
 
 
-def _json(text: str) -> Any:
+def _json(text: str | bytes) -> Any:
     """The value of a JSON text, or what is wrong with it."""
     try:
         return json.loads(text)

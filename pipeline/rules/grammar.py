@@ -10,8 +10,9 @@
 A rule has a clause on the token, one on the preceding tokens of its context, and one on its position; at least one
 of them, joined by `and`. A clause on tokens names a set of them, or a class. `the` may be left out, and so may
 `token` after `previous`; `one of the last 3 tokens` is `one of the 3 tokens before`, without the token itself.
-Tokens are in single quotes (a quote in them doubled) or in double ones, with JSON's escapes (`\\n`), or are
-given by their number in the vocabulary (`#198`), as tokens that share their text with others must be.
+Tokens are in single quotes (a quote in them doubled) or in double ones, with JSON's escapes (`\\n`) or Python's
+(`\\xa0`), as characters that cannot be printed are shown; or they are given by their number in the vocabulary
+(`#198`), as tokens that share their text with others must be.
 
 Source: the grammar that Juang et al. (2024) ask models for, "activates on <token or set> in the context of
 <context>", in a form that a program can check.
@@ -80,6 +81,19 @@ def parse_rule(text: str) -> Rule:
     return _Parser(text).rule()
 
 
+def on_one_line(text: str) -> str:
+    """The same rule on one line: white space between its words is one space; within tokens it is kept, escaped."""
+
+    def rewritten(found: re.Match[str]) -> str:
+        return "".join(map(_escaped, found["quoted"])) if found["quoted"] else " "
+
+    return re.sub(rf"{_QUOTED}|\s+", rewritten, text.strip())
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else json.dumps(character)[1:-1]
+
+
 class Spellings(NamedTuple):
     """The tokens of a vocabulary by their text, and their number."""
 
@@ -141,7 +155,9 @@ def _nearest(text: str, ids: dict[str, list[int]]) -> str:
 
 
 _CURLY = frozenset("\u2018\u2019\u201c\u201d\u00ab\u00bb")
-_WORD = re.compile(r"\s*(?:(?P<quoted>'(?:[^']|'')*'|\"(?:[^\"\\]|\\.)*\")|(?P<word>#?\w+|,|.))", re.DOTALL)
+_QUOTED = r"(?s:(?P<quoted>'(?:[^']|'')*'|\"(?:[^\"\\]|\\.)*\"))"
+_WORD = re.compile(rf"\s*(?:{_QUOTED}|(?P<word>#?\w+|,|.))", re.DOTALL)
+_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8})|.)", re.DOTALL)
 
 
 class _Word(NamedTuple):
@@ -252,8 +268,8 @@ class _Parser:
             # Between single quotes a double one needs no backslash.
             inner = re.sub(r'(\\.)|"', lambda found: found[1] or '\\"', inner.replace("''", "'"))
         try:
-            text: str = json.loads(f'"{inner}"', strict=False)
-        except ValueError:
+            text: str = json.loads(f'"{_ESCAPE.sub(_in_json, inner)}"', strict=False)
+        except (ValueError, OverflowError):
             raise _error(
                 self._text, word.place, f"{word.said} has a backslash that is not an escape; double it"
             ) from None
@@ -297,6 +313,12 @@ class _Parser:
         word = self._peek()
         found = "it ends here" if word is None else f"found {word.said}"
         return _error(self._text, self._place, f"{found}, expected {expected}")
+
+
+def _in_json(escape: re.Match[str]) -> str:
+    """An escape as JSON writes it, which has no `\\xa0` or `\\U0001f3fb`."""
+    code = escape[1] or escape[2]
+    return json.dumps(chr(int(code, 16)))[1:-1] if code else escape[0]
 
 
 def _error(text: str, place: int, words: str) -> RuleError:

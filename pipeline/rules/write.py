@@ -1,5 +1,6 @@
 """Proves the rules among explanations that are known from files, as those mined are proved."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -16,6 +17,9 @@ from pipeline.tables import TABLES
 from pipeline.tables.stages import STAGES
 
 _TABLE = "stated_rule_scores"
+_SHOWN = 5
+
+_log = logging.getLogger(__name__)
 
 
 def write_stated_rule_scores(lake: Lake, sae: str) -> Published:
@@ -45,15 +49,27 @@ def _known_explanations(lake: Lake, sae: str) -> Iterator[tuple[str, int, str]]:
 
 
 def _rules(lake: Lake, said: list[tuple[str, int, str]]) -> pl.DataFrame:
-    """The explanations that are rules, as rows of `RULE_SCHEMA` with their `explainer`."""
+    """The explanations that are rules, as rows of `RULE_SCHEMA` with their `explainer`.
+
+    Those that are rules, but name something that is no token of this vocabulary, are logged.
+    """
     spellings = spellings_of(lake.query("token_texts")["text"].to_list() if said else [])
     rows: list[dict[str, Any]] = []
+    odd: list[str] = []
     for explainer, feature, text in said:
         try:
-            columns = rule_columns(parse_rule(text), spellings)
+            rule = parse_rule(text)
         except RuleError:
             continue
+        try:
+            columns = rule_columns(rule, spellings)
+        except RuleError as error:
+            odd.append(f"feature {feature}: {error}")
+            continue
         rows.append({"rule_id": len(rows), "feature": feature, **columns, "explainer": explainer})
+    if odd:
+        more = f"; and {len(odd) - _SHOWN:,} more" if len(odd) > _SHOWN else ""
+        _log.warning("%s: not proved, but judged as words: %s%s", _TABLE, "; ".join(odd[:_SHOWN]), more)
     schema = RULE_SCHEMA.append(pa.field("explainer", pa.string()))
     return pl.DataFrame(pa.Table.from_pylist(rows, schema=schema))
 

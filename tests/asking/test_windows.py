@@ -105,7 +105,7 @@ def test_no_two_texts_are_spelled_alike():
 
 
 CONTROL = ["<|im_end|>", "<\uff5cend▁of▁sentence\uff5c>", "</s>", "<end_of_turn>", "</think>", "[/INST]",
-           "[THINK]", "◁/think▷"]  # fmt: skip
+           "[THINK]", "◁/think▷", "<turn|>", "<channel|>"]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", CONTROL)

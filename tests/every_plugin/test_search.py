@@ -110,7 +110,6 @@ def test_at_temperature_0_all_draws_would_be_one_answer() -> None:
     "name, of, words",
     [
         ("best_of_k", "rule", "'rule' does not ask a model"),
-        ("best_of_k", "refinement", "'refinement' does not ask a model exactly once per feature"),
         ("refinement", "output_centric", "'output_centric' does not show windows with marks"),
         ("refinement", "token_pairs", "'token_pairs' does not show windows with marks"),
         ("refinement", "combined", "'combined' also shows promoted tokens, which refinement's later rounds"),
@@ -122,6 +121,12 @@ def test_what_cannot_be_built_on_is_refused_before_a_run(lake_of: Any, name: str
     config = lake_of(explaining={"explainers": [name], name: {"of": of}}).config
     with pytest.raises(ConfigError, match=words):
         find_plugin("explainers", name).check(config)
+
+
+@pytest.mark.parametrize("name, of", [("best_of_k", "refinement"), ("best_of_k", "best_of_k")])
+def test_what_is_itself_built_on_an_explainer_is_no_config(lake_of: Any, name: str, of: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name}.of: '{of}' is itself built on an explainer"):
+        lake_of(explaining={"explainers": [name], name: {"of": of}})
 
 
 def test_a_feature_with_too_few_windows_to_judge_by_is_explained_once_and_not_judged(lake_of: Any) -> None:

@@ -43,6 +43,15 @@ def test_a_rule_in_a_file_is_scored_as_make_rule_scores_it(lake: Lake, score: Ca
     assert {row["feature"] for row in mined} >= {STOP}, "the chosen rules are scored beside them"
 
 
+def test_a_rule_that_names_no_token_is_said(lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    write_stated_rule_scores(lake, SAE)
+    [record] = [each for each in caplog.records if each.name == "pipeline.rules.write"]
+    assert record.getMessage().startswith(
+        "stated_rule_scores: not proved, but judged as words: feature 3: rule “the token is ' platypus'”, "
+        "character 14: no token is ' platypus'"
+    )
+
+
 def test_another_file_is_another_version_and_without_one_there_is_one_version_for_all(
     lake: Lake, tmp_path: Path
 ) -> None:

@@ -76,6 +76,46 @@ def test_delphis_folder_is_read(config_of: Any, tmp_path: Path) -> None:
     assert odd_rows_of(config) == ["layers.9_latent12.txt (no SAE is called layers.9)"]
 
 
+def test_folders_of_delphis_older_versions_are_read(config_of: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "explanations" / "run"
+    folder.mkdir(parents=True)
+    (folder / ".model.layers.1_feature12.txt").write_text(json.dumps("animals"))
+    (folder / "layers.1_feature13.txt").write_bytes(b'"caf\xe9"')
+    config = config_of(folder.parent)
+    assert words(config) == {("deep", 12): "animals"}
+    assert odd_rows_of(config) == ["run/layers.1_feature13.txt (no JSON)"]
+
+
+def test_a_row_names_its_sae_or_else_its_hookpoint(config_of: Any, tmp_path: Path) -> None:
+    rows = ["sae,hookpoint,feature,explanation", ",layers.1,3,animals", "hand-set,layers.1,4,plants", ",,5,stones"]
+    (tmp_path / "a.csv").write_text("\n".join(rows))
+    config = config_of(tmp_path / "a.csv")
+    assert words(config) == {("deep", 3): "animals", ("hand-set", 4): "plants"}
+    assert odd_rows_of(config) == ["line 4 (names no SAE)"]
+
+
+def test_annotations_of_a_circuit_are_read_as_a_spreadsheet_writes_them(config_of: Any, tmp_path: Path) -> None:
+    table = "Component\tLayer\tFeature\tAnnotation\nres\t1.0\t5.0\tcafés\nembed\t\t6\tplants\n1-res\t\t7\tstones\n"
+    (tmp_path / "a.tsv").write_bytes(table.encode("utf-16"))
+    config = config_of(tmp_path / "a.tsv")
+    saes = (config.saes[0], config.saes[1].model_copy(update={"aliases": ("res_1", "embed", "1-res")}))
+    assert words(config.model_copy(update={"saes": saes})) == {
+        ("deep", 5): "cafés", ("deep", 6): "plants", ("deep", 7): "stones",
+    }  # fmt: skip
+
+
+def test_another_encoding_is_refused_with_where_it_is_seen(config_of: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("sae,feature,explanation\ndeep,3,cafés\n".encode("cp1252"))
+    with pytest.raises(ConfigError, match=r"is not UTF-8 \(byte 34 is 0xe9\); save it as UTF-8"):
+        words(config_of(tmp_path / "a.csv"))
+
+
+def test_one_object_that_is_no_list_is_said_to_have_its_columns(config_of: Any, tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(json.dumps({"release": "x", "features": LIST}, indent=1))
+    with pytest.raises(ConfigError, match="has the columns release, features; write"):
+        imported.check(config_of(tmp_path / "a.json"))
+
+
 def test_a_file_for_each_sae_is_read_by_its_name(config_of: Any, tmp_path: Path) -> None:
     (tmp_path / "deep.json").write_text(json.dumps({"3": "animals", "64": "beyond"}))
     config = config_of(tmp_path / "deep.json")
@@ -267,6 +307,7 @@ def test_advice_leaves_out_what_the_config_has_already(
 def test_spaces_in_the_tokens_of_a_rule_stay(config_of: Any, tmp_path: Path) -> None:
     said = [
         ("  the token is '   ' or \"\\n\"\n", "the token is '   ' or \"\\n\""),
+        ("the token\nis '\xa0'", r"the token is '\u00a0'"),
         ("two   spaces\n", "two spaces"),
     ]
     path = tmp_path / "deep.json"

@@ -149,7 +149,7 @@ def test_an_sae_is_found_by_the_names_that_others_give_it(listing, name, content
         ("a.csv", "sae,feature\ndepp,3\n", ("1 row names no feature", "nearest sae: 'deep'")),
         ("a.csv", "sae,feature\n" + "deep,64\n" * 30, ("30 rows name no feature", "line 11 (64) and 20 more")),
         ("a.csv", "sae,feature\n", ("has the columns none",)),
-        ("a.csv", b"sae,feature\n\xff\xfe\n", ("cannot be read", "utf-8")),
+        ("a.csv", b"sae,feature\n\xff\xfe\n", ("is not UTF-8 (byte 12 is 0xff)", "save it as")),
         ("a.json", "[{]", ("cannot be read",)),
         ("a.json", "[1, 2]", ("2 rows name no feature: row 1 (not an object)", "none is left")),
         ("a.parquet", "no Parquet", ("cannot be read",)),

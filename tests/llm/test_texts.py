@@ -19,18 +19,27 @@ from pipeline.llm.texts import final_text, has_thoughts
     ("I think no.\n</think>\nYes", "Yes"),  # the chat template has opened it
     ("a <think>b</think> c </think> Yes", "Yes"),
     ("<think>No</think>", ""),
+    ("<|channel|>analysis<|message|>No<|end|><|start|>assistant<|channel|>final<|message|>Yes<|return|>", "Yes"),
+    ("<|channel>thought\nNo\n<channel|>Yes", "Yes"),
+    ("<|channel|>final <|constrain|>json<|message|>Yes", "Yes"),
+    ("analysisWe say No. assistantcommentaryHm assistantfinalYes", "Yes"),
 ])  # fmt: skip
 def test_closed_thoughts_are_cut(text, said):
     assert final_text(text) == said
 
 
-@pytest.mark.parametrize("text", ["<think>", "<think>\nYes", "<think>a <think>b</think> Yes", "No <think> Yes"])
+@pytest.mark.parametrize("text", [
+    "<think>", "<think>\nYes", "<think>a <think>b</think> Yes", "No <think> Yes",
+    "<|channel|>analysis<|message|>Yes", "<|channel|>analysis<|message|>No<|end|><|start|>assistant",
+    "analysisYes", "<|channel>thought\nYes",
+])  # fmt: skip
 def test_what_ends_in_a_thought_says_nothing(text):
     assert final_text(text) is None
 
 
 @pytest.mark.parametrize("text", [
     'the token "<think>" in a prompt', "the token '</think>'", "`[THINK]` marks", "I think so", "[thinking]",
+    'the token "<|channel|>analysis<|message|>"', "analysis of data", "the word assistantfinal",
 ])  # fmt: skip
 def test_a_thoughts_mark_in_quotes_is_spoken_of(text):
     assert final_text(text) == text

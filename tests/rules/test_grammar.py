@@ -2,8 +2,10 @@
 
 import pytest
 
+from pipeline.asking.windows import visible
 from pipeline.errors import RuleError
-from pipeline.rules.grammar import Named, Rule, parse_rule, rule_columns, spellings_of
+from pipeline.rules.grammar import Named, Rule, on_one_line, parse_rule, rule_columns, spellings_of
+from pipeline.show.terminal import printable
 
 TEXTS = [" stop", "stop", " don't", "\n", '"', "\\x", "a", "a"]
 
@@ -47,6 +49,7 @@ def after(previous, **others):
         (r"the token is '\n' or '\\x'", {"token_ids": [3, 5]}),
         (r"""the token is '"'""", {"token_ids": [4]}),
         (r"""the token is "\"" """, {"token_ids": [4]}),
+        (r"""the token is '\x22' or "\U0000000a" or '\\x'""", {"token_ids": [4, 3, 5]}),
         ("the token is #7", {"token_ids": [7]}),
     ],
 )
@@ -64,6 +67,8 @@ def test_a_rule_is_read(text, said):
         ("token is 'sto", "character 10: the quote is not closed"),
         ("token is ' stop' or", "character 20: it ends here, expected a token in quotes"),
         (r"token is 'st\op'", r"character 10: 'st\op' has a backslash that is not an escape"),
+        (r"token is '\x2'", r"character 10: '\x2' has a backslash that is not an escape"),
+        (r"token is '\UFFFFFFFF'", r"character 10: '\UFFFFFFFF' has a backslash that is not an escape"),
         ("token is \u2018 stop\u2019", "character 10: found \u2018; quotes are straight ones"),
         ("token is ''", "character 10: a token has at least one character"),
         ("token is ' stop' and token is 'stop'", "character 22: the token is stated twice"),
@@ -93,3 +98,20 @@ def test_a_rule_that_was_read_knows_where_its_tokens_stand():
     assert parse_rule("token is  'a' or 'b'") == Rule(
         "token is  'a' or 'b'", token=Named(("a", "b"), places=(11, 18))
     )
+
+
+ODD = ["\xa0", "\x7f", "\n \n", "\N{LEFT-TO-RIGHT OVERRIDE}", "\N{TAG LATIN SMALL LETTER A}", "it's", "\\xa0", '"']
+
+
+@pytest.mark.parametrize("shown", [on_one_line, printable, visible])
+def test_a_rule_is_the_same_rule_where_it_is_shown_on_one_line(shown):
+    texts = [" a", *ODD]
+    listed = ", ".join("'" + text.replace("\\", "\\\\").replace("'", "''") + "'" for text in ODD)
+    line = shown(f"the token is {listed} and the previous token is ' a'")
+    assert line.isprintable()
+    read = rule_columns(parse_rule(line), spellings_of(texts))
+    assert (read["token_ids"], read["previous_token_ids"]) == ([*range(1, len(texts))], [0])
+
+
+def test_white_space_between_the_words_of_a_rule_is_one_space():
+    assert on_one_line("\nthe token\n is\xa0'a\n b'\t or  'b' ") == r"the token is 'a\n b' or 'b'"

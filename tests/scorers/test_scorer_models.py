@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.asking.roles import role_of, roles_of
+from pipeline.asking.roles import check_endpoints, role_of, roles_of
+from pipeline.asking.spending import check_prices
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.tables.versions import SourceHashes, Versions
@@ -29,6 +30,25 @@ def test_a_role_has_the_keys_of_its_model_over_those_of_the_section(make_experim
     assert (role.model, role.temperature, role.max_draws, role.is_local) == ("mini", 0.5, 3, False)
     assert (role.endpoint.base_url, other.endpoint.base_url) == ("http://mini", "http://other")
     assert other.is_local and other.temperature == 0
+
+
+def test_a_model_that_no_plug_in_asks_needs_no_key_and_no_price(make_experiment: Make) -> None:
+    server = {"provider": "openai", "model": "unpriced"}
+    explaining, endpoint = {**server, "explainers": ["rule", "keywords"]}, {"api_key_env": "NOT_SET"}
+    endpoints, budget = {"explainer": endpoint, "scorer": endpoint}, {"max_usd": 1}
+
+    def config_of(*scorers: str) -> Config:
+        scoring = {**server, "scorers": [*scorers]}
+        return make_experiment(explaining=explaining, scoring=scoring, endpoints=endpoints, budget=budget)
+
+    config = config_of("embedding")
+    assert roles_of(config) == ()
+    check_endpoints(config)
+    check_prices(config)
+    with pytest.raises(ConfigError, match="NOT_SET"):
+        check_endpoints(config_of("embedding", "detection"))
+    with pytest.raises(ConfigError, match="unpriced"):
+        check_prices(config_of("embedding", "detection"))
 
 
 def test_what_a_scorer_is_scored_as_holds_for_each_model_that_it_asks(make_experiment: Make) -> None:

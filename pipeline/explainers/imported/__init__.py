@@ -17,7 +17,7 @@ from pipeline.errors import ConfigError, RuleError
 from pipeline.explainers.base import Explanation, Feature
 from pipeline.explainers.imported.settings import Settings
 from pipeline.features.lists import check_columns, read_entries, sae_finder, whole
-from pipeline.rules.grammar import parse_rule
+from pipeline.rules.grammar import on_one_line, parse_rule
 
 _KEY = "explaining.imported.path"
 _SHOWN_REASONS = 10
@@ -94,11 +94,11 @@ def _warn_of_selection(config: Config, n_explained: int) -> None:
         return
     is_set = selection.quotas is not None and "quotas" in selection.model_fields_set
     _log.warning(
-        "%s: '%s' explains %s features, but %s selects which are scored; to score all of them, set "
-        "selection.features to the same file%s",
+        "%s: '%s' explains %s, but %s selects which are scored; to score all of them, set selection.features to "
+        "the same file%s",
         _KEY,
         _path(config),
-        f"{n_explained:,}",
+        "1 feature" if n_explained == 1 else f"{n_explained:,} features",
         limit,
         " and selection.quotas to null" if is_set else "",
     )
@@ -156,12 +156,12 @@ def _read_content(path: Path, content: str | None, subject: SubjectConfig, saes:
 
 
 def _on_one_line(words: str) -> str:
-    """Words without line ends or repeated spaces; those of a rule stay, as its tokens may hold them."""
+    """Words without line ends or repeated spaces; those in a rule's tokens stay."""
     try:
         parse_rule(words)
     except RuleError:
-        words = " ".join(words.split())
-    return visible(words.strip())
+        return visible(" ".join(words.split()))
+    return on_one_line(words)
 
 
 def _path(config: Config) -> Path:

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 class Settings(BaseModel):
     """The tokens and words that distinguish a feature, by SQL: the baseline that a model has to beat."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     n_tokens: Annotated[int, Field(ge=1)] = Field(6, description="Maximum number of tokens")
     n_words: Annotated[int, Field(ge=0)] = Field(6, description="Maximum number of words around them")

@@ -23,7 +23,7 @@ from pipeline.llm.choices import choice_of, first_word
 from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.local.precise_head import precise_head
 from pipeline.llm.requests import Message
-from pipeline.llm.texts import opens_thought
+from pipeline.llm.texts import opens_thought, parts_thought
 from pipeline.models.causal import load_causal
 from pipeline.models.load import load_tokenizer, pick_device
 from pipeline.models.token_bytes import token_bytes
@@ -54,9 +54,15 @@ class LocalModel:
         return opens_thought(self.tokenizer.decode(list(prompt[-_TAG_TOKENS:])))
 
     def decode(self, token_ids: Sequence[int]) -> str:
-        """The text of what the model wrote, without special tokens."""
-        text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True)
+        """The text of what the model wrote, without special tokens but for those around its reasoning."""
+        text: str = self.tokenizer.decode([each for each in token_ids if each not in self._left_out])
         return text
+
+    @cached_property
+    def _left_out(self) -> frozenset[int]:
+        added = self.tokenizer.added_tokens_decoder.items()
+        special = {token_id: str(token) for token_id, token in added if token.special}
+        return frozenset(token_id for token_id, token in special.items() if not parts_thought(token))
 
     def pieces(self, token_ids: Sequence[int]) -> list[str]:
         """The bytes of each token, one character per byte, so that positions survive when they are joined."""

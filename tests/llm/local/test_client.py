@@ -204,6 +204,14 @@ def test_a_template_that_opens_the_reasoning_wants_tokens_for_it(folder, tmp_pat
     assert given.completion_tokens > 0
 
 
+def test_tags_of_reasoning_stay_in_a_text_though_they_are_special_tokens(folder, model):
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.add_tokens(["[THINK]", "[/THINK]", "<|channel|>", "<|im_end|>"], special_tokens=True)
+    local = LocalModel(model, tokenizer, torch.device("cpu"))
+    written = tokenizer("[THINK]red[/THINK]green<|im_end|><eos>", add_special_tokens=False).input_ids
+    assert local.decode(written).replace(" ", "") == "[THINK]red[/THINK]green"
+
+
 def test_a_message_may_end_in_a_tag_of_reasoning(client):
     [given] = answers_of(client, [question(messages=(Message("user", "say <think>"),))])
     assert given.status in {"ok", "truncated"}
