@@ -83,13 +83,13 @@ class Scoring:
         self.database.make(*ANSWERED)
         return self.database.table("next_questions")
 
-    def answer(self, questions):
-        """Answer them, as the scorer does."""
+    def answer(self, questions, failure="refused"):
+        """Answer them, as the scorer does; those without an answer have the status `failure`."""
         self.database.connection.register("given_questions", questions)
-        self.database.connection.execute("""
+        self.database.connection.execute(f"""
             insert into predictions by name
             select q.explanation_id, q.scorer, 'test' as role, q.question_id, q.example_id, q.label,
-                if(t.ok, q.label = t.right, null) as prediction, if(t.ok, 'ok', 'refused') as status
+                if(t.ok, q.label = t.right, null) as prediction, if(t.ok, 'ok', '{failure}') as status
             from given_questions as q
             join truths as t on q.example_id = concat_ws(' ', t.explanation, t.side, t.place)
         """)
@@ -256,6 +256,17 @@ def test_a_score_that_can_only_be_null_is_asked_no_more():
     late[:, :, :6] = False
     [row] = Scoring(always(0.9), ok=late, scoring_target_half_width=TARGET).end()
     assert row["coverage"] >= 0.8 and row["balanced_accuracy"] is not None and row["n_unscored"] == 12
+
+
+@pytest.mark.parametrize("failure, n_next", [("refused", 1), ("http_error", 0), ("budget", 0)])
+def test_nothing_more_is_asked_in_a_run_in_which_a_request_failed(failure, n_next):
+    # Asked again, it may change what comes next: questions asked now would be paid for in vain.
+    ok = np.ones((2, 2, N_QUESTIONS), bool)
+    ok[0, 0, 3] = False
+    scoring = Scoring(always(0.75, n_explanations=2), ok=ok, scoring_target_half_width=TARGET)
+    scoring.answer(scoring.next_round(), failure)
+    explanations = {row["explanation_id"] for row in scoring.next_round().to_pylist()}
+    assert explanations == {"e1"} | ({"e0"} if n_next else set())
 
 
 def test_rounds_end_whatever_fails():
