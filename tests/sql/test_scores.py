@@ -182,6 +182,8 @@ def test_an_answer_without_a_probability_is_unscored_in_the_ranking_alone():
     for figure in ("auroc", "auroc_low", "auroc_high", "average_precision"):
         assert row[figure] == pytest.approx(rest[figure])
     assert row["balanced_accuracy"] == whole["balanced_accuracy"]
+    counts = {name: told["n"] for (_, _, name, stratum), told in details(database_of(predictions)).items()}
+    assert (counts["auroc"], counts["average_precision"], counts["balanced_accuracy"]) == (37, 37, 40)
 
 
 def test_too_few_probabilities_are_no_ranking():
