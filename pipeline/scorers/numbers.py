@@ -7,10 +7,6 @@ from typing import Any
 
 from pipeline.llm.texts import final_text
 
-TOKENS_A_NUMBER = 10
-"""Maximum per item of an answer: a number in quotes, a value, and spaces or a line end."""
-TOKENS_AROUND = 64
-"""Allowance for text around the whole answer."""
 _LAST_COMMA = re.compile(r",\s*\}$")
 _BARE_KEY = re.compile(r"([{,]\s*)(\d+)(?=\s*:)")
 _BARE_WORD = re.compile(r"(:\s*)([A-Za-z]+)(?=\s*[,}])")

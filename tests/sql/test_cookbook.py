@@ -111,7 +111,12 @@ def test_a_scorer_is_compared_with_readers_without_controls_and_with_an_interval
     database.fill("explanations", ids)
     rated = {"explanation_sha256": hashlib.sha256(b"words").hexdigest(), "rated_at": "2026"}
     verdicts = [
-        {**rated, "explanation_id": row["explanation_id"], "rater": str(n), "verdict": "fits" if n < fits else "no"}
+        {
+            **rated,
+            "explanation_id": row["explanation_id"],
+            "rater": str(n),
+            "verdict": "fits" if n < fits else "no",
+        }
         for row, fits in rows
         for n in range(2)
     ]

@@ -54,7 +54,7 @@ class Scoring:
                 from range({n_explanations});
             create or replace temp table explanations as
                 select explanation_id, '{SAE}' as sae, feature, 'default' as explainer from scored_explanations;
-            create or replace temp table asked_questions as
+            create or replace temp table own_questions as
                 select 'e' || explanation as explanation_id, explanation::int as feature,
                     md5(concat_ws(' ', explanation, side, place)) as question_id,
                     concat_ws(' ', explanation, side, place) as example_id, null::int[] as marked,
@@ -135,7 +135,7 @@ def test_rounds_have_as_many_of_each_answer_first_those_drawn_first_and_never_a_
 def test_a_round_takes_what_is_left_of_the_shorter_side():
     right = always(0.5)
     scoring = Scoring(right, scoring_target_half_width=0.01)
-    scoring.database.connection.execute("delete from asked_questions where label and draw > 24")
+    scoring.database.connection.execute("delete from own_questions where label and draw > 24")
     scoring.database.make("questions")
     assert [len(each) for each in scoring.rounds()] == [40, 44]
 
@@ -165,7 +165,7 @@ def test_rounds_are_the_same_where_a_pilot_has_raised_rho(n_no):
     ends = []
     for rho in (None, 0.4):
         scoring = Scoring(right, pairs, scoring_target_half_width=TARGET)
-        scoring.database.connection.execute(f"delete from asked_questions where not label and draw > {n_no}")
+        scoring.database.connection.execute(f"delete from own_questions where not label and draw > {n_no}")
         scoring.database.make("questions")
         scoring.database.fill("scorer_rhos", [{"sae": SAE, "scorer": "detection", "rho": rho}])
         asked = [{(row["explanation_id"], row["question_id"]) for row in each} for each in scoring.rounds()]
@@ -191,7 +191,7 @@ def test_nothing_is_asked_once_the_answer_that_has_no_questions_left_keeps_the_i
     # After 20 noes, 10 of them wrong, the specificity's part alone is 0.1003.
     def asked(n_no, target):
         scoring = Scoring(always(0.5, n=50), scoring_target_half_width=target)
-        scoring.database.connection.execute(f"delete from asked_questions where not label and draw > {n_no}")
+        scoring.database.connection.execute(f"delete from own_questions where not label and draw > {n_no}")
         scoring.database.make("questions")
         return [len(each) for each in scoring.rounds()]
 
