@@ -21,14 +21,25 @@ _COMMANDS = {"oracle": "python -m benchmarks.scorers", "embedded": "python -m be
 
 def scorers_page() -> str:
     """The page; instead of a missing result it shows the command that measures it."""
-    return _TEMPLATE.read_text(encoding="utf-8").format(**{name: _measured(name) for name in _COMMANDS})
+    found = {name: _read(name) for name in _COMMANDS}
+    shown = {
+        name: "\n".join(result_lines(result)) if result else f"Not measured yet: `{_COMMANDS[name]}`."
+        for name, result in found.items()
+    }
+    sees_broad = above_chance(found["oracle"], "too broad") if found["oracle"] else "not measured"
+    return _TEMPLATE.read_text(encoding="utf-8").format(**shown, sees_broad=sees_broad)
 
 
-def _measured(name: str) -> str:
+def _read(name: str) -> dict[str, Any] | None:
     path = RESULTS / f"scorers_{name}.json"
-    if not path.exists():
-        return f"Not measured yet: `{_COMMANDS[name]}`."
-    return "\n".join(result_lines(json.loads(path.read_text(encoding="utf-8"))))
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def above_chance(result: dict[str, Any], fault: str) -> str:
+    """The scorers that detect a fault over all kinds (their share's interval is above 1/2), the best first."""
+    rows = pl.DataFrame(result["shares"]).filter(pl.col("share_low") > 0.5, kind="all", fault=fault)
+    ordered = rows.sort("share", descending=True).iter_rows(named=True)
+    return ", ".join(f"`{row['scorer']}` ({row['share']:.2f})" for row in ordered) or "none"
 
 
 def result_lines(result: dict[str, Any]) -> list[str]:

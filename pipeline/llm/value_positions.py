@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from pipeline.llm.choices import choice_masses
 
-_VALUE = re.compile(r'"(\w+)"\s*:\s*"?')
+_VALUE = re.compile(r"""["'](\w+)["']\s*:\s*["']?""")
 _AROUND = " \t\r\n\"'\u0120\u2581"
 """Characters that may surround a value within its token: white space, its markers, and quotes."""
 

@@ -7,13 +7,9 @@ from typing import Any
 
 from pipeline.llm.texts import final_text
 
-TOKENS_A_NUMBER = 10
-"""Maximum per item of an answer: a number in quotes, a value, and spaces or a line end."""
-TOKENS_AROUND = 64
-"""Allowance for text around the whole answer."""
 _LAST_COMMA = re.compile(r",\s*\}$")
-_BARE_KEY = re.compile(r"([{,]\s*)(\d+)(?=\s*:)")
-_BARE_WORD = re.compile(r"(:\s*)([A-Za-z]+)(?=\s*[,}])")
+_BARE_KEY = re.compile(r"([{,]\s*)('?)([\w ]*\d)\2(?=\s*:)")
+_BARE_VALUE = re.compile(r"(:\s*)('?)(\w+)\2(?=\s*[,}])")
 
 
 @cache
@@ -35,14 +31,14 @@ def numbers_schema(n: int, largest: int) -> dict[str, Any]:
 def json_pairs(text: str) -> Any:
     """The keys and values of a JSON object in order, including repeated keys.
 
-    Valid JSON is read as such. Otherwise a trailing comma, unquoted numbers as keys and unquoted words as values
-    are accepted, as some models write them (`{1: True, 2: No,}`); the words become strings. This leaves no doubt
-    about the answers. Raises ValueError or RecursionError for anything else.
+    Valid JSON is read as such. Otherwise a trailing comma, and keys and values without quotes or in single ones are
+    accepted, as some models write them (`{1: True, 2: No,}`, `{'1': True}`); they become strings. This leaves no
+    doubt about the answers. Raises ValueError or RecursionError for anything else.
     """
     try:
         return json.loads(text, object_pairs_hook=list)
     except json.JSONDecodeError:
-        quoted = _BARE_WORD.sub(r'\1"\2"', _BARE_KEY.sub(r'\1"\2"', _LAST_COMMA.sub("}", text)))
+        quoted = _BARE_VALUE.sub(r'\1"\3"', _BARE_KEY.sub(r'\1"\3"', _LAST_COMMA.sub("}", text)))
         return json.loads(quoted, object_pairs_hook=list)
 
 

@@ -142,7 +142,7 @@ SCORES = (
             number("recall", "on the sample"),
             number("f1", "on the sample"),
             number("auroc", "over the answers with a probability"),
-            number("auroc_low", "lower end of its interval (DeLong, logit, design effect)"),
+            number("auroc_low", "lower end of its interval (DeLong and Hanley-McNeil, logit, design effect)"),
             number("auroc_high", "upper end"),
             number("average_precision", "over the answers with a probability"),
             number(

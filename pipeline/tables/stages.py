@@ -317,7 +317,7 @@ STAGES: dict[str, Stage] = {
                 "scoring.reasoning_effort",
             ),
             # Earlier rounds' predictions decide the next questions, which come from the scorer.
-            given=("predictions", "asked_questions"),
+            given=("predictions", "own_questions"),
             values=("asks_model", "questions_per_prompt", "scorer"),
             queries=("next_questions", "scorer_pilot", "vocabulary"),
             plugins="scorers",

@@ -5,7 +5,8 @@
 -- design effect); stopping on a plug-in standard error covers 54 to 72 % where 95 % is promised. It also stops
 -- where more questions cannot help: where all questions with one answer have been asked and that rate's part
 -- alone, (high - low) / 4, is wider; and where it would miss min_coverage even if all remaining questions were
--- answered: its score is null.
+-- answered: its score is null. Where a request failed, it waits for the next run: what comes next depends on the
+-- answers so far, and questions that follow from half of them would be paid for and then not be asked.
 -- A round takes equal numbers of positives and negatives while both last, in their order. The first round takes
 -- min_questions of each, or all without a target_half_width. A further one takes as many as would make the
 -- interval narrow enough if the rates p so far were the final ones, and at least round_questions. With n of each
@@ -96,9 +97,13 @@ wants as (
     from balanced_accuracies
     left join decided using (explanation_id, scorer)
 ),
+waiting as (
+    select distinct explanation_id, scorer from predictions where is_failed(status)
+),
 going_on as (
     select unasked.*
     from unasked
+    anti join waiting using (explanation_id, scorer)
     left join wants using (explanation_id, scorer)
     where
         ($scoring_target_half_width::double is null or turn <= coalesce(n_wanted, $scoring_min_questions))

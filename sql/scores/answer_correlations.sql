@@ -2,7 +2,8 @@
 -- from all scored answers, with its standard error. For a scorer that only ranks, it is the correlation of the
 -- values that it ranks by; for one that grades windows, that of the grades, within the windows in which the
 -- feature fires and within silent ones.
--- Answers about controls are left out: about an empty explanation they hardly depend on the document.
+-- Answers about controls are left out: about an empty explanation they hardly depend on the document. Those of a
+-- scorer that judges features instead of explanations (all belong to `empty`) count.
 -- The analysis-of-variance estimator, pooled over cells of one explanation, scorer and label (Donner 1986; Ridout,
 -- Demetrio and Firth 1999): rho = (MSB - MSW) / (MSB + (m - 1) MSW), with the mean squares between and within
 -- documents and m = sum over cells (n - sum over documents n_d^2 / n) / sum (documents - 1). It may be negative by
@@ -10,12 +11,23 @@
 -- n_repeated: questions beyond a document's first. Explanations of one feature are judged on the same documents,
 -- so the standard error is the jackknife's over features: (F - 1) / F sum (rho without one feature - their
 -- mean)^2.
-with controls as (select explanation_id from explanations where explainer in ('empty', 'other_feature')),
+with controls as (
+    select explanation_id, explainer as control from explanations where explainer in ('empty', 'other_feature')
+),
+judged as (
+    select
+        question_answers.*,
+        controls.control,
+        bool_and(coalesce(controls.control = 'empty', false)) over (
+            partition by question_answers.sae, question_answers.scorer
+        ) as is_of_features
+    from question_answers
+    left join controls using (explanation_id)
+),
 answers as (
     select sae, feature, explanation_id, scorer, label, document, coalesce(is_right::double, probability) as value
-    from question_answers
-    anti join controls using (explanation_id)
-    where is_scored and (is_right is not null or probability is not null)
+    from judged
+    where is_scored and (control is null or is_of_features) and (is_right is not null or probability is not null)
     union all
     select
         explanations.sae,

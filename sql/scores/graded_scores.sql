@@ -6,11 +6,11 @@
 -- A window's activation a is its peak, 0 where it is silent. auroc (responsiveness): the probability that a window
 -- of grade 2 has a larger activation than a window of grade 0, ties one half. average_precision (purity): over the
 -- thresholds of a, from above, the sum of (gain in the weight of grade 2) x (share of grade 2 above).
--- The sample's variance is DeLong's, sum (v - auroc)^2 / (n (n - 1)) over each grade, with v a window's placement
--- among those of the other grade, times the design effect (rate_intervals). The population has no such variance,
--- as one silent window can weigh more than all that fire: its interval is Wilson's with the smaller of Kish's
--- effective n, (sum w)^2 / sum w^2, of the two grades. Its figures are null where that interval is wider than
--- max_interval.
+-- The sample's variance is DeLong's, the sum over both grades of S / n with S the variance of a window's placement
+-- among those of the other grade (placement_variance), n by the design effect (rate_intervals). The population has
+-- no such variance, as one silent window can weigh more than all that fire: its interval is Wilson's with the
+-- smaller of Kish's effective n, (sum w)^2 / sum w^2, of the two grades. Its figures are null where that interval
+-- is wider than max_interval.
 with asked as (
     select
         predictions.explanation_id,
@@ -70,8 +70,6 @@ placed as (
         grades.explanation_id, grades.scorer, grades.weighting, grades.question_id, grades.fits
 ),
 by_grade as (
-    -- variance: n / (n - 1) sum w^2 (v - auroc)^2 / (sum w)^2, with the square multiplied out; where every w is 1,
-    -- DeLong's.
     select
         explanation_id,
         scorer,
@@ -80,12 +78,10 @@ by_grade as (
         exact_sum(weight) as total,
         exact_sum(weight * weight) as squares,
         clamp(exact_sum(weight * placement) / total, 0, 1) as auroc,
-        exact_sum(weight * weight * power(placement, 2)) as placed_squares,
-        exact_sum(weight * weight * placement) as placed_sums,
         count(*) as n,
+        -- Of a sample, in which every weight is 1.
+        greatest(0, exact_sum(placement * placement) - n * auroc * auroc) / (n - 1) as spread,
         design_effect(sum(n_of_document) / count(*), any_value(rho)) as design_effect,
-        greatest(0, placed_squares - 2 * auroc * placed_sums + auroc * auroc * squares) / (total * total)
-        * n / (n - 1) * design_effect as variance,
         total * total / squares / design_effect as n_effective
     from placed
     group by explanation_id, scorer, weighting, fits
@@ -96,8 +92,12 @@ paired as (
         scorer,
         weighting,
         any_value(auroc) filter (fits) as auroc,
-        -- A population has no variance, nor does a grade with a single window.
-        if(weighting = 'sample' and min(n) > 1, sum(variance), null) as variance,
+        -- A population has no variance, nor do grades whose windows are placed alike, or one with a single window.
+        if(
+            weighting = 'sample' and min(n) > 1 and sum(spread) > 1e-12,
+            sum(placement_variance(auroc, fits, spread, n) / n_effective),
+            null
+        ) as variance,
         min(n_effective) as n_least
     from by_grade
     group by explanation_id, scorer, weighting

@@ -2,8 +2,9 @@
 -- or a kind of silent window to which the negatives are restricted. An answer without a probability is unscored
 -- here; where fewer than min_coverage of the questions have one, there is no row.
 -- A positive's placement is the share of negatives below it, a negative's the share of positives above it, ties
--- one half. auroc is their mean, with variance S10 / n_positive + S01 / n_negative (DeLong et al. 1988), n by the
--- design effect; null where a label has a single question. n_least: the smaller effective n.
+-- one half. auroc is their mean, with variance S10 / n_positive + S01 / n_negative (DeLong et al. 1988, S by
+-- placement_variance), n by the design effect; null where a label has a single question, or the questions of each
+-- are placed alike. n_least: the smaller effective n.
 -- average_precision: sum over thresholds of (gain in recall) x precision.
 with judged as (
     select explanation_id, scorer
@@ -67,21 +68,24 @@ summed as (
 ),
 measured as (
     -- (squares - sum^2 / n) / (n - 1) is the variance of the doubled placements of a label, which is in units of
-    -- twice the number of the other label; divided by the effective n, it is that of their mean.
+    -- twice the number of the other label.
     select
         summed.*,
         sum_under / (2 * n_positive * n_negative) as auroc,
         gains / n_positive as average_precision,
+        greatest(0, squares_under - sum_under * sum_under / n_positive) / (4 * n_negative * n_negative)
+        / (n_positive - 1) as spread_of_positives,
+        greatest(0, squares_over - sum_over * sum_over / n_negative) / (4 * n_positive * n_positive)
+        / (n_negative - 1) as spread_of_negatives,
+        n_positive * positives.n_effective / positives.n as effective_positives,
+        n_negative * negatives.n_effective / negatives.n as effective_negatives,
         if(
-            n_positive > 1 and n_negative > 1,
-            greatest(0, squares_under - sum_under * sum_under / n_positive) / (4 * n_negative * n_negative)
-            / (n_positive - 1) / (n_positive * positives.n_effective / positives.n)
-            + greatest(0, squares_over - sum_over * sum_over / n_negative) / (4 * n_positive * n_positive)
-            / (n_negative - 1) / (n_negative * negatives.n_effective / negatives.n),
+            n_positive > 1 and n_negative > 1 and spread_of_positives + spread_of_negatives > 1e-12,
+            placement_variance(auroc, true, spread_of_positives, n_positive) / effective_positives
+            + placement_variance(auroc, false, spread_of_negatives, n_negative) / effective_negatives,
             null
         ) as variance,
-        least(n_positive * positives.n_effective / positives.n, n_negative * negatives.n_effective / negatives.n)
-            as n_least
+        least(effective_positives, effective_negatives) as n_least
     from summed
     join rate_intervals as positives using (explanation_id, scorer)
     join rate_intervals as negatives using (explanation_id, scorer)

@@ -24,6 +24,8 @@ select
         when n_scored + n_unscored = 0 then 'nothing could be asked: what it asks about is not there'
         when not is_covered then coverage_reason(n_scored, n_unscored, $scoring_min_coverage::double)
         when choice_scores.chance is not null then null
+        when n_labelled_positive = 0 then 'no positive question could be asked'
+        when n_labelled_negative = 0 then 'no negative question could be asked'
         when n_positive = 0 then 'no positive question was answered'
         when n_negative = 0 then 'no negative question was answered'
         when is_ranked_only then 'it ranks windows and says neither yes nor no: read auroc'

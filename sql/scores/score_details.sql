@@ -1,6 +1,7 @@
 -- One row per explanation, scorer, metric, stratum and weighting.
--- n: the number of observations behind the value: answered questions; for rule_exact, test tokens; for the
--- population's coverage, slots; for simulation, tokens; for graded, windows.
+-- n: the number of observations behind the value: answered questions, for auroc and average_precision those with
+-- a probability; for rule_exact, test tokens; for the population's coverage, slots; for simulation, tokens; for
+-- graded, windows.
 -- metric: those of `scores`; `accuracy`, the share of right answers in a stratum; `coverage`, the share of all
 -- activating or silent slots that lie in strata with answers; for simulation `correlation`, `explained` and
 -- `explained_calibrated`; for graded `responsiveness` and `purity`.
@@ -45,8 +46,8 @@ metrics as (
                 'high': false_positive_rate_high, 'n': n_negative
             },
             {'metric': 'f1', 'figure': f1, 'low': f1_low, 'high': f1_high, 'n': n_scored},
-            {'metric': 'auroc', 'figure': auroc, 'low': auroc_low, 'high': auroc_high, 'n': n_scored},
-            {'metric': 'average_precision', 'figure': average_precision, 'low': null, 'high': null, 'n': n_scored}
+            {'metric': 'auroc', 'figure': auroc, 'low': auroc_low, 'high': auroc_high, 'n': n_ranked},
+            {'metric': 'average_precision', 'figure': average_precision, 'low': null, 'high': null, 'n': n_ranked}
         ], recursive := true)
     from figures
 ),

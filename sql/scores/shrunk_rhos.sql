@@ -43,6 +43,8 @@ reasoned as (
         if(n_failed > 0, format('; {} requests failed', n_failed), '') as and_failed,
         case
             when $scoring_pilot_features = 0 then 'scoring.pilot_features is 0'
+            when list_contains($scoring_activation_scorers::text[], scorer)
+            then 'its intervals are over documents, without a rho'
             when n_explanations < $least_explanations::int then format(
                 '{} of the {} explanations that it takes were judged{}', n_explanations, $least_explanations::int,
                 and_failed

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 sys.path.append(str(Path(__file__).parents[2]))
-from benchmarks.pages.scorers import result_lines
+from benchmarks.pages.scorers import above_chance, result_lines
 from benchmarks.scorers import RESULTS, SETTINGS, with_more
 from pipeline.planting.report import NOT_APPLICABLE
 
@@ -54,3 +54,11 @@ def test_tokens_that_an_oracle_does_not_count_have_no_column() -> None:
     lines = {*result_lines(shown)}
     assert "| scorer | figure | requests | prompt tokens | answer tokens |" in lines
     assert {"| `detection` | auroc | 2.0 | 1,711 | 0 |", "| `surprisal` | auroc | none |  |  |"} <= lines
+
+
+def test_the_scorers_that_see_a_fault_are_those_whose_interval_is_above_chance() -> None:
+    shown = result(30, 0.7, "detection", "fuzzing", "graded")
+    for row, low in zip(shown["shares"], (0.51, 0.5, 0.55), strict=True):
+        row |= {"fault": "too broad", "share": low + 0.1, "share_low": low}
+    assert above_chance(shown, "too broad") == "`graded` (0.65), `detection` (0.61)"
+    assert above_chance(shown, "echo") == "none"

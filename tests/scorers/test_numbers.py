@@ -7,7 +7,7 @@ from pipeline.scorers.numbers import numbers_schema, parse_numbers
 
 @pytest.mark.parametrize("text", [
     '{"1": 0, "2": 7}', 'Sure:\n{"2": 7, "1": 0}', '```json\n{"1": "0", "2": 7.0}\n```',
-    '<think>{"1": 3}</think>{"1": 0, "2": 7}', '{"1": 0, "2": 7,\n}', "{1: 0, 2: 7}",
+    '<think>{"1": 3}</think>{"1": 0, "2": 7}', '{"1": 0, "2": 7,\n}', "{1: 0, 2: 7}", "{'1': 0, '2': '7'}",
 ])  # fmt: skip
 def test_numbers_are_read_in_their_order(text):
     assert parse_numbers(text, 2, 10) == [0, 7]

@@ -53,7 +53,7 @@ NEURONPEDIA = (
 """The files of Neuronpedia's that its rules are checked on: columns of text, and the others."""
 
 OTHER_SCHEMAS = {
-    "asked_questions": pa.schema(
+    "own_questions": pa.schema(
         [
             ("explanation_id", pa.string()),
             ("feature", pa.int32()),

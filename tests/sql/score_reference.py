@@ -5,6 +5,7 @@ The formulas are written from their definitions, pair by pair and document by do
 
 import math
 import re
+import statistics
 from collections.abc import Iterable, Sequence
 from functools import cache
 from statistics import NormalDist
@@ -374,7 +375,10 @@ def f1_of(recall: Interval, specificity: Interval, positives: float, negatives: 
 
 
 def auroc(positives: Sequence[float], negatives: Sequence[float], rho_effect: float = 1) -> Interval:
-    """DeLong's estimate, pair by pair, with its interval on the logit scale."""
+    """DeLong's estimate, pair by pair, with its interval on the logit scale.
+
+    Each class has two more windows whose variance is Hanley and McNeil's.
+    """
 
     def wins(one: float, other: float) -> float:
         return (one > other) + 0.5 * (one == other)
@@ -382,7 +386,12 @@ def auroc(positives: Sequence[float], negatives: Sequence[float], rho_effect: fl
     of_positives = [sum(wins(p, q) for q in negatives) / len(negatives) for p in positives]
     of_negatives = [sum(wins(p, q) for p in positives) / len(positives) for q in negatives]
     value = sum(of_positives) / len(positives)
-    error = math.sqrt(rho_effect * (_variance_of_mean(of_positives) + _variance_of_mean(of_negatives)))
+    expected = (2 * value**2 / (1 + value) - value**2, value / (2 - value) - value**2)
+    variances = [
+        ((len(of) - 1) * statistics.variance(of) + 2 * each) / (len(of) + 1) / len(of)
+        for of, each in zip((of_positives, of_negatives), expected, strict=True)
+    ]
+    error = math.sqrt(rho_effect * sum(variances))
     half = z_of(0.95) * error / (value * (1 - value))
     logit = math.log(value / (1 - value))
     return Interval(value, 1 / (1 + math.exp(half - logit)), 1 / (1 + math.exp(-half - logit)))
@@ -408,8 +417,3 @@ def ratio(pairs: Sequence[tuple[float, float]]) -> Interval:
     effective = max(6, x**2 / sum(x_d**2 for _, x_d in pairs))
     logit, half = math.log(value / (1 - value)), t_of(0.95, effective - 1) * error / (value * (1 - value))
     return Interval(value, 1 / (1 + math.exp(half - logit)), 1 / (1 + math.exp(-logit - half)))
-
-
-def _variance_of_mean(values: Sequence[float]) -> float:
-    mean = sum(values) / len(values)
-    return sum((value - mean) ** 2 for value in values) / (len(values) - 1) / len(values)

@@ -86,3 +86,10 @@ def test_answers_about_controls_are_left_out():
     controls = [{"explanation_id": "e1", "explainer": "other_feature"}]
     [row] = correlations(right, np.array([0, 0, 1, 1]), controls)
     assert (row["rho"], row["n_explanations"]) == (1.0, 1)
+
+
+def test_answers_of_a_scorer_that_judges_features_count_although_they_belong_to_the_empty_explanation():
+    right = np.array([[True, True, False, False], [False, False, True, True]])
+    controls = [{"explanation_id": f"e{number}", "explainer": "empty"} for number in range(2)]
+    [row] = correlations(right, np.array([0, 0, 1, 1]), controls)
+    assert (row["rho"], row["n_explanations"], row["n_repeated"]) == (1.0, 2, 4)

@@ -1,5 +1,8 @@
 """The cookbook's counts of features, in an experiment of several SAEs, and its means."""
 
+import hashlib
+
+import numpy as np
 import pytest
 
 from .rows import Database
@@ -93,6 +96,36 @@ def test_the_mean_of_an_explainer_weighs_routes_by_their_features_and_not_by_the
     database.fill("summary", [row | llm, row | rule | {"ci_low": None, "ci_high": None}])
     (found,) = database.rows("q24_one_mean_per_explainer")
     assert (found["mean_score"], found["low"], found["high"]) == (0.6, None, None)
+
+
+def test_a_scorer_is_compared_with_readers_without_controls_and_with_an_interval():
+    database = Database()
+    shares = {"default": (0, 1, 1, 2, 2), "other_feature": (2,)}
+    rows = [
+        (details(explainer, number + 10 * (explainer != "default"), (0.2, 0.4, 0.5, 0.7, 0.9)[number]), fits)
+        for explainer, all_fits in shares.items()
+        for number, fits in enumerate(all_fits)
+    ]
+    fill_details(database, [row for row, _ in rows])
+    ids = [{"explanation_id": row["explanation_id"], "explanation": "words"} for row, _ in rows]
+    database.fill("explanations", ids)
+    rated = {"explanation_sha256": hashlib.sha256(b"words").hexdigest(), "rated_at": "2026"}
+    verdicts = [
+        {
+            **rated,
+            "explanation_id": row["explanation_id"],
+            "rater": str(n),
+            "verdict": "fits" if n < fits else "no",
+        }
+        for row, fits in rows
+        for n in range(2)
+    ]
+    database.fill("ratings", verdicts)
+    (found,) = database.rows("q21_scorers_and_readers")
+    r = np.corrcoef((0.2, 0.4, 0.5, 0.7, 0.9), (0, 0.5, 0.5, 1, 1))[0, 1]
+    ends = np.tanh(np.arctanh(r) + np.array([-1, 1]) * 1.96 / 2**0.5)
+    assert (found["n_explanations"], found["n_features"], found["n_verdicts"]) == (5, 5, 10)
+    assert (found["pearson"], found["low"], found["high"]) == pytest.approx((r, *ends), abs=0.006)
 
 
 def test_the_best_and_the_worst_features_are_told_by_their_ranks():

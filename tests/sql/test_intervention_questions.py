@@ -1,4 +1,7 @@
-"""Which continuations are shown beside a feature's own: not those that a control's borrowed explanation is of."""
+"""Which continuations are shown beside a feature's own: any of the pool, but not a control's lender's."""
+
+from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
@@ -8,8 +11,10 @@ from sql.rows import SAE, Database
 POOL, N_TRIALS = 8, 12
 
 
-def asked(scorer: str, explained: dict[tuple[int, str], str]) -> dict[str, list[dict]]:
-    """Questions by explanation, of twelve features each of which writes its own number."""
+def asked(
+    scorer: str, explained: dict[tuple[int, str], str], features: Sequence[int] = range(12)
+) -> dict[str, list[dict]]:
+    """Questions by explanation, of a batch of features each of which writes its own number."""
     database = Database()
     rows = [
         {"explanation_id": f"{feature} {explainer}", "feature": feature, "explainer": explainer,
@@ -17,12 +22,13 @@ def asked(scorer: str, explained: dict[tuple[int, str], str]) -> dict[str, list[
         for (feature, explainer), words in explained.items()
     ]  # fmt: skip
     database.fill("explanations", rows)
-    database.fill("feature_routes", [{"feature": feature, "route": "llm"} for feature in range(12)])
-    database.fill("batch_features", [{"feature": feature, "place": feature + 1} for feature in range(12)])
+    database.fill("feature_routes", [{"feature": feature, "route": "llm"} for feature in features])
+    places = [{"feature": feature, "place": place} for place, feature in enumerate(features, start=1)]
+    database.fill("batch_features", places)
     database.fill("steered_texts", [
         {"feature": feature, "mode": "steer", "target_kl": 1.0, "prompt_id": prompt, "status": "ok",
          "continuation": f"text {feature}", "unsteered": "text"}
-        for feature in range(12) for prompt in range(N_TRIALS)
+        for feature in features for prompt in range(N_TRIALS)
     ])  # fmt: skip
     database.make("scored_explanations", asks_model=True, scoring_all_draws=False, scoring_max_features=None)
     database.make("borrowed_explanations")
@@ -52,6 +58,16 @@ def test_a_control_is_not_asked_about_beside_the_feature_whose_explanation_it_bo
     assert 7 not in control and control <= {*range(POOL)} and len(control) >= 4
     assert others(scorer, found["0 empty"]) == others(scorer, found["0 default"]), "empty ones borrow nothing"
     assert len(found["0 other_feature"]) == len(found["0 default"]) >= N_TRIALS
+
+
+@pytest.mark.parametrize("scorer, n_others", [("intervention", 2), ("intervention_surprisal", 1)])
+def test_every_feature_of_the_pool_is_shown_beside_others_about_as_often(scorer: str, n_others: int) -> None:
+    pool = (371, 131, 295, 959, 40, 159, 415, 607)
+    found = asked(scorer, {(feature, "default"): f"words {feature}" for feature in pool}, pool)
+    shown = Counter(other for rows in found.values() for row in rows for other in others(scorer, [row]))
+    expected = N_TRIALS * n_others
+    assert sum(shown.values()) == POOL * expected and set(shown) == {*pool}
+    assert all(abs(n - expected) <= 3.5 * expected**0.5 for n in shown.values()), shown
 
 
 def test_where_no_other_feature_is_left_the_lender_is_shown() -> None:

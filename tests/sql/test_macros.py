@@ -61,6 +61,17 @@ def test_mover(of_macro, p, q):
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+@pytest.mark.parametrize("auroc", [0.02, 0.5, 0.87])
+def test_a_placement_varies_as_expected_where_few_windows_show_how(of_macro, auroc):
+    # Placements of exponential scores, of one of the other class: Hanley and McNeil's model.
+    expected = {True: 2 * auroc**2 / (1 + auroc) - auroc**2, False: auroc / (2 - auroc) - auroc**2}
+    for is_positive, variance in expected.items():
+        values = {"auroc": auroc, "is_positive": is_positive}
+        call = "placement_variance($auroc, $is_positive, {}, {})"
+        assert of_macro(call.format(0.03, 2), **values) == pytest.approx((0.03 + 2 * variance) / 3)
+        assert of_macro(call.format(0.03, 1e6), **values) == pytest.approx(0.03, rel=1e-4)
+
+
 @pytest.mark.parametrize("auroc", [0.02, 0.5, 0.87, 0.999])
 @pytest.mark.parametrize("variance", [1e-12, 4e-4, 0.02])
 def test_the_interval_of_an_auroc_is_symmetric_in_its_logit(of_macro, auroc, variance):

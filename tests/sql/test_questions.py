@@ -114,7 +114,7 @@ def test_two_explanations_in_the_same_words_are_put_alike():
     database.make("fuzzing_pairs")
     for scorer in (DETECTION, FUZZING):
         database.fill("predictions", [])
-        database.fill("asked_questions", database.table(scorer))
+        database.fill("own_questions", database.table(scorer))
         given = ("predictions", "questions", "scored_explanations")
         database.make("questions", *steps_of("next_questions", given=given)[:-1])
         rows = database.rows("next_questions", questions_per_prompt=4)

@@ -170,6 +170,25 @@ def binormal(rng):
     return Questions(explanation, label, probability > 0.5, np.arange(len(label)), probability)
 
 
+LOPSIDED = [(*sizes, kind) for sizes in ((2, 36), (3, 36), (36, 2), (4, 18)) for kind in ("normal", "two values")]
+"""Positives, negatives and what ranks them: normals 1 apart, or answers that are 0 or 1."""
+LOPSIDED_AREA = {"normal": NormalDist().cdf(1 / 2**0.5), "two values": 0.7}
+
+
+def lopsided(rng):
+    """For every point, explanations with few questions of one label."""
+    parts = []
+    for point, (n_positive, n_negative, kind) in enumerate(LOPSIDED):
+        explanation = np.repeat(np.arange(N_EXPLANATIONS), n_positive + n_negative) + point * N_EXPLANATIONS
+        label = np.tile(np.arange(n_positive + n_negative) < n_positive, N_EXPLANATIONS)
+        two = rng.random(len(label)) < np.where(label, 0.7, 0.3)
+        parts.append(
+            (explanation, label, rng.standard_normal(len(label)) + label if kind == "normal" else 1.0 * two)
+        )
+    explanation, label, probability = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return Questions(explanation, label, probability > 0.5, np.arange(len(label)), probability)
+
+
 def covered(rows, value, names):
     """By point of the grid, the share of explanations whose interval holds the true value."""
     index = np.array([int(each[1:]) for each in rows["explanation_id"].to_pylist()])
@@ -186,7 +205,10 @@ def simulated(kind):
     """sample_scores of the questions of one kind."""
     database = ScoreDatabase()
     fill_questions(
-        database, {"simple": simple, "clustered": clustered, "binormal": binormal}[kind](np.random.default_rng(8))
+        database,
+        {"simple": simple, "clustered": clustered, "binormal": binormal, "lopsided": lopsided}[kind](
+            np.random.default_rng(8)
+        ),
     )
     database.make(*SAMPLE_STEPS)
     return database.connection.sql("from sample_scores").to_arrow_table()
@@ -225,6 +247,14 @@ def test_area_is_in_its_interval_as_often_as_promised():
     assert 0.93 <= np.mean(shares) <= 0.97
     assert min(shares) >= 0.88
     assert widths.min() > 0.01
+
+
+def test_area_is_in_its_interval_where_few_questions_have_one_of_the_answers():
+    truth = [LOPSIDED_AREA[kind] for *_, kind in LOPSIDED]
+    shares, _ = covered(simulated("lopsided"), truth, ("auroc_low", "auroc_high"))
+    report("auroc of few", LOPSIDED, shares)
+    assert 0.93 <= np.mean(shares) <= 0.98
+    assert min(shares) >= 0.88
 
 
 @pytest.mark.whole

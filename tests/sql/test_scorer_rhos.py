@@ -188,6 +188,10 @@ def test_a_pilot_that_tells_nothing_leaves_the_configs_rho_with_its_reason():
     database.make("question_answers")
     [row] = told_by(database, ["embedding"]).values()
     assert (row["rho"], row["n_explanations"], row["reason"]) == (0.1, 0, "scoring.pilot_features is 0")
+    database = Database(scoring_activation_scorers=["simulation"])
+    database.make("question_answers")
+    [row] = told_by(database, ["simulation"]).values()
+    assert row["reason"] == "its intervals are over documents, without a rho"
 
 
 @pytest.mark.parametrize("n_features", [4, 7, 8])

@@ -119,8 +119,10 @@ def test_reason_never_says_that_a_coverage_is_under_itself():
 @pytest.mark.parametrize(
     ("counts", "reason"),
     [
-        ({"true_negatives": 9, "false_positives": 1}, "no positive question was answered"),
-        ({"true_positives": 9, "false_negatives": 1}, "no negative question was answered"),
+        ({"true_negatives": 9, "false_positives": 1}, "no positive question could be asked"),
+        ({"true_positives": 9, "false_negatives": 1}, "no negative question could be asked"),
+        ({"true_negatives": 9, "false_positives": 1, "failed": (2, 0)}, "no positive question was answered"),
+        ({"true_positives": 9, "false_negatives": 1, "failed": (0, 2)}, "no negative question was answered"),
     ],
 )
 def test_one_class_has_no_balanced_accuracy(counts, reason):
@@ -128,7 +130,8 @@ def test_one_class_has_no_balanced_accuracy(counts, reason):
     assert row["reason"] == reason
     assert row["recall"] == (0.9 if "true_positives" in counts else None)
     assert all(row[name] is None for name in FIGURES if name != "recall")
-    assert row["balanced_accuracy_all_wrong"] is None
+    # Where some were asked and failed, both bounds are there: the accuracy if all had failed, or none.
+    assert (row["balanced_accuracy_all_wrong"] is None) == ("failed" not in counts)
 
 
 def test_every_answer_negative_has_no_precision_and_f1_of_zero():
@@ -182,6 +185,8 @@ def test_an_answer_without_a_probability_is_unscored_in_the_ranking_alone():
     for figure in ("auroc", "auroc_low", "auroc_high", "average_precision"):
         assert row[figure] == pytest.approx(rest[figure])
     assert row["balanced_accuracy"] == whole["balanced_accuracy"]
+    counts = {name: told["n"] for (_, _, name, stratum), told in details(database_of(predictions)).items()}
+    assert (counts["auroc"], counts["average_precision"], counts["balanced_accuracy"]) == (37, 37, 40)
 
 
 def test_too_few_probabilities_are_no_ranking():

@@ -54,7 +54,7 @@ class Scoring:
                 from range({n_explanations});
             create or replace temp table explanations as
                 select explanation_id, '{SAE}' as sae, feature, 'default' as explainer from scored_explanations;
-            create or replace temp table asked_questions as
+            create or replace temp table own_questions as
                 select 'e' || explanation as explanation_id, explanation::int as feature,
                     md5(concat_ws(' ', explanation, side, place)) as question_id,
                     concat_ws(' ', explanation, side, place) as example_id, null::int[] as marked,
@@ -83,13 +83,13 @@ class Scoring:
         self.database.make(*ANSWERED)
         return self.database.table("next_questions")
 
-    def answer(self, questions):
-        """Answer them, as the scorer does."""
+    def answer(self, questions, failure="refused"):
+        """Answer them, as the scorer does; those without an answer have the status `failure`."""
         self.database.connection.register("given_questions", questions)
-        self.database.connection.execute("""
+        self.database.connection.execute(f"""
             insert into predictions by name
             select q.explanation_id, q.scorer, 'test' as role, q.question_id, q.example_id, q.label,
-                if(t.ok, q.label = t.right, null) as prediction, if(t.ok, 'ok', 'refused') as status
+                if(t.ok, q.label = t.right, null) as prediction, if(t.ok, 'ok', '{failure}') as status
             from given_questions as q
             join truths as t on q.example_id = concat_ws(' ', t.explanation, t.side, t.place)
         """)
@@ -135,7 +135,7 @@ def test_rounds_have_as_many_of_each_answer_first_those_drawn_first_and_never_a_
 def test_a_round_takes_what_is_left_of_the_shorter_side():
     right = always(0.5)
     scoring = Scoring(right, scoring_target_half_width=0.01)
-    scoring.database.connection.execute("delete from asked_questions where label and draw > 24")
+    scoring.database.connection.execute("delete from own_questions where label and draw > 24")
     scoring.database.make("questions")
     assert [len(each) for each in scoring.rounds()] == [40, 44]
 
@@ -165,7 +165,7 @@ def test_rounds_are_the_same_where_a_pilot_has_raised_rho(n_no):
     ends = []
     for rho in (None, 0.4):
         scoring = Scoring(right, pairs, scoring_target_half_width=TARGET)
-        scoring.database.connection.execute(f"delete from asked_questions where not label and draw > {n_no}")
+        scoring.database.connection.execute(f"delete from own_questions where not label and draw > {n_no}")
         scoring.database.make("questions")
         scoring.database.fill("scorer_rhos", [{"sae": SAE, "scorer": "detection", "rho": rho}])
         asked = [{(row["explanation_id"], row["question_id"]) for row in each} for each in scoring.rounds()]
@@ -191,7 +191,7 @@ def test_nothing_is_asked_once_the_answer_that_has_no_questions_left_keeps_the_i
     # After 20 noes, 10 of them wrong, the specificity's part alone is 0.1003.
     def asked(n_no, target):
         scoring = Scoring(always(0.5, n=50), scoring_target_half_width=target)
-        scoring.database.connection.execute(f"delete from asked_questions where not label and draw > {n_no}")
+        scoring.database.connection.execute(f"delete from own_questions where not label and draw > {n_no}")
         scoring.database.make("questions")
         return [len(each) for each in scoring.rounds()]
 
@@ -256,6 +256,17 @@ def test_a_score_that_can_only_be_null_is_asked_no_more():
     late[:, :, :6] = False
     [row] = Scoring(always(0.9), ok=late, scoring_target_half_width=TARGET).end()
     assert row["coverage"] >= 0.8 and row["balanced_accuracy"] is not None and row["n_unscored"] == 12
+
+
+@pytest.mark.parametrize("failure, n_next", [("refused", 1), ("http_error", 0), ("budget", 0)])
+def test_nothing_more_is_asked_in_a_run_in_which_a_request_failed(failure, n_next):
+    # Asked again, it may change what comes next: questions asked now would be paid for in vain.
+    ok = np.ones((2, 2, N_QUESTIONS), bool)
+    ok[0, 0, 3] = False
+    scoring = Scoring(always(0.75, n_explanations=2), ok=ok, scoring_target_half_width=TARGET)
+    scoring.answer(scoring.next_round(), failure)
+    explanations = {row["explanation_id"] for row in scoring.next_round().to_pylist()}
+    assert explanations == {"e1"} | ({"e0"} if n_next else set())
 
 
 def test_rounds_end_whatever_fails():

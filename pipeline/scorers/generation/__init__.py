@@ -25,7 +25,7 @@ from pipeline.sae.load import check_weights
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.generation.answers import read_written, same_words
 from pipeline.scorers.generation.settings import Settings
-from pipeline.scorers.requests import scoring_request
+from pipeline.scorers.requests import AnswerForm, scoring_request
 
 _FOLDER = Path(__file__).parent
 _TOKENS_A_TEXT = 8
@@ -169,13 +169,7 @@ def writing_request(scoring: ScoringConfig, sae: str, feature: int, explanation:
     own = _settings(scoring)
     user = load_prompt(_FOLDER / "user.txt").render(explanation=one_line(explanation), n=str(own.n_texts))
     texts = {"type": "array", "items": {"type": "string"}}
-    return scoring_request(
-        scoring,
-        sae,
-        feature,
-        Generation.name,
-        load_prompt(_FOLDER / "system.txt").text,
-        user,
+    form = AnswerForm(
         max_tokens=2 * own.n_texts * (own.max_tokens + _TOKENS_A_TEXT) + _TOKENS_AROUND,
         schema={
             "type": "object",
@@ -184,6 +178,8 @@ def writing_request(scoring: ScoringConfig, sae: str, feature: int, explanation:
             "additionalProperties": False,
         },
     )
+    system = load_prompt(_FOLDER / "system.txt").text
+    return scoring_request(scoring, sae, feature, Generation.name, system, user, form)
 
 
 def stand_in(scoring: ScoringConfig) -> str:

@@ -21,8 +21,8 @@ from pipeline.config import settings_of
 from pipeline.llm import Answer, Request
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.graded.settings import Settings
-from pipeline.scorers.numbers import TOKENS_A_NUMBER, TOKENS_AROUND, keys_of, numbers_schema, parse_numbers
-from pipeline.scorers.requests import scoring_request, status_of
+from pipeline.scorers.numbers import keys_of, numbers_schema, parse_numbers
+from pipeline.scorers.requests import by_number, scoring_request, status_of
 
 _FOLDER = Path(__file__).parent
 _LARGEST = 2
@@ -67,11 +67,8 @@ def _request(part: pl.DataFrame, tools: Tools) -> Request:
         Graded.name,
         load_prompt(_FOLDER / "system.txt").render(),
         user,
-        max_tokens=TOKENS_A_NUMBER * n + TOKENS_AROUND,
-        schema=numbers_schema(n, _LARGEST),
-        # These constrain a model in this process to the object; servers are asked for no probabilities.
-        choices=("0", "1", "2") if tools.role.is_local else None,
-        keys=keys_of(n) if tools.role.is_local else (),
+        # Choices constrain a model in this process to the object; servers are asked for no probabilities.
+        by_number(n, numbers_schema(n, _LARGEST), ("0", "1", "2") if tools.role.is_local else None),
     )
 
 

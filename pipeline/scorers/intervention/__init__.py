@@ -23,7 +23,7 @@ from pipeline.features.steered_texts import check_steered_saes
 from pipeline.llm import Answer, Request
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.choosing import chosen, numbers_to
-from pipeline.scorers.requests import scoring_request, status_of
+from pipeline.scorers.requests import one_of, scoring_request, status_of
 
 CHOICES = numbers_to(3)
 
@@ -75,7 +75,7 @@ def choice_request(
     shown = "\n\n".join(f"Set {number}\n{_lines(texts)}" for number, texts in zip(CHOICES, sets, strict=True))
     user = load_prompt(_FOLDER / "user.txt").render(explanation=one_line(explanation), sets=shown)
     system = load_prompt(_FOLDER / "system.txt").render()
-    return scoring_request(scoring, sae, feature, Intervention.name, system, user, max_tokens=1, choices=CHOICES)
+    return scoring_request(scoring, sae, feature, Intervention.name, system, user, one_of(CHOICES))
 
 
 def _lines(texts: Set) -> str:

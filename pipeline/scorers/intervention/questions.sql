@@ -47,7 +47,7 @@ others as (
             partition by trials.explanation_id, trials.mode, trials.target_kl, trials.trial
             order by
                 borrowed_explanations.other is not null,
-                draw_hash($seed, ($sae, trials.feature, trials.mode, trials.trial, written.feature)),
+                draw_hash($seed, ($sae, trials.feature, trials.mode, trials.trial, written.feature, 'other')),
                 written.feature
         ) <= 2
 ),

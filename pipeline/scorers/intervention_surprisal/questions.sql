@@ -38,7 +38,7 @@ others as (
             partition by own.explanation_id, own.mode, own.target_kl, own.prompt_id
             order by
                 borrowed_explanations.other is not null,
-                draw_hash($seed, ($sae, own.feature, own.prompt_id, written.feature)),
+                draw_hash($seed, ($sae, own.feature, own.prompt_id, written.feature, 'other')),
                 written.feature
         ) = 1
 ),

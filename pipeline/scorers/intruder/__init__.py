@@ -21,7 +21,7 @@ from pipeline.errors import ConfigError
 from pipeline.llm import Answer, Request
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.choosing import chosen, numbers_to
-from pipeline.scorers.requests import scoring_request, status_of
+from pipeline.scorers.requests import one_of, scoring_request, status_of
 
 _FOLDER = Path(__file__).parent
 
@@ -64,8 +64,8 @@ def choice_request(
     texts = [vocabulary.render(each["token_ids"], each["marked"]) for each in question["windows"]]
     user = load_prompt(_FOLDER / "user.txt").render(texts=numbered(texts), n=str(len(texts)))
     system = load_prompt(_FOLDER / "system.txt").render()
-    feature, choices = question["feature"], numbers_to(len(texts))
-    return scoring_request(scoring, sae, feature, Intruder.name, system, user, max_tokens=1, choices=choices)
+    form = one_of(numbers_to(len(texts)))
+    return scoring_request(scoring, sae, question["feature"], Intruder.name, system, user, form)
 
 
 def _to_ask(request: Request, question: Mapping[str, Any]) -> ToAsk:

@@ -13,8 +13,8 @@ from pipeline.asking.prompts import load_prompt
 from pipeline.asking.tools import Tools
 from pipeline.asking.windows import Vocabulary, one_line
 from pipeline.llm import Answer, Message, Request
-from pipeline.scorers.numbers import TOKENS_A_NUMBER, TOKENS_AROUND, numbers_schema, parse_numbers
-from pipeline.scorers.requests import scoring_request
+from pipeline.scorers.numbers import numbers_schema, parse_numbers
+from pipeline.scorers.requests import by_number, scoring_request
 
 _FOLDER = Path(__file__).parent
 _PURPOSE = "simulation"
@@ -67,8 +67,7 @@ def structured_request(tools: Tools, feature: int, window: SimulatedWindow) -> R
         _PURPOSE,
         load_prompt(_FOLDER / "structured.txt").render(),
         asked,
-        max_tokens=TOKENS_A_NUMBER * n + TOKENS_AROUND,
-        schema=numbers_schema(n, _LARGEST),
+        by_number(n, numbers_schema(n, _LARGEST)),
     )
 
 

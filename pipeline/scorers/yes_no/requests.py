@@ -21,8 +21,8 @@ from pipeline.asking.windows import Vocabulary, numbered, one_line
 from pipeline.config import ScoringConfig
 from pipeline.llm import Request
 from pipeline.plugins import Declared, find_plugin
-from pipeline.scorers.numbers import TOKENS_A_NUMBER, TOKENS_AROUND, keys_of
-from pipeline.scorers.requests import scoring_request
+from pipeline.scorers.numbers import keys_of
+from pipeline.scorers.requests import by_number, one_of, scoring_request
 
 _FOLDER = Path(__file__).parent
 
@@ -78,21 +78,12 @@ def score_request(
     if is_one:
         system = load_prompt(folder / "one.txt").render()
         user = _question_of(folder).render(explanation=words, text=texts[0])
+        form = one_of(CHOICES)
     else:
         system = load_prompt(folder / "many.txt").render()
         user = load_prompt(_FOLDER / "many.txt").render(explanation=words, texts=numbered(texts), n=str(n))
-    return scoring_request(
-        scoring,
-        sae,
-        feature,
-        scorer,
-        system,
-        user,
-        max_tokens=1 if is_one else TOKENS_A_NUMBER * n + TOKENS_AROUND,
-        choices=CHOICES if is_one else ("true", "false"),
-        keys=() if is_one else keys_of(n),
-        schema=None if is_one else _answer_schema(n),
-    )
+        form = by_number(n, _answer_schema(n), ("true", "false"))
+    return scoring_request(scoring, sae, feature, scorer, system, user, form)
 
 
 def check_prompts(scorer: str) -> None:

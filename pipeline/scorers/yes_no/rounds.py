@@ -32,7 +32,7 @@ class Rounds:
         self._per_prompt = per_prompt
         self._scorer = scorer
         self._answered = TABLES["predictions"].schema.empty_table()
-        batch.put("asked_questions", questions.to_arrow_table())
+        batch.put("own_questions", questions.to_arrow_table())
         batch.create("questions", scorer=scorer)
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
