@@ -1,6 +1,7 @@
 """The sensor that takes in documents added to the corpus, off by default."""
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 JOBS_OF_A_GENERATION: tuple[Group, ...] = ("corpus", "cache", "prepare")
 """The jobs that bring the lake up to date with new documents, in their order. None of them sends LLM requests."""
+
+
+_SETTLED_SECONDS = 60.0
+"""How long an added file must be unchanged before the sensor asks for it: one that is still being copied would be
+recorded as it is, and be a changed document when it is whole."""
 
 
 def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]") -> dg.SensorDefinition:
@@ -63,7 +69,9 @@ def _next(lake: "Lake", instance: dg.DagsterInstance) -> Requests:
             yield from _ask_for(lake, job, missing, instance)
             return
     found = new_documents(lake.config)
-    if found.names:
+    if 0 <= time.time() - found.since < _SETTLED_SECONDS:
+        yield dg.SkipReason("a file was added to the corpus less than a minute ago and may still be written")
+    elif found.names:
         grown = type(lake)(lake.config, _grown(lake.hashes))
         tables = [table.name for table in tables_of(lake.config, "corpus")]
         changed = [name for name in tables if _folders(lake, name) != _folders(grown, name)]
