@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.graph.failures import failures_for_people
 from assets.graph.history import ended_runs
 from assets.graph.keys import asset_key
 from assets.graph.missing import is_there, partition_keys, tables_of
-from assets.graph.schedules import FAILURES_UNTIL_PARKED, Requests
+from assets.graph.schedules import FAILURES_UNTIL_PARKED
+from assets.graph.ticks import Requests, requests_or_reason
 from assets.processes import end_dead_runs
 from pipeline.config import Config
 from pipeline.tables import Group
@@ -51,8 +51,7 @@ def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]"
         from pipeline.sources import recorded_lake
 
         end_dead_runs(context.instance)
-        with failures_for_people():
-            yield from list(_next(recorded_lake(config), context.instance))
+        yield from requests_or_reason(lambda: _next(recorded_lake(config), context.instance))
 
     return sensor
 

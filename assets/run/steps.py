@@ -81,7 +81,7 @@ def _unfinished(config: Config, keys: Collection[str | None]) -> Iterator[str]:
 
     lake = open_lake(config)
     for key in unfinished.unfinished_batches(lake, [batch_partitions_key(key) for key in keys if key]):
-        if unfinished.unfinished_batches(lake, [key]):
+        if unfinished.is_unfinished(lake, *key):
             yield BatchKey(*key).partition
 
 

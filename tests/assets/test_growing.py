@@ -193,6 +193,17 @@ def test_what_is_parked_keeps_no_other_from_being_asked_for(
     assert [type(each) for each in found if isinstance(each, dg.SkipReason)] == ([] if asked else [dg.SkipReason])
 
 
+def test_a_corpus_that_has_changed_is_the_reason_of_a_tick_and_no_stack_trace(
+    make_experiment: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = make_experiment()
+    write_documents(preflight(config))
+    (tmp_path / "corpus" / "0003.txt").unlink()
+    with dg.DagsterInstance.ephemeral() as instance:
+        why = tick(config, instance)
+    assert isinstance(why, str) and "has changed since lake" in why and "0003.txt" in why
+
+
 def test_a_run_that_took_no_new_documents_is_asked_for_again_until_it_has_failed_three_times(
     make_experiment: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

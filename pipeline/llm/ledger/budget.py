@@ -36,8 +36,8 @@ _SETTLED_AT_LEAST, _MARGIN = 20, 1.25
 """In batches, after this many answers: the margin on the largest share of its bound that one of them took."""
 
 _own_reserved: dict[Path, Amount] = {}
-"""What each open budget of this process has reserved, by its file. The files themselves are not read: on network
-filesystems all locks of a process are one owner's, so they would look free, and closing one would release its lock."""
+"""What each open budget of this process has reserved, by its file. These files are not read: on a network
+filesystem all locks of a process have one owner, so they would look free, and closing one would unlock it."""
 
 _TOLERANCE_USD = 1e-9
 """Tolerance for rounding when a sum of prices is compared with the limit."""

@@ -1,5 +1,7 @@
 """The ledger: what was recorded is there again, whatever happened in between."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -16,7 +18,7 @@ import pytest
 
 from llm import client_of
 from llm.oracle import Oracle, Reply, last_message
-from pipeline.errors import LakeError
+from pipeline.errors import LakeError, sentence_of
 from pipeline.llm import Answer, Ledger, Message, Request, ask
 from pipeline.llm.ledger import answers
 from pipeline.llm.ledger.answers import ReadLedger
@@ -161,6 +163,16 @@ def test_a_second_run_on_the_batch_is_refused_in_one_sentence(tmp_path):
         held.record(question(), answered(question()))
     with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
         assert ledger.replay(question())
+
+
+def test_a_filesystem_without_locks_is_not_taken_for_another_run(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="not implemented") as raised:
+        Ledger(tmp_path, "predictions", "sae", 0, 9).__enter__()
+    assert "does not lock files" in sentence_of(raised.value)
 
 
 @pytest.mark.parametrize("other", [(0, 19), (5, 14), (3, 4)])
