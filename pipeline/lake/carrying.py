@@ -28,7 +28,7 @@ def carry_over(lake: Files) -> None:
 
 def carry_batch_over(lake: Files, sae: str, batch: int) -> None:
     """Link one batch, which a run that began before the corpus grew may have made since `carry_over`."""
-    for name in _BOUGHT:
+    for name in _BOUGHT if lake.generation else ():
         for part in lake.parts(name):
             target, *old = [
                 lake.path(name, sae=sae, batch=batch, part=part, generation=generation)

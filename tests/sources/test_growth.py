@@ -235,3 +235,15 @@ def test_only_new_documents_pass_the_model_and_the_rows_are_those_of_a_run_from_
     # The versions before are those of the lake as it was.
     assert grown.folder("activations", "hand-set", generation=0) == before.folder("activations", "hand-set")
     assert grown.folder("activations", "hand-set") != before.folder("activations", "hand-set")
+
+
+def test_one_new_document_leaves_shards_without_any(make_experiment: Experiment, tmp_path: Path) -> None:
+    config = make_experiment()
+    before = make_activations(config)
+    (tmp_path / "corpus" / "more.txt").write_text(MORE[0])
+    fix_sources(config, takes_new=True)
+    grown = make_activations(config)
+    assert 0 < grown.read < 100
+    assert rows_of(grown, "select count(*)::int as n from contexts")[0]["n"] == 1 + len(
+        rows_of(before, "from contexts")
+    )
