@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
-from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 from pipeline.asking.draws import ask_draws
@@ -91,13 +90,12 @@ class BatchAsker:
             self._budgets = {
                 name: stack.enter_context(self._open_budget(role)) for name, role in self._roles.items()
             }
-            self._bar = stack.enter_context(progress(0, self._what, "requests"))
+            self._bar = progress(0, self._what, "requests")
+            stack.enter_context(self._bar)
             self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stack.close()
 
     @property
