@@ -6,15 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-_PARTS = {
-    *("__init__", "__main__", "borrowed", "figures", "kernels", "lean_server", "oracle", "report", "synthetic"),
-    *("chromium", "explorer_lake", "pictures"),
-}
+_OTHERS = {"__main__", "pictures", "report"}
+"""Commands of this folder that measure nothing."""
 
 
 def main() -> int:
     """Run the named benchmarks, or all of a scale; returns the number of failures."""
-    known = sorted(path.stem for path in Path(__file__).parent.glob("*.py") if path.stem not in _PARTS)
+    commands = (path for path in Path(__file__).parent.glob("*.py") if "\ndef main()" in path.read_text("utf-8"))
+    known = sorted(path.stem for path in commands if path.stem not in _OTHERS)
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", help=f"any of {', '.join(known)}; default: all of the scale")
     parser.add_argument("--scale", choices=("small", "large"), default="small")

@@ -6,6 +6,7 @@ made, including the ledger, goes into a folder that is deleted afterwards.
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from typing import Any, NamedTuple
 from benchmarks.oracle import OracleServer
 from pipeline.asking.truth import read_truth
 from pipeline.config import LAKE_VARIABLE, Config, load_config
-from pipeline.errors import LakeError
+from pipeline.errors import LakeError, LatentlakeError
 from pipeline.explainers.write import write_explanations
 from pipeline.features.selection import write_selected_features
 from pipeline.lake import Lake
@@ -41,6 +42,15 @@ class Asked(NamedTuple):
 
     lake: Lake
     sae: str
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """End the process with a sentence, as a command does, where a benchmark cannot run."""
+    try:
+        yield
+    except LatentlakeError as error:
+        sys.exit(f"error: {error}")
 
 
 @contextmanager

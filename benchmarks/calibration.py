@@ -6,11 +6,8 @@ what the failure of one question costs the others in its prompt, and what the si
 each size. It cannot show how much more a model errs as prompts grow.
 """
 
-import sys
-
-from benchmarks.borrowed import Asked, asked_lake
+from benchmarks.borrowed import Asked, asked_lake, plain_errors
 from benchmarks.figures import Figure, publish
-from pipeline.errors import LatentlakeError
 
 N_FEATURES = 12
 N_QUESTIONS = 50
@@ -19,27 +16,23 @@ ERROR_RATE = 0.2
 FAILURE_RATE = 0.002
 
 
-def main() -> int:
-    """Measure and publish; 1 if there is no demo to measure on."""
+@plain_errors()
+def main() -> None:
+    """Measure and publish."""
     print(f"an oracle with error rate {ERROR_RATE} answers, not a language model")
     figures = []
     for size in PER_PROMPT:
-        try:
-            with asked_lake(
-                N_FEATURES,
-                [1 - ERROR_RATE],
-                FAILURE_RATE,
-                controls=N_FEATURES,
-                n_questions=N_QUESTIONS,
-                questions_per_prompt=size,
-                min_coverage=0,
-            ) as asked:
-                figures += _figures(asked, size)
-        except LatentlakeError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 1
+        with asked_lake(
+            N_FEATURES,
+            [1 - ERROR_RATE],
+            FAILURE_RATE,
+            controls=N_FEATURES,
+            n_questions=N_QUESTIONS,
+            questions_per_prompt=size,
+            min_coverage=0,
+        ) as asked:
+            figures += _figures(asked, size)
     publish("calibration", figures)
-    return 0
 
 
 def _figures(asked: Asked, size: int) -> list[Figure]:
@@ -85,4 +78,4 @@ def _figures(asked: Asked, size: int) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -72,9 +72,9 @@ class Page:
             raise RuntimeError(failure.get("exception", failure).get("description", failure["text"]))
         return found["result"].get("value")
 
-    def picture(self, path: Path, *, is_whole: bool = False) -> None:
-        """Write a PNG of the visible part of the page, or of the whole page."""
-        found = self.command("Page.captureScreenshot", format="png", captureBeyondViewport=is_whole)
+    def picture(self, path: Path) -> None:
+        """Write a PNG of the visible part of the page."""
+        found = self.command("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(found["data"]))
 
     def _receive(self) -> dict[str, Any]:

@@ -8,17 +8,15 @@ download at first use). `--answers FILE` keeps the answers.
 
 import argparse
 import json
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.borrowed import borrowed_lake
+from benchmarks.borrowed import borrowed_lake, plain_errors
 from benchmarks.figures import Figure, publish
 from pipeline.asking.tools import Batch
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import ExplainingConfig, LocalConfig
-from pipeline.errors import LatentlakeError
 from pipeline.explainers.answers import parse_explanation, read_explanation
 from pipeline.explainers.base import Feature
 from pipeline.explainers.default import explainer
@@ -32,25 +30,22 @@ LARGE = "qwen-coder-1.5b"
 N_FEATURES = 64
 
 
-def main() -> int:
-    """Measure and publish; 1 if there is no demo to measure on."""
+@plain_errors()
+def main() -> None:
+    """Measure and publish."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.echoes", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--answers", type=Path, help="a file for the answers, one JSON object per line")
     given = parser.parse_args()
-    try:
-        with borrowed_lake(N_FEATURES) as lake, lake.connect(lake.config.sae_names[0], 0) as connection:
-            batch = Batch(lake, connection, lake.config.sae_names[0], 0)
-            batch.create("batch_features")
-            features = list(read_features(batch, batch.select("explained_features").pl(), "default"))
-            config, vocabulary = lake.config, load_vocabulary(lake)
-        if given.scale == "large":
-            config = config.with_llm(LARGE)
-        model = config.in_process(config.explaining)
-        answers = ask(features, config.explaining, vocabulary, model)
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with borrowed_lake(N_FEATURES) as lake, lake.connect(lake.config.sae_names[0], 0) as connection:
+        batch = Batch(lake, connection, lake.config.sae_names[0], 0)
+        batch.create("batch_features")
+        features = list(read_features(batch, batch.select("explained_features").pl(), "default"))
+        config, vocabulary = lake.config, load_vocabulary(lake)
+    if given.scale == "large":
+        config = config.with_llm(LARGE)
+    model = config.in_process(config.explaining)
+    answers = ask(features, config.explaining, vocabulary, model)
     if given.answers:
         said = [
             {"feature": feature.feature, "status": answer.status, "text": answer.text}
@@ -59,7 +54,6 @@ def main() -> int:
         given.answers.write_text("".join(json.dumps(each) + "\n" for each in said), encoding="utf-8")
     by = f"answers of {model.model}" + (f" in {model.precision}" if model.precision else "")
     publish("echoes" if given.scale == "small" else "echoes_large", figures(features, answers, vocabulary, by))
-    return 0
 
 
 def ask(
@@ -93,4 +87,4 @@ def figures(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,18 +9,16 @@ first. Explanations and scores go to `results/explainers.json`; `make docs` writ
 import argparse
 import json
 import shutil
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks.borrowed import borrowed_lake
+from benchmarks.borrowed import borrowed_lake, plain_errors
 from benchmarks.figures import RESULTS, machine
 from pipeline.asking.windows import load_vocabulary
 from pipeline.config import Config
 from pipeline.config.explaining import ExplainingConfig
-from pipeline.errors import LatentlakeError
 from pipeline.explainers.write import write_explanations
 from pipeline.features.token_changes import write_token_changes
 from pipeline.lake import LEDGER_FOLDER, Lake
@@ -37,8 +35,9 @@ EXPLAINERS = (
 CHANGED = "output_centric, tokens: changed"
 
 
-def main() -> int:
-    """Ask, and write the explanations; 1 if there is no demo to ask about."""
+@plain_errors()
+def main() -> None:
+    """Ask, and write the explanations."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.explainers", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--ledger", type=Path, help="a folder that keeps the answers, to continue a run")
@@ -48,16 +47,11 @@ def main() -> int:
         "explaining": {"explainers": EXPLAINERS, "max_features": None, **_default_limits()},
         "budget": {"max_requests": given.max_requests},
     }
-    try:
-        with borrowed_lake(N_FEATURES, **sections) as lake:
-            content = asked(lake, given.scale, given.ledger)
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with borrowed_lake(N_FEATURES, **sections) as lake:
+        content = asked(lake, given.scale, given.ledger)
     path = RESULTS / "explainers.json"
     path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     print(f"wrote {path}: {len(content['explanations'])} explanations")
-    return 0
 
 
 def _default_limits() -> dict[str, Any]:
@@ -134,4 +128,4 @@ def _features(lake: Lake) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -29,9 +29,9 @@ _CLUSTER = 64
 Kind = Literal["random", "clustered"]
 
 
-def decoder(n_features: int, kind: Kind, seed: int = 0) -> torch.Tensor:
+def decoder(n_features: int, kind: Kind) -> torch.Tensor:
     """Directions float32 [n_features, WIDTH]: independent, or in clusters of 64 with all degrees of similarity."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     directions = torch.randn(n_features, WIDTH, generator=generator)
     if kind == "clustered":
         centres = torch.randn(n_features // _CLUSTER, WIDTH, generator=generator)

@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 from rich.console import Console
 
 from assets.run.scorers_benchmark import judge_plants
-from benchmarks.borrowed import DEMO
+from benchmarks.borrowed import DEMO, plain_errors
 from benchmarks.figures import RESULTS, machine
 from pipeline.config import Config, load_config
-from pipeline.errors import LatentlakeError
 from pipeline.planting.experiment import JudgedPlants
 from pipeline.planting.report import NOT_APPLICABLE, planted_costs, planted_shares, why_not
 
@@ -63,8 +62,9 @@ SETTINGS = {
 }
 
 
-def main() -> int:
-    """Plant features, ask, and write the result; 1 if it cannot run."""
+@plain_errors()
+def main() -> None:
+    """Plant features, ask, and write the result."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scorers", description=__doc__)
     parser.add_argument("--model", choices=[*SETTINGS], default="oracle")
     parser.add_argument("--per-kind", type=int, help="planted features of each kind")
@@ -75,20 +75,15 @@ def main() -> int:
     per_kind = given.per_kind or setting.per_kind
     scorers = [name.strip() for name in given.scorers.split(",")] if given.scorers else setting.scorers
     path = RESULTS / f"scorers_{given.model}.json"
-    try:
-        config = config_of(given.model)
-        judged = judge_plants(config, per_kind, given.n_questions, scorers, Console())
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    config = config_of(given.model)
+    judged = judge_plants(config, per_kind, given.n_questions, scorers, Console())
     if judged is None:
-        return 1
+        sys.exit(1)
     content = content_of(judged, per_kind)
     if given.scorers and path.exists():
         content = with_more(json.loads(path.read_text(encoding="utf-8")), content)
     path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {path}")
-    return 0
 
 
 def config_of(model: str) -> Config:
@@ -140,4 +135,4 @@ def with_more(result: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

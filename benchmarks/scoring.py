@@ -6,15 +6,13 @@ process from the examples to the scores is counted: windows, prompts, the client
 """
 
 import re
-import sys
 import time
 from collections.abc import Callable
 from functools import cache
 
-from benchmarks.borrowed import asking_at, borrowed_lake
+from benchmarks.borrowed import asking_at, borrowed_lake, plain_errors
 from benchmarks.figures import Figure, publish
 from benchmarks.lean_server import response, serving
-from pipeline.errors import LatentlakeError
 from pipeline.explainers.write import write_explanations
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
@@ -33,16 +31,12 @@ _SCORING = {
 _BUDGET = {"max_requests": None}
 
 
-def main() -> int:
-    """Measure and publish; 1 if there is no demo to measure on."""
-    try:
-        with borrowed_lake(N_FEATURES, explaining=_EXPLAINING, scoring=_SCORING, budget=_BUDGET) as lake:
-            figures = _figures(lake)
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+@plain_errors()
+def main() -> None:
+    """Measure and publish."""
+    with borrowed_lake(N_FEATURES, explaining=_EXPLAINING, scoring=_SCORING, budget=_BUDGET) as lake:
+        figures = _figures(lake)
     publish("scoring", figures)
-    return 0
 
 
 def _figures(lake: Lake) -> list[Figure]:
@@ -107,4 +101,4 @@ def _cpu_s(work: Callable[[], object]) -> float:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

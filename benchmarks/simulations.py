@@ -9,17 +9,15 @@ use). It needs the tables of a demo run: `make demo` first.
 """
 
 import argparse
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.borrowed import borrowed_lake
+from benchmarks.borrowed import borrowed_lake, plain_errors
 from benchmarks.figures import Figure, publish
 from benchmarks.wordings import LARGE, SCALES
-from pipeline.errors import LatentlakeError
 from pipeline.explainers.write import write_explanations
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
@@ -40,8 +38,9 @@ class Simulated(NamedTuple):
     cpu_s: float
 
 
-def main() -> int:
-    """Measure, print, write `results/simulations.json` or `results/simulations_large.json`; 1 without a demo."""
+@plain_errors()
+def main() -> None:
+    """Measure, print, write `results/simulations.json` or `results/simulations_large.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulations", description=__doc__)
     parser.add_argument("--scale", choices=SCALES, default="small")
     parser.add_argument("--features", type=int, help="number of features; default: 8 (small) or 4 (large)")
@@ -51,18 +50,13 @@ def main() -> int:
         "explaining": {"explainers": ("keywords",), "controls": 0},
         "scoring": {"scorers": ("simulation",), "pilot_features": 0, "max_features": None},
     }
-    try:
-        with borrowed_lake(n_features, **sections) as lake:
-            if scale == "large":
-                lake = Lake(lake.config.with_llm(LARGE), lake.hashes)
-            write_explanations(lake, lake.config.sae_names[0], 0)
-            found = {form: simulated(lake, form) for form in FORMS}
-            figures = list(_figures(found, lake.config.scoring.model))
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with borrowed_lake(n_features, **sections) as lake:
+        if scale == "large":
+            lake = Lake(lake.config.with_llm(LARGE), lake.hashes)
+        write_explanations(lake, lake.config.sae_names[0], 0)
+        found = {form: simulated(lake, form) for form in FORMS}
+        figures = list(_figures(found, lake.config.scoring.model))
     publish("simulations" if scale == "small" else "simulations_large", figures)
-    return 0
 
 
 def simulated(lake: Lake, form: str) -> Simulated:
@@ -106,4 +100,4 @@ def _figures(found: Mapping[str, Simulated], model: str) -> Iterator[Figure]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

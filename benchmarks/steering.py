@@ -7,16 +7,14 @@ were not used. It needs the tables of a demo run: `make demo` first.
 """
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.borrowed import borrowed_lake
+from benchmarks.borrowed import borrowed_lake, plain_errors
 from benchmarks.figures import Figure, publish
-from pipeline.errors import LatentlakeError
 from pipeline.features.steered_texts import steered_features
 from pipeline.lake import Lake
 from pipeline.make_table import read_rows
@@ -32,20 +30,16 @@ Landings = dict[tuple[str, int, float], float]
 """The mean divergence relative to the target, by role of the texts, feature and target."""
 
 
-def main() -> int:
-    """Measure, print, write `results/steering.json`; 1 if there is no demo to measure on."""
+@plain_errors()
+def main() -> None:
+    """Measure, print, write `results/steering.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steering", description=__doc__)
     parser.add_argument("--features", type=int, default=9, help="how many; each takes about 3 CPU-minutes")
     n_features = parser.parse_args().features
     scoring = {"scorers": ("intervention",), "max_features": None}
-    try:
-        with borrowed_lake(n_features, scoring=scoring) as lake:
-            landed = landings(lake)
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    with borrowed_lake(n_features, scoring=scoring) as lake:
+        landed = landings(lake)
     publish("steering", [*_figures(landed, "test"), *_figures(landed, "train")])
-    return 0
 
 
 def landings(lake: Lake) -> Landings:
@@ -114,4 +108,4 @@ def _figures(landed: Landings, role: str) -> Iterator[Figure]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

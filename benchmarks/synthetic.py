@@ -83,9 +83,9 @@ class Plan(NamedTuple):
     by_position: Pattern
 
 
-def synthetic_config(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Config:
-    """The config of the experiment that a synthetic lake imitates."""
-    return Config.model_validate(
+def open_synthetic(size: Size, lake: Path) -> Lake:
+    """The lake for a size; nothing is written."""
+    config = Config.model_validate(
         {
             "name": f"synthetic_{size.name}",
             "subject": {"model": "synthetic"},
@@ -96,14 +96,10 @@ def synthetic_config(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Co
                 "shards": size.shards,
             },
             "selection": {"quotas": None},
-            "machine": {"lake": str(lake), "memory_limit": memory_limit},
+            "machine": {"lake": str(lake), "memory_limit": "4GB"},
         }
     )
-
-
-def open_synthetic(size: Size, lake: Path, *, memory_limit: str = "4GB") -> Lake:
-    """The lake for a size; nothing is written."""
-    return Lake(synthetic_config(size, lake, memory_limit=memory_limit), SourceHashes(saes={SAE: "synthetic"}))
+    return Lake(config, SourceHashes(saes={SAE: "synthetic"}))
 
 
 def write_corpus(lake: Lake, size: Size) -> None:
@@ -130,9 +126,9 @@ def write_corpus(lake: Lake, size: Size) -> None:
     lake.write("saes", pa.Table.from_pylist([row], schema=TABLES["saes"].schema), sae=SAE)
 
 
-def plan_features(size: Size, seed: int = 0) -> Plan:
+def plan_features(size: Size) -> Plan:
     """The plan for `store`: 10 % dead, 3 % unigram, 3 % token sets, 1 % previous token, a few positional."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     n = size.n_features
     kinds = np.full(n, "background", dtype="<U16")
     order = rng.permutation(n)
@@ -238,9 +234,9 @@ def write_shard(lake: Lake, plan: Plan, shard: int) -> int:
     return n_rows
 
 
-def write_neighbours(lake: Lake, size: Size, n_neighbours: int = 10) -> None:
-    """Write random neighbours, as there is no decoder; the examples' hard negatives come from them."""
-    rng = np.random.default_rng(3)
+def write_neighbours(lake: Lake, size: Size) -> None:
+    """Write ten random neighbours per feature, because there is no decoder; hard negatives come from them."""
+    rng, n_neighbours = np.random.default_rng(3), 10
     n_rows = size.n_features * n_neighbours
     columns = {
         "sae": pa.repeat(SAE, n_rows),

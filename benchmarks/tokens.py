@@ -6,14 +6,12 @@ prompt of the run began with them: vLLM's prefix caching would not compute them 
 """
 
 import re
-import sys
 from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.borrowed import Asked, asked_lake
+from benchmarks.borrowed import Asked, asked_lake, plain_errors
 from benchmarks.figures import Figure, publish
-from pipeline.errors import LatentlakeError
 from pipeline.models.load import load_tokenizer
 
 N_FEATURES = 96
@@ -36,24 +34,21 @@ class Tokens(NamedTuple):
     questions: float
 
 
-def main() -> int:
-    """Measure and publish; 1 if there is no demo to measure on."""
-    try:
-        with asked_lake(N_FEATURES, ACCURACIES, n_questions=N_QUESTIONS, questions_per_prompt=50) as asked:
-            fifty = _tokens(asked)
-        with asked_lake(N_FEATURES, ACCURACIES, n_questions=N_QUESTIONS, questions_per_prompt=5) as asked:
-            five = _tokens(asked)
-        with asked_lake(
-            N_FEATURES,
-            ACCURACIES,
-            n_questions=N_QUESTIONS,
-            questions_per_prompt=50,
-            target_half_width=TARGET_HALF_WIDTH,
-        ) as asked:
-            figures = _sequential(asked)
-    except LatentlakeError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+@plain_errors()
+def main() -> None:
+    """Measure and publish."""
+    with asked_lake(N_FEATURES, ACCURACIES, n_questions=N_QUESTIONS, questions_per_prompt=50) as asked:
+        fifty = _tokens(asked)
+    with asked_lake(N_FEATURES, ACCURACIES, n_questions=N_QUESTIONS, questions_per_prompt=5) as asked:
+        five = _tokens(asked)
+    with asked_lake(
+        N_FEATURES,
+        ACCURACIES,
+        n_questions=N_QUESTIONS,
+        questions_per_prompt=50,
+        target_half_width=TARGET_HALF_WIDTH,
+    ) as asked:
+        figures = _sequential(asked)
     each = (
         f"one explanation, {fifty.questions:.0f} questions of detection and fuzzing (100 each where it has them)"
     )
@@ -68,7 +63,6 @@ def main() -> int:
             *figures,
         ],
     )  # fmt: skip
-    return 0
 
 
 def _sequential(asked: Asked) -> list[Figure]:
@@ -167,4 +161,4 @@ def _tokens(asked: Asked) -> Tokens:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,31 +4,14 @@ import io
 import sys
 import time
 from contextlib import AbstractContextManager, nullcontext, redirect_stderr
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Any, Self
 
 from tqdm import tqdm
 
 _LINE_SECONDS = 20.0
 
 
-class Bar(Protocol):
-    """Shows the progress of something."""
-
-    total: float | None
-
-    def update(self, n: float = 1) -> object:
-        """Count `n` more units as done."""
-        ...
-
-    def __enter__(self) -> Self: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-
-def progress(total: int | None, what: str, unit: str) -> Bar:
+def progress(total: int | None, what: str, unit: str) -> "tqdm[Any] | _Lines":
     """A bar over `total` units (None: unknown). Without a terminal, a line every 20 seconds instead.
 
     Anything that is done within half a second shows no bar, and within 20 seconds no line.
@@ -39,7 +22,7 @@ def progress(total: int | None, what: str, unit: str) -> Bar:
 
 
 class _Lines:
-    """A bar for a log."""
+    """A bar for a log, used as tqdm's."""
 
     def __init__(self, total: int | None, what: str, unit: str) -> None:
         self.total: float | None = total
@@ -48,7 +31,7 @@ class _Lines:
         self._started = self._printed = time.monotonic()
 
     def update(self, n: float = 1) -> None:
-        """See `Bar`."""
+        """Count `n` more units as done."""
         self._n += n
         if time.monotonic() - self._printed >= _LINE_SECONDS:
             self._print()
@@ -61,9 +44,7 @@ class _Lines:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._n_printed and self._n > self._n_printed and error is None:  # only after an earlier line
             self._print()
 

@@ -1,11 +1,10 @@
 """The machine: where lakes are kept, the device, and how much is done at once."""
 
 import hashlib
-import logging
 import os
 import re
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, model_validator
 
@@ -15,8 +14,6 @@ LAKE_VARIABLE = "LATENTLAKE_LAKE"
 CACHE_VARIABLE = "LATENTLAKE_LAKE_CACHE"
 LLM_VARIABLE = "LATENTLAKE_LLM"
 DEVICE_VARIABLE = "LATENTLAKE_DEVICE"
-
-_log = logging.getLogger(__name__)
 
 
 class MachineConfig(Section):
@@ -48,15 +45,6 @@ class MachineConfig(Section):
         pattern=r"(?i)^\d+(\.\d+)? ?([KMGT]i?B|%)$",
         description="DuckDB's memory limit (`500MB`, `4GB`, `80%`); larger queries spill to disk",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _read_the_earlier_key(cls, values: Any) -> Any:
-        """A config of before may say `flush_tokens`, whose place `flush_firings` has taken."""
-        if not isinstance(values, dict) or "flush_tokens" not in values:
-            return values
-        _log.warning("machine.flush_tokens has no effect any more; machine.flush_firings bounds memory instead")
-        return {key: value for key, value in values.items() if key != "flush_tokens"}
 
     @model_validator(mode="after")
     def _lake_is_written_out(self) -> Self:

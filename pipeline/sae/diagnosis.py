@@ -27,11 +27,20 @@ UNREADABLE = {
 
 def explain(path: Path, formats: Mapping[str, Format]) -> str:
     """Why a path holds no SAE of these formats: one line, or a line for the files of each format."""
-    answers = (ask(path, formats) for ask in _ASKED)
-    return next((answer for answer in answers if answer), "") or _of_no_format(path, formats)
+    return (
+        _checkpoint(path)
+        or _cache(path)
+        or _unreadable(path)
+        or _folders_of_saes(path, formats)
+        or _other_tensors(path, formats)
+        or _several_saes(path, formats)
+        or _named_elsewhere(path)
+        or _missing_files(path, formats)
+        or _of_no_format(path, formats)
+    )
 
 
-def _is_checkpoint(path: Path, formats: Mapping[str, Format]) -> str | None:
+def _checkpoint(path: Path) -> str | None:
     """How to read a checkpoint of dictionary_learning, which has weights alone; None if it is none."""
     found = [path] if path.match(_CHECKPOINT) else files_like(path, _CHECKPOINT)
     if not found:
@@ -42,7 +51,7 @@ def _is_checkpoint(path: Path, formats: Mapping[str, Format]) -> str | None:
     )
 
 
-def _is_unlike(path: Path, formats: Mapping[str, Format]) -> str | None:
+def _other_tensors(path: Path, formats: Mapping[str, Format]) -> str | None:
     """Why files named like those of some formats belong to none of them; None if there are no such files."""
     named = {name: files for name, each in formats.items() if (files := match(path, each, Source(path)))}
     if not named:
@@ -54,7 +63,7 @@ def _is_unlike(path: Path, formats: Mapping[str, Format]) -> str | None:
     return f"SAE '{path}' has the file name of format {' or '.join(named)} but other tensors: {held}; {_OWN_SAE}"
 
 
-def _is_cache(path: Path, formats: Mapping[str, Format]) -> str | None:
+def _cache(path: Path) -> str | None:
     if not find_cache(path):
         return None
     return (
@@ -63,14 +72,14 @@ def _is_cache(path: Path, formats: Mapping[str, Format]) -> str | None:
     )
 
 
-def _is_unreadable(path: Path, formats: Mapping[str, Format]) -> str | None:
+def _unreadable(path: Path) -> str | None:
     for pattern, kind in UNREADABLE.items():
         if path.match(pattern) or files_like(path, pattern):
             return f"SAE '{path}' is {kind}"
     return None
 
 
-def _holds_several(path: Path, formats: Mapping[str, Format]) -> str | None:
+def _several_saes(path: Path, formats: Mapping[str, Format]) -> str | None:
     for name, each in sorted(formats.items(), key=lambda item: -max(map(len, item[1].FILES))):  # specific first
         several = [file for pattern in each.FILES for file in files_like(path, pattern) if "*" in pattern]
         if len(several) > 1:
@@ -79,7 +88,7 @@ def _holds_several(path: Path, formats: Mapping[str, Format]) -> str | None:
     return None
 
 
-def _holds_folders(path: Path, formats: Mapping[str, Format]) -> str | None:
+def _folders_of_saes(path: Path, formats: Mapping[str, Format]) -> str | None:
     inside = folders_inside(path, formats)
     if not inside:
         return None
@@ -88,12 +97,12 @@ def _holds_folders(path: Path, formats: Mapping[str, Format]) -> str | None:
     return f"'{path}' holds {saes}; name one, such as '{name}' ({kind})"
 
 
-def _names_others(path: Path, formats: Mapping[str, Format]) -> str | None:
+def _named_elsewhere(path: Path) -> str | None:
     other = named_elsewhere(path)
     return f"'{path}' {other}" if other else None
 
 
-def _lacks_files(path: Path, formats: Mapping[str, Format]) -> str | None:
+def _missing_files(path: Path, formats: Mapping[str, Format]) -> str | None:
     """The files missing of the formats that are most complete; for a single format, whatever is missing."""
     if not path.is_dir():
         return None
@@ -107,13 +116,6 @@ def _lacks_files(path: Path, formats: Mapping[str, Format]) -> str | None:
         return None
     nearest = [f"{' and '.join(lacking[name])} (format {name})" for name in lacking if share[name] == least]
     return f"SAE folder '{path}' lacks {' or '.join(nearest)}; it contains {_listed(path)}"
-
-
-_ASKED = (
-    *(_is_checkpoint, _is_cache, _is_unreadable, _holds_folders),
-    *(_is_unlike, _holds_several, _names_others, _lacks_files),
-)
-"""What may be wrong with a path; the first that applies is reported."""
 
 
 def _of_no_format(path: Path, formats: Mapping[str, Format]) -> str:

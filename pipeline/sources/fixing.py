@@ -209,9 +209,8 @@ def _fix_sae(sae: SaeConfig, cache: DelphiRows | None, known: dict[str, Any]) ->
         files = sae_files(sae.source, sae.format)
         content = fingerprint(list(files.paths.values()), seen)
         said = {key: value for key, value in files.overrides.items() if key not in DESCRIPTIVE}
-        former = _said_of(content["digest"], files.overrides)  # older lakes hold all that the registry said
-        is_former = recorded is not None and recorded["digest"] == former
-        content["digest"] = former if is_former else _said_of(content["digest"], said)
+        if said:  # the entry in SAELens' registry
+            content["digest"] = digest_of([content["digest"], json.dumps(said, sort_keys=True)])
         content["outside"] = dict(files.outside)
     if cache is not None:
         firings = _splits_content(splits_of(cache.folder / sae.hookpoint), seen)
@@ -244,11 +243,6 @@ def _check_outside(sae: SaeConfig, found: Mapping[str, Any], known: Mapping[str,
         f"config above them, says {now}, and said {before}; put them back, or give this one another name in the "
         "config"
     )
-
-
-def _said_of(digest: str, overrides: Mapping[str, Any]) -> str:
-    """The digest of files together with their entry in SAELens' registry."""
-    return digest_of([digest, json.dumps(dict(overrides), sort_keys=True)]) if overrides else digest
 
 
 def _splits_content(splits: Sequence[Split], known: Mapping[str, Any]) -> Entry:

@@ -26,8 +26,7 @@ def open_sources(config: Config) -> SourceHashes:
     """
     known = read_record(config)
     hashes = hashes_of(config, known)
-    if (size := known.get("batch_size")) is not None:
-        check_batch_size(Lake(config, hashes), size)
+    check_batch_size(Lake(config, hashes), known.get("batch_size"))
     return hashes
 
 

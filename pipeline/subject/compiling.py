@@ -6,18 +6,13 @@ inside runs uncompiled. Hooks on the layer itself still see its input and output
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from pipeline.errors import SubjectError
 from pipeline.subject.families import family_of
-
-
-class _Hookpoint(Protocol):
-    @property
-    def module(self) -> str: ...
 
 
 class _CompiledLayer(NamedTuple):
@@ -48,10 +43,8 @@ def compiled_layers(model: Any) -> Mapping[str, _CompiledLayer]:
 
 
 @contextmanager
-def running_compiled(
-    layers: Mapping[str, _CompiledLayer], name: str, hookpoints: Collection[_Hookpoint]
-) -> Iterator[None]:
-    """Run compiled layers within the block, except those with a hookpoint inside.
+def running_compiled(layers: Mapping[str, _CompiledLayer], name: str, modules: Collection[str]) -> Iterator[None]:
+    """Run compiled layers within the block, except those with one of the modules, which are read, inside.
 
     Raises SubjectError if torch cannot compile a layer.
     """
@@ -63,7 +56,7 @@ def running_compiled(
     whole = [
         compiled
         for path, compiled in layers.items()
-        if not any(hookpoint.module.startswith(f"{path}.") for hookpoint in hookpoints)
+        if not any(module.startswith(f"{path}.") for module in modules)
     ]
     try:
         for compiled in whole:

@@ -76,7 +76,7 @@ class Subject:
             take(hookpoint, value.view(*token_ids.shape, -1) if value.ndim == 2 else value)
 
         with (
-            running_compiled(self._layers, self.name, hookpoints),
+            running_compiled(self._layers, self.name, [each.module for each in hookpoints]),
             _handing_over(self.model, self.name, hookpoints, take_shaped),
         ):
             self.model(input_ids=move(token_ids, self.device), use_cache=False)

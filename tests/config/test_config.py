@@ -337,13 +337,6 @@ def test_intervals_are_as_wide_as_the_normal_quantile_of_their_level(confidence,
     assert ScoringConfig(confidence=confidence).z == pytest.approx(z, rel=1e-13)
 
 
-def test_a_key_of_before_is_read_with_a_word_about_the_new_one(make_experiment, caplog):
-    with caplog.at_level("WARNING"):
-        config = make_experiment(machine={"flush_tokens": 100_000})
-    assert config.machine.flush_firings == 2_097_152
-    assert "machine.flush_firings" in caplog.text
-
-
 def patterns_in(schema: object) -> set[str]:
     """Every pattern in a JSON schema."""
     if isinstance(schema, list):

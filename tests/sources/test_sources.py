@@ -214,24 +214,3 @@ def test_a_lake_keeps_its_batch_size_from_the_first_batch_on(make_experiment):
         words = r"batch_size is 2, but .* have 4 features; set .*batch_size: 4, or remove its folders examples, "
         with pytest.raises(LakeError, match=words):
             opens(other)
-
-
-@pytest.mark.parametrize(("size", "is_right"), [(4, True), (2, False), (8, False)])
-def test_a_lake_that_has_not_recorded_its_batch_size_goes_on_with_that_of_its_files(
-    make_experiment, size, is_right
-):
-    old = make_experiment(selection={"batch_size": 4})
-    made_batch(old, 1, 6)
-    path = old.lake_folder / SOURCES_FILE
-    known = json.loads(path.read_text())
-    del known["batch_size"]
-    path.write_text(json.dumps(known))
-    config = make_experiment(selection={"batch_size": size})
-    if is_right:
-        fix_sources(config)
-        assert json.loads(recorded(config))["batch_size"] == size
-    else:
-        words = f"batch_size is {size}, but features 6 to 6 are batch 1 in '.*parquet'"
-        with pytest.raises(LakeError, match=words):
-            fix_sources(config)
-        assert json.loads(recorded(config)) == known

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, Self
 
 from pipeline.errors import LakeError
@@ -76,9 +75,7 @@ class Ledger:
             self._file, self._handles = file, stack.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._mutex:
             file, self._file = self._file, None
             if file is None:

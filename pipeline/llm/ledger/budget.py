@@ -19,7 +19,6 @@ import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
 from pipeline.errors import ConfigError, LakeError
@@ -127,9 +126,7 @@ class Budget:
                 raise LakeError(f"budget folder '{self._folder}' cannot be written: {error.strerror}") from None
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._file is not None:
             with suppress(OSError), self._locked():  # if this fails, the next process reads more lines
                 self._spent.save()

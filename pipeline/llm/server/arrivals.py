@@ -14,7 +14,6 @@ import gc
 import queue
 import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from types import TracebackType
 from typing import Any, Self
 
 from pipeline.llm.requests import Answer, Request
@@ -45,9 +44,7 @@ class Arrivals:
         self._started.wait()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._task is not None:
             self._call(self._task.cancel)
         self._thread.join()
