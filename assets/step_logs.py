@@ -15,9 +15,8 @@ from dagster._serdes import ConfigurableClassData
 class StepLogs(LocalComputeLogManager):
     """Copies of each step's stdout and stderr in `DAGSTER_HOME/storage`. `dagster.yaml` names this class.
 
-    A terminal sends Ctrl-C to all processes in it, also to those with which Dagster copies a step's output, and one
-    that is written in Python would print a stack trace for it. They start with the signal blocked; Dagster ends
-    them after the step by another one.
+    A terminal sends Ctrl-C to all processes in it, also to those with which Dagster copies a step's output; those
+    written in Python would print a stack trace. They start with the signal blocked, and end by another one.
     """
 
     @classmethod
