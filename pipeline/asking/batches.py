@@ -88,7 +88,8 @@ class BatchAsker:
         """Lock the ledger. Raises LakeError if another run is working on the batch."""
         with ExitStack() as stack:
             stack.enter_context(self._ledger)
-            self._bar = stack.enter_context(progress(0, self._what, "requests"))
+            self._bar = progress(0, self._what, "requests")
+            stack.enter_context(self._bar)
             self._stack = stack.pop_all()
         return self
 

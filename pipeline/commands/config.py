@@ -68,6 +68,9 @@ class _Line(NamedTuple):
         return f"{_scalar(self.value)}  # {self.comment}".lstrip()
 
 
+_TEXTS = _Line("corpus.sources", "python", "the texts of this Python installation; name your own in the file")
+
+
 class _Content(NamedTuple):
     """What a config says about some SAEs; the corpus is their cache, if there is one."""
 
@@ -82,7 +85,7 @@ class _Content(NamedTuple):
     @property
     def lines(self) -> list[_Line]:
         """The lines to be checked by a person."""
-        return [self.model, *self.hookpoints, self.context, *([] if self.cache else [self.bos])]
+        return [self.model, *self.hookpoints, self.context, *([] if self.cache else [self.bos, _TEXTS])]
 
 
 def split_sources(text: str) -> list[str]:

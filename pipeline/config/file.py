@@ -1,5 +1,6 @@
 """Reading an experiment's YAML file; errors in it become one sentence."""
 
+import difflib
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,7 +43,9 @@ def _values(path: Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
         values = parse_yaml(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         by = f" (from extends in '{extended[-1]}')" if extended else ""
-        raise ConfigError(f"no config file '{path}'{by}; copy config/demo.yaml to start one") from None
+        raise ConfigError(f"no config file '{path}'{by}; {_instead_of(path)}") from None
+    except IsADirectoryError:
+        raise ConfigError(f"'{path}' is a folder, not a config file; {_instead_of(path)}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"config file '{path}' cannot be read: {error}") from None
     except yaml.YAMLError as error:
@@ -53,6 +56,14 @@ def _values(path: Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
     if base is None:
         return values
     return _over(_values(path.parent / str(base), (*extended, path)), values)
+
+
+def _instead_of(path: Path) -> str:
+    """The cure for a path that is no file: the file in `config/` with the nearest name, if there is one."""
+    files = {file.stem: file for file in sorted(Path("config").glob("*.yaml"))}
+    if close := difflib.get_close_matches(path.stem, files, n=1):
+        return f"nearest: '{files[close[0]]}'"
+    return "copy config/demo.yaml to start one"
 
 
 def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -213,7 +213,7 @@ def _ranked(rows: pl.DataFrame, sae: str, vocabulary: Vocabulary, marked_share: 
     text = Text()
     for (is_best, scorer), part in rows.group_by("is_best", "scorer", maintain_order=True):
         ends = "best" if is_best else "worst"
-        title = f"the {ends} explanations by {scorer} (shrunken score; raw, interval)"
+        title = f"the {ends} explanations by {scorer} (score shrunk towards the mean; as measured, interval)"
         text.append(f"{sae}: {title if scorer else 'explanations that no scorer judged'}\n", style="bold")
         for row in part.iter_rows(named=True):
             text.append(f"{row['feature']:>7} {row['explainer']:<8}{_scores(row)}\n")

@@ -216,7 +216,7 @@ def _open_dataset(source: HubTexts) -> Any:
         from datasets import load_dataset
     except ImportError:
         raise CorpusError(
-            "a corpus source of kind 'hub' needs the package 'datasets': pip install 'latentlake[hub]'"
+            "a corpus source of kind 'hub' needs the package 'datasets'; install it: pip install datasets"
         ) from None
     try:
         return load_dataset(

@@ -158,6 +158,35 @@ def test_a_run_that_is_stopped_says_so(
     assert "Traceback" not in said and "error:" not in said
 
 
+COPIED = """
+import os, signal, time
+import dagster as dg
+
+with dg.DagsterInstance.get() as instance, instance.compute_log_manager.capture_logs(["step"]):
+    time.sleep(1)  # until the processes that copy have started
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.killpg(0, signal.SIGINT)
+    print("at work", flush=True)
+    time.sleep(1)
+"""
+
+
+def test_ctrl_c_in_a_terminal_shows_no_stack_trace_of_what_copies_the_output_of_a_step(home: Path) -> None:
+    environment = {**os.environ, "DAGSTER_HOME": str(home)}
+    done = subprocess.run(
+        [sys.executable, "-c", COPIED],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+        start_new_session=True,
+    )
+    assert done.stdout == "at work\n"
+    assert "Traceback" not in done.stderr
+    assert (home / "storage" / "step.out").read_text(encoding="utf-8") == "at work\n"
+
+
 FORGOTTEN = """
 import os, signal
 from assets.stopping import catch_signals, stops_noted

@@ -114,6 +114,7 @@ def test_each_line_and_the_terminal_say_from_where_and_what_is_guessed(folder, c
         ("prepend_bos: false", "guessed: the tokenizer of EleutherAI/pythia-70m adds no BOS token"),
     ):
         assert f"{value}  # {words}" in text and words in said
+    assert "corpus.sources: python\n    the texts of this Python installation; name your own" in said
     assert "n_features: 20  # dictionary_learning, AutoEncoderTopK, L0 3" in text
     assert re.search("(make run CONFIG=|latentlake run )config/mine.yaml", said)
 

@@ -25,8 +25,8 @@ from pipeline.sae import load_sparse_coder
 PAGE = (Path(__file__).parents[2] / "docs" / "your-sae.md").read_text(encoding="utf-8")
 ROWS = [
     [cell.strip().strip("`") for cell in line.strip("|").split("|")]
-    for line in PAGE.partition("## What comes out")[2].partition("**What is tested")[0].splitlines()
-    if "`" in line and "FROM=" not in line
+    for line in PAGE.partition("## What `make config` writes")[2].partition("**What is tested")[0].splitlines()
+    if line.startswith("|") and "`" in line and "FROM=" not in line
 ]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REPOSITORIES = {"gpt2-small-res-jb": "jbloom/GPT2-Small-SAEs-Reformatted"}

@@ -291,8 +291,16 @@ def test_a_file_that_is_no_mapping_in_yaml_is_refused(tmp_path, content, reason)
     assert reason in refusal(path)
 
 
+@pytest.mark.parametrize("asked", ["mine", "mine.yaml", "config/mine", "config/mime.yaml", "config/mine.yml"])
+def test_a_file_that_is_not_there_is_named_with_the_nearest_in_config(tmp_path, monkeypatch, asked):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "config").mkdir()
+    write(tmp_path / "config").rename("config/mine.yaml")
+    assert refusal(asked) == f"no config file '{asked}'; nearest: 'config/mine.yaml'"
+
+
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
-    assert "cannot be read" in refusal(tmp_path)
+    assert refusal(tmp_path) == f"'{tmp_path}' is a folder, not a config file; copy config/demo.yaml to start one"
 
 
 def test_a_config_cannot_be_changed_after_loading(tmp_path):
