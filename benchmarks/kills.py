@@ -22,10 +22,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import psutil
+import torch
 import yaml
 
 import pipeline
 from benchmarks.figures import Figure, publish
+from pipeline.models.precision import fast_dtype
 
 SCALES = ("small", "large")
 
@@ -122,8 +124,11 @@ def write_config(folder: Path, scale: str) -> Path:
     said: dict[str, Any] = yaml.safe_load((REPOSITORY / "config" / "demo.yaml").read_text(encoding="utf-8"))
     said["saes"][0]["source"] = str(REPOSITORY / said["saes"][0]["source"])
     explaining = {"explainers": ["rule", "keywords", "default"], "controls": 16, **asked}
+    dtype = fast_dtype(torch.device("cpu"))  # of all lakes alike
+    subject = {**said["subject"], "dtype": dtype}
     path = folder / "demo.yaml"
-    path.write_text(yaml.safe_dump({**said, "explaining": explaining, "scoring": scoring}), encoding="utf-8")
+    content = {**said, "subject": subject, "explaining": explaining, "scoring": scoring}
+    path.write_text(yaml.safe_dump(content), encoding="utf-8")
     return path
 
 

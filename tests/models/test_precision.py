@@ -53,6 +53,28 @@ def test_the_trial_itself_finds_one_of_the_two():
     assert fast_dtype(CPU) in {"bfloat16", "float32"}
 
 
+@pytest.mark.parametrize("undisturbed", [2, 10, 19])
+def test_one_undisturbed_trial_of_twenty_is_enough(monkeypatch, undisturbed):
+    calls = {torch.bfloat16: 0, torch.float32: 0}
+
+    def seconds(sample):
+        calls[sample.dtype] += 1
+        if sample.dtype == torch.float32:
+            return 0.002
+        return 0.001 if calls[torch.bfloat16] == undisturbed else 0.003
+
+    monkeypatch.setattr(precision, "_seconds", seconds)
+    assert precision.faster_dtype(64) == torch.bfloat16
+
+
+def test_a_slow_precision_is_not_tried_for_long(monkeypatch):
+    clock, calls = iter(range(0, 1000, 10)), []
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: float(next(clock)))
+    monkeypatch.setattr(precision, "_seconds", lambda sample: calls.append(sample.dtype) or len(calls))
+    precision.faster_dtype(64)
+    assert len(calls) == 6, "three of each"
+
+
 def test_the_first_run_fixes_it_and_a_lake_on_another_machine_keeps_its_rows(make_experiment, trials):
     config = make_experiment(**AUTO)
     first = open_lake(config)
