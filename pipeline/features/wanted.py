@@ -83,16 +83,16 @@ def _warn_of_limits(config: Config, listed: FeatureList) -> None:
         if most is not None and asks and most < max(sizes.values()):
             n_asked = sum(min(most, size) for size in sizes.values())
             _log.warning(
-                "selection.features: '%s' names %s features, but with %s.max_features: %s %s asks a model about "
-                "%s of them at most, %s in each batch of %s; to ask about all, set it to null",
+                "selection.features: '%s' names %s features, but with %s.max_features: %s a model is asked about "
+                "%s of them at most, %s in each batch of %s (by %s); to ask about all, set it to null",
                 config.selection.features,
                 f"{len(listed.features):,}",
                 section,
                 f"{most:,}",
-                " and ".join(asks),
                 f"{n_asked:,}",
                 f"{most:,}",
                 f"{config.selection.batch_size:,}",
+                ", ".join(asks),
             )
 
 

@@ -225,8 +225,9 @@ def test_a_model_that_is_asked_about_less_than_a_list_is_said(listing, caplog):
     with caplog.at_level(logging.WARNING):
         said = warned(scoring={"max_features": 1})
         assert len(said) == 1 and "names 3 features, but with scoring.max_features: 1" in said[0]
-        assert "detection and fuzzing asks a model about 2 of them at most, 1 in each batch of 16" in said[0]
-        assert "explaining.max_features: 0 default asks" in warned(explaining={"max_features": 0})[0]
+        assert "a model is asked about 2 of them at most, 1 in each batch of 16 (by detection, fuzzing)" in said[0]
+        [said] = warned(explaining={"max_features": 0})
+        assert "explaining.max_features: 0 a model is asked about 0 of them at most" in said
         assert not warned(scoring={"max_features": 2}, explaining={"max_features": 0, "explainers": ("rule",)})
 
 
