@@ -1,5 +1,6 @@
 """Asking by a provider's batch API, against a server that ends batches in every way that theirs end."""
 
+import asyncio
 import json
 import math
 from contextlib import contextmanager
@@ -373,6 +374,34 @@ def test_a_batch_sent_by_a_run_with_other_batches_of_features_is_waited_for(tmp_
             wider = BatchClient(server, Journal(ledger), 0.005, "batch")
             assert_echoed(ask(ledger, wider, QUESTIONS))
         assert oracle.asked() == IDS
+
+
+def noted(folder, *sent):
+    """Writes the beginnings of batches, each a key and a time, as a journal has them."""
+    path = folder / "ledger" / "predictions" / "sae" / "0-9.batches"
+    path.parent.mkdir(parents=True)
+    lines = [json.dumps({"key": key, "sent_at": at, "request_ids": IDS}) for key, at in sent]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_a_clock_that_was_ahead_makes_nobody_wait(tmp_path, monkeypatch):
+    noted(tmp_path, ("never created", "2199-01-01T00:00:00.000+00:00"))
+    wait = asyncio.sleep
+
+    async def wait_briefly(seconds):
+        assert seconds <= 60
+        await wait(min(seconds, 0.01))
+
+    monkeypatch.setattr(asyncio, "sleep", wait_briefly)
+    with BatchOracle(echo) as oracle:
+        assert_echoed(asked(tmp_path, oracle))
+        assert oracle.asked() == IDS
+
+
+def test_of_two_batches_the_later_line_counts_though_the_clock_was_set_back_between_them(tmp_path):
+    noted(tmp_path, ("one", "2026-02-01T00:00:00.000+00:00"), ("two", "2026-01-01T00:00:00.000+00:00"))
+    journal = Journal(Ledger(tmp_path / "ledger", "predictions", "sae", 0, 9))
+    assert [each.key for each in journal.holding(IDS)] == ["two"]
 
 
 def test_a_line_torn_by_a_kill_is_passed_over(tmp_path):

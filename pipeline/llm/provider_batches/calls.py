@@ -3,7 +3,6 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Iterable
-from datetime import datetime
 from typing import TypeVar
 
 import aiohttp
@@ -23,7 +22,8 @@ METADATA_KEY = "latentlake"
 """The key in a batch's metadata whose value is the journal's key."""
 
 LISTED_AFTER_SECONDS = 60.0
-"""How long a provider may not list or know a batch that it has created."""
+"""How long a provider may not list or know a batch that it has created; counted from our first look, since the
+clock of the machine that sent it may differ."""
 FILE_SECONDS = 600.0
 """Longest silence during a file transfer."""
 LOOKED_UP_AT_MOST = 100
@@ -93,28 +93,22 @@ class Calls:
                 raise self._sentence(error, "create a batch") from None
 
     async def find(self, sent: Sent) -> Batch | None:
-        """The batch in the provider's list, or None; waits if it may not be listed yet."""
-        while True:
-            is_young = _age_seconds(sent) <= LISTED_AFTER_SECONDS
+        """The batch in the provider's list; None if it is not there, and not there a minute later either."""
+        if (batch := await self._say(self._listed(sent.key), "list its batches")) is None:
+            await asyncio.sleep(LISTED_AFTER_SECONDS)
             batch = await self._say(self._listed(sent.key), "list its batches")
-            if batch or not is_young:
-                return batch
-            await asyncio.sleep(LISTED_AFTER_SECONDS - _age_seconds(sent) + 0.01)
+        return batch
 
     async def look_up(self, sent: Sent) -> Batch | None:
-        """The current state of a batch; None if the provider no longer knows it.
-
-        Waits if the batch was created so recently that the provider may not know it yet.
-        """
+        """The current state of a batch; None if the provider does not know it, a minute later either."""
         patient = self._once.with_options(max_retries=LOOKED_UP_AT_MOST)
-        attempts = 0
+        attempts, known_by = 0, time.monotonic() + LISTED_AFTER_SECONDS
         while True:
             attempts += 1
-            is_young = _age_seconds(sent) <= LISTED_AFTER_SECONDS
             try:
                 return await patient.batches.retrieve(sent.batch_id or "", extra_headers=self._headers)
             except openai.NotFoundError:
-                if not is_young:
+                if time.monotonic() >= known_by:
                     return None
                 await asyncio.sleep(back_off_seconds(attempts))
             except (openai.APIError, *_NO_ANSWER) as error:
@@ -180,8 +174,3 @@ class Calls:
             f"{url} did not {what} ({short(self._endpoint.redaction(said))}); {cure}, and run again: a batch "
             "that the provider has is not sent again"
         )
-
-
-def _age_seconds(sent: Sent) -> float:
-    """How long ago a batch was sent."""
-    return time.time() - datetime.fromisoformat(sent.sent_at).timestamp()

@@ -4,14 +4,14 @@ The record is a file next to the batch's ledger, `<first>-<last feature>.batches
 all files with an overlapping range are read. A line before a provider's batch is created holds its requests and
 the key that identifies it in the provider's list of batches; a line afterwards holds the provider's id. If a
 process is killed in between, only the first line exists, and the next process looks for the key in the provider's
-list. The requests are sent again only if the list lacks the key a minute after the batch was sent. In an object
-store lines are sealed as they are written, so that another machine waits for the batches of one that is lost.
+list. The requests are sent again only if the list still lacks the key a minute later. In an object store lines are
+sealed as they are written, so that another machine waits for the batches of one that is lost.
 """
 
 import json
 import os
 import uuid
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -50,21 +50,27 @@ class Journal:
         self._ledger = ledger
 
     def holding(self, wanted: Collection[str]) -> list[Sent]:
-        """The last batch of each wanted request, as far as there is one."""
-        begun: dict[str, Sent] = {}
+        """The last batch of each wanted request, as far as there is one.
+
+        A file's lines are in their order; those of several files are ordered by their times.
+        """
+        begun: dict[str, tuple[str, Sent]] = {}
         ended: dict[str, str] = {}  # possibly by another machine, in another file
-        for line in self._lines():
-            try:
-                record = json.loads(line)
-                if "request_ids" in record:
-                    begun[record["key"]] = Sent(**record)
-                else:
-                    ended[record["key"]] = record["batch_id"]
-            except (ValueError, TypeError, KeyError):  # torn by a kill: nothing was sent, or it is listed
-                continue
-        sent = (each._replace(batch_id=ended.get(each.key)) for each in begun.values())
+        for path in overlapping_files(self.path.parent, self._ledger.features, SUFFIX):
+            latest = ""  # a clock that was set back must not make a line earlier than those before it
+            for line in path.read_text(encoding="utf-8", errors="replace").split("\n"):
+                try:
+                    record = json.loads(line)
+                    if "request_ids" in record:
+                        latest = max(latest, record["sent_at"])
+                        begun[record["key"]] = latest, Sent(**record)
+                    else:
+                        ended[record["key"]] = record["batch_id"]
+                except (ValueError, TypeError, KeyError):  # torn by a kill: nothing was sent, or it is listed
+                    continue
         last: dict[str, Sent] = {}
-        for each in sorted(sent, key=lambda each: each.sent_at):
+        for _, sent in sorted(begun.values(), key=lambda timed: timed[0]):
+            each = sent._replace(batch_id=ended.get(sent.key))
             last |= dict.fromkeys(set(wanted).intersection(each.request_ids), each)
         return list({each.key: each for each in last.values()}.values())
 
@@ -78,10 +84,6 @@ class Journal:
         """Record the provider's id of a batch."""
         self._append({"key": sent.key, "batch_id": batch_id})
         return sent._replace(batch_id=batch_id)
-
-    def _lines(self) -> Iterator[str]:
-        for path in overlapping_files(self.path.parent, self._ledger.features, SUFFIX):
-            yield from path.read_text(encoding="utf-8", errors="replace").split("\n")
 
     def _append(self, record: dict[str, Any]) -> None:
         """Append a line, separated from whatever a kill has left, and sync it to disk."""
