@@ -35,6 +35,10 @@ checks."""
 _SETTLED_AT_LEAST, _MARGIN = 20, 1.25
 """In batches, after this many answers: the margin on the largest share of its bound that one of them took."""
 
+_own_reserved: dict[Path, Amount] = {}
+"""What each open budget of this process has reserved, by its file. These files are not read: on a network
+filesystem all locks of a process have one owner, so they would look free, and closing one would unlock it."""
+
 _TOLERANCE_USD = 1e-9
 """Tolerance for rounding when a sum of prices is compared with the limit."""
 
@@ -118,6 +122,7 @@ class Budget:
                     self._spent.load()
                     self._file = self._path.open("w+b", buffering=0)
                     fcntl.flock(self._file, fcntl.LOCK_EX)
+                    _own_reserved[self._path] = Amount()
             except OSError as error:
                 raise LakeError(f"budget folder '{self._folder}' cannot be written: {error.strerror}") from None
         return self
@@ -129,6 +134,7 @@ class Budget:
             with suppress(OSError), self._locked():  # if this fails, the next process reads more lines
                 self._spent.save()
             self._path.unlink(missing_ok=True)
+            del _own_reserved[self._path]
             self._file.close()  # releases the lock
             self._file = None
 
@@ -228,18 +234,17 @@ class Budget:
 
     def _write(self) -> None:
         if self._file is not None:
+            _own_reserved[self._path] = self._own
             self._file.seek(0)
             self._file.truncate()
             self._file.write(json.dumps(self._own._asdict()).encode())
 
     def _all_reserved(self) -> Amount:
-        """What all running processes have reserved; the files of dead ones are deleted.
-
-        The process's own file is not opened again: on network filesystems, closing it would release the lock.
-        """
-        total = self._own
+        """What all running processes have reserved; the files of dead ones are deleted."""
+        total = Amount()
         for path in self._folder.glob("*-*.json"):
-            if path == self._path:
+            if path in _own_reserved:
+                total = total.plus(_own_reserved[path])
                 continue
             with suppress(FileNotFoundError), path.open("rb") as file:
                 if _is_free(file):

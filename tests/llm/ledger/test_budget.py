@@ -314,6 +314,17 @@ def test_a_process_of_the_same_number_on_another_host_has_a_reservation_of_its_o
         assert len(list((tmp_path / "budget").glob("*-*.json"))) == 2
 
 
+def test_the_budgets_of_one_process_count_each_other_on_a_network_filesystem(tmp_path, monkeypatch):
+    """Locks of one process never exclude each other there: `flock` is a lock on the file's bytes."""
+    monkeypatch.setattr(budget, "_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(budget.fcntl, "flock", lambda file, kind: None)
+    with budget_of(tmp_path, requests=5) as explainer, budget_of(tmp_path, requests=5) as scorer:
+        assert len(explainer.reserve(questions(4))) == 4
+        assert len(scorer.reserve(questions(4, 10))) == 1
+        assert len(list((tmp_path / "budget").glob("*-*.json"))) == 2
+    assert budget._own_reserved == {}
+
+
 def test_a_reservation_ends_when_its_answer_is_recorded(tmp_path, monkeypatch):
     monkeypatch.setattr(budget, "_WAIT_SECONDS", 0.1)
     with budget_of(tmp_path, requests=4) as one, budget_of(tmp_path, requests=4) as other:
