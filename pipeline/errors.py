@@ -50,6 +50,7 @@ _REFUSED = frozenset(
     {errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.EFBIG, errno.ESTALE, errno.EMFILE, errno.ENFILE}
     | {errno.ENAMETOOLONG, errno.ELOOP}
 )
+_WITHOUT_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 _TORN = re.compile(r"magic bytes|too small to be a Parquet file|not a valid DuckDB database file")
 _SMALLER = (
     "use a smaller model or a narrower dtype (subject.dtype, precision: int8), or another device; then run again"
@@ -84,6 +85,11 @@ def sentence_of(error: BaseException) -> str | None:
             return f"a file cannot be read or written: {words}"
         case duckdb.OutOfMemoryException():
             return f"DuckDB has too little memory ({words}); raise machine.memory_limit, or {_ROOM}"
+        case OSError(errno=number) if number in _WITHOUT_LOCKS:
+            return (
+                f"a filesystem does not lock files ({words}); mount it with locks (Lustre with -o flock, NFS "
+                "without nolock), or put the lake, or DAGSTER_HOME, on another"
+            )
         case OSError() | duckdb.Error() if "No space left" in words:  # from Arrow, without an errno
             return f"the disk is full ({words}); {_ROOM}"
         case duckdb.InvalidInputException() | duckdb.IOException() if _TORN.search(words):

@@ -108,6 +108,7 @@ def test_a_mapped_file_takes_its_room_before_it_is_written(small_disk: Path) -> 
         (OSError("IO Error: Could not write file: No space left on device"), "the disk is full"),
         (OSError(errno.EFBIG, "File too large", "/lake"), "cannot be read or written"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "/lake"), "cannot be read or written"),
+        (OSError(errno.ENOLCK, "No locks available"), "does not lock files"),
         (RuntimeError("Could not determine home directory."), "begins with ~"),
         (RuntimeError("Query interrupted"), "stopped"),
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to allocate"), "machine.memory_limit"),

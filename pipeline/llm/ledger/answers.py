@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -34,7 +34,8 @@ class Ledger:
         first: The first feature of the range.
         last: The last feature of the range, inclusive.
         prices: The prices used for answers that are recorded without prices of their own.
-        seal: Publishes the file's lines to other machines; called periodically and at the end.
+        seal: Publishes the file's lines to other machines; called periodically and at the end, where it must not
+            fail.
     """
 
     def __init__(
@@ -130,7 +131,9 @@ class Ledger:
             self._is_torn = False
             self._answers.update((answer.request_id, answer) for _, answer in paid)
             if self.seal is not None and time.monotonic() - self._sealed > _SEAL_SECONDS:
-                self.seal(self.path, self._file)
+                # While the store does not answer, what is paid for is safe here, and more is in flight.
+                with suppress(LakeError):
+                    self.seal(self.path, self._file)
                 self._sealed = time.monotonic()
 
     def _open(self) -> BinaryIO:

@@ -41,7 +41,7 @@ def lock(file: BinaryIO, path: Path, kind: int) -> None:
     """Lock a ledger file until it is closed. Raises LakeError if another run holds it."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:  # other errors: a filesystem without locks
         raise LakeError(
             f"ledger '{path}' is in use by another run on some of the same features; wait for it or stop it"
         ) from None

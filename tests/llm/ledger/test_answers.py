@@ -1,5 +1,7 @@
 """The ledger: what was recorded is there again, whatever happened in between."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -9,14 +11,16 @@ import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import duckdb
 import pytest
 
 from llm import client_of
 from llm.oracle import Oracle, Reply, last_message
-from pipeline.errors import LakeError
+from pipeline.errors import LakeError, sentence_of
 from pipeline.llm import Answer, Ledger, Message, Request, ask
+from pipeline.llm.ledger import answers
 from pipeline.llm.ledger.answers import ReadLedger
 from pipeline.llm.ledger.files import last_lines
 
@@ -159,6 +163,16 @@ def test_a_second_run_on_the_batch_is_refused_in_one_sentence(tmp_path):
         held.record(question(), answered(question()))
     with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
         assert ledger.replay(question())
+
+
+def test_a_filesystem_without_locks_is_not_taken_for_another_run(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(OSError, match="not implemented") as raised:
+        Ledger(tmp_path, "predictions", "sae", 0, 9).__enter__()
+    assert "does not lock files" in sentence_of(raised.value)
 
 
 @pytest.mark.parametrize("other", [(0, 19), (5, 14), (3, 4)])
@@ -358,6 +372,20 @@ def test_a_disk_that_is_full_stops_the_run_and_spoils_only_the_line_that_it_tore
         ledger.record(question(1), answered(question(1)))
     with Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
         assert ledger.replay(question(0)) is None and ledger.replay(question(1))
+
+
+def test_a_store_that_does_not_answer_for_a_while_ends_no_asking(tmp_path, monkeypatch):
+    monkeypatch.setattr(answers, "_SEAL_SECONDS", -1.0)
+    failures = [LakeError("the store cannot be reached")] * 2
+    with Ledger(tmp_path, "predictions", "sae", 0, 9, seal=Mock(side_effect=[*failures, None])) as ledger:
+        for number in range(2):
+            ledger.record(question(number), answered(question(number)))
+    assert ledger.seal.call_count == 3
+    with (
+        pytest.raises(LakeError, match="cannot be reached"),
+        Ledger(tmp_path, "predictions", "sae", 0, 9, seal=Mock(side_effect=failures)),
+    ):
+        pass  # at the end it must have what was paid for
 
 
 def test_what_cannot_be_recorded_ends_the_asking(tmp_path):
