@@ -16,6 +16,8 @@ from typing import BinaryIO
 
 import dagster as dg
 
+from assets.graph.history import UNDER_WAY
+
 PROCESS_TAG = "latentlake/process"
 """The name of the file that a run's process holds a lock on."""
 
@@ -36,7 +38,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         return []
     gone = {path.name: path for path in _folder().glob("*.lock") if not _is_held(path)}
     ended = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])) if gone else ():
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)) if gone else ():  # it may never have started
         if run.tags.get(PROCESS_TAG) in gone:
             end_run(instance, run, "its process was killed")
             ended.append(run.run_id)

@@ -100,10 +100,14 @@ def test_only_a_run_whose_process_is_gone_is_ended(home):
             ).run_id
             for name, tag in tags.items()
         }
+        for status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.CANCELING):  # killed at once, or late
+            run = instance.create_run_for_job(nothing, status=status, tags={PROCESS_TAG: tags["another process"]})
+            runs[f"another process, {status}"] = run.run_id
         assert end_dead_runs(instance) == []
         other.kill()
         other.communicate()
-        assert end_dead_runs(instance) == [runs["another process"]]
+        of_it = {run_id for name, run_id in runs.items() if name.startswith("another process")}
+        assert {*end_dead_runs(instance)} == of_it
         assert [path.name for path in (home / "processes").iterdir()] == [tags["this process"]]
 
 
