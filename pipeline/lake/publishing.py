@@ -31,9 +31,19 @@ def _processes_here() -> str:
 
 
 _HERE = _processes_here()
-_OWNED = re.compile(rf"\.{re.escape(_HERE)}\.(\d+)\.\d+\.\d+(?:\.wal|\.old)?$")
-"""The end of a temporary name made by a process that can be looked up from here: pid, thread, time; then the
-suffix of DuckDB's log beside a database, or of a replaced folder."""
+_OWNED = re.compile(rf"\.{re.escape(_HERE)}\.(\d+)\.(\d+)\.\d+\.\d+(?:\.wal|\.old)?$")
+"""The end of a temporary name made by a process that can be looked up from here: pid, its start, thread, time; and
+the suffix of DuckDB's log beside a database, or of a replaced folder."""
+
+
+def _start_of(pid: int) -> str:
+    """When a process was started, in clock ticks since the boot, which no clock that is set changes; on macOS in
+    seconds since 1970. Raises psutil.NoSuchProcess."""
+    with contextlib.suppress(OSError):
+        return (
+            Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+        )
+    return str(int(psutil.Process(pid).create_time()))
 
 
 def temporary_path(root: Path, name: str) -> Path:
@@ -45,7 +55,7 @@ def temporary_path(root: Path, name: str) -> Path:
 
 def _owned(name: str) -> str:
     """A name unique to this process and thread, which shows later whether the process is gone."""
-    return f"{name}.{_HERE}.{os.getpid()}.{threading.get_ident()}.{time.monotonic_ns()}"
+    return f"{name}.{_HERE}.{os.getpid()}.{_start_of(os.getpid())}.{threading.get_ident()}.{time.monotonic_ns()}"
 
 
 @contextlib.contextmanager
@@ -76,15 +86,15 @@ def whole_path(root: Path, target: Path) -> Iterator[Path]:
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether the process that made a temporary file is known to be gone.
+    """Whether the process that made a temporary file is known to be gone; its pid may be another's by now.
 
-    Its pid may belong to another process by now. For files of other machines, see `is_stale`.
+    For files of other machines, see `is_stale`.
     """
     owned = _OWNED.search(path.name)
     if not owned:
         return False
-    with contextlib.suppress(psutil.NoSuchProcess, FileNotFoundError):
-        return bool(psutil.Process(int(owned[1])).create_time() > path.stat().st_mtime)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return _start_of(int(owned[1])) != owned[2]
     return True
 
 

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -161,18 +162,27 @@ def test_what_a_process_makes_that_cannot_be_looked_up_here_stays(lake):
     here = lake.root / ".tmp"
     here.mkdir(parents=True)
     host = publishing._HERE.rsplit("-", 2)[0]
-    elsewhere = [here / f"documents.{name}.4194303.1.1" for name in (host, f"{host}-0a1b2c3d-4026531836")]
-    dead = here / f"documents.{publishing._HERE}.4194303.1.1"
+    elsewhere = [here / f"documents.{name}.4194303.1.1.1" for name in (host, f"{host}-0a1b2c3d-4026531836")]
+    dead = here / f"documents.{publishing._HERE}.4194303.1.1.1"
     for path in (*elsewhere, dead):
         path.touch()
     assert lake.remove_left_over() == [dead]
     assert {*here.iterdir()} == {*elsewhere}
 
 
+def test_a_clock_that_is_set_makes_no_living_process_a_dead_one_and_a_new_pid_none_a_living(lake):
+    with lake.scratch("mine") as own:
+        os.utime(own, (0, 0))  # as if the clock had been set forward since
+        reused = own.with_name(re.sub(rf"\.{os.getpid()}\.\d+\.", f".{os.getpid()}.1.", own.name))
+        reused.mkdir()
+        assert lake.remove_left_over() == [reused]
+        assert own.exists()
+
+
 def test_a_folder_that_is_written_whole_clears_away_what_killed_processes_left_beside_it(tmp_path):
     target = tmp_path / "report"
     for name in ("", ".old"):
-        (tmp_path / f".report.{publishing._HERE}.4194303.1.1{name}").mkdir()
+        (tmp_path / f".report.{publishing._HERE}.4194303.1.1.1{name}").mkdir()
     old = tmp_path / f".report.{os.getpid()}"  # of a container of before, with the same pid
     old.mkdir()
     os.utime(old, (1, 1))
