@@ -13,6 +13,7 @@ import duckdb
 
 from pipeline.lake.objects import Objects
 from pipeline.lake.paths import SCHEMA_FILE
+from pipeline.lake.selects import quoted
 
 _FILES = re.compile(r"(, )?'([^']*\.(?:parquet|jsonl))'")
 """A path or a glob in a view's text, and the comma before it."""
@@ -41,8 +42,8 @@ class InPlace:
         """A view's text with URLs instead of the lake's paths."""
 
         def urls(found: re.Match[str]) -> str:
-            quoted = [f"'{self._objects.url_of(key)}'" for key in self._keys(found[2])]
-            return (found[1] or "") + ", ".join(quoted) if quoted else ""
+            patterns = [quoted(self._objects.pattern_of(key)) for key in self._keys(found[2])]
+            return (found[1] or "") + ", ".join(patterns) if patterns else ""
 
         return _FILES.sub(urls, text)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import glob
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,9 @@ class Store:
             found = self.filesystem.find(self._key(below).rstrip("/"), detail=True)
         return {key.removeprefix(f"{self._base}/"): info["size"] for key, info in found.items()}
 
-    def url_of(self, key: str) -> str:
-        """The URL of an object."""
-        return str(self.filesystem.unstrip_protocol(self._key(key)))
+    def pattern_of(self, key: str) -> str:
+        """The URL of an object, or of those that match a pattern, as a pattern: only the key's stars are wild."""
+        return f"{glob.escape(str(self.filesystem.unstrip_protocol(self._base)))}/{key}"
 
     def get(self, key: str) -> bytes:
         """An object's content; empty if it is gone."""

@@ -337,6 +337,16 @@ def test_a_reader_at_the_url_sees_one_version_whatever_is_published(machine):
         open_catalog(f"{LAKES}/other")
 
 
+def test_a_lake_is_read_at_a_url_of_any_characters(machine, monkeypatch):
+    lakes = "memory://bucket/somebody's [old] lakes?"
+    monkeypatch.setenv(LAKE_VARIABLE, lakes)
+    lake = machine("a")
+    lake.write("tokens", token_rows("odd"))
+    lake.refresh_catalog()
+    with open_catalog(f"{lakes}/tiny") as reader:
+        assert reader.sql("select distinct text from tokens").fetchall() == [("odd",)]
+
+
 def test_cleaning_keeps_what_a_reader_may_still_see_for_a_day(machine, monkeypatch):
     lake = machine("a")
     lake.write("tokens", token_rows("old"))
