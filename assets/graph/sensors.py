@@ -1,17 +1,18 @@
 """The sensor that takes in documents added to the corpus, off by default."""
 
 import hashlib
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.graph.failures import failures_for_people
 from assets.graph.history import ended_runs
 from assets.graph.keys import asset_key
 from assets.graph.missing import is_there, partition_keys, tables_of
-from assets.graph.schedules import FAILURES_UNTIL_PARKED, Requests
+from assets.graph.schedules import FAILURES_UNTIL_PARKED
+from assets.graph.ticks import Requests, requests_or_reason
 from assets.processes import end_dead_runs
 from pipeline.config import Config
 from pipeline.tables import Group
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
 JOBS_OF_A_GENERATION: tuple[Group, ...] = ("corpus", "cache", "prepare")
 """The jobs that bring the lake up to date with new documents, in their order. None of them sends LLM requests."""
+
+
+_SETTLED_SECONDS = 60.0
+"""How long an added file must be unchanged before the sensor asks for it: one that is still being copied would be
+recorded as it is, and be a changed document when it is whole."""
 
 
 def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]") -> dg.SensorDefinition:
@@ -45,8 +51,7 @@ def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]"
         from pipeline.sources import recorded_lake
 
         end_dead_runs(context.instance)
-        with failures_for_people():
-            yield from list(_next(recorded_lake(config), context.instance))
+        yield from requests_or_reason(lambda: _next(recorded_lake(config), context.instance))
 
     return sensor
 
@@ -63,7 +68,9 @@ def _next(lake: "Lake", instance: dg.DagsterInstance) -> Requests:
             yield from _ask_for(lake, job, missing, instance)
             return
     found = new_documents(lake.config)
-    if found.names:
+    if 0 <= time.time() - found.since < _SETTLED_SECONDS:
+        yield dg.SkipReason("a file was added to the corpus less than a minute ago and may still be written")
+    elif found.names:
         grown = type(lake)(lake.config, _grown(lake.hashes))
         tables = [table.name for table in tables_of(lake.config, "corpus")]
         changed = [name for name in tables if _folders(lake, name) != _folders(grown, name)]

@@ -24,14 +24,14 @@ class Look(NamedTuple):
     """How a source's files differ from the recorded ones, by a listing.
 
     Attributes:
-        added: Files that are not recorded.
-        longer: Recorded files of lines that have grown.
+        added: Files that are not recorded. An empty local file is none: it is still to be written.
+        longer: Recorded files of lines that have grown, and the byte at which they ended.
         touched: Other recorded files with a different size or time.
         gone: Recorded files that no longer exist.
     """
 
     added: Sequence[CorpusFile]
-    longer: Sequence[Path]
+    longer: Mapping[Path, int]
     touched: Sequence[Path]
     gone: Sequence[str]
 
@@ -89,17 +89,18 @@ def is_open(source: FileTexts) -> bool:
 def look(source: FileTexts, entries: Sequence[Entry]) -> Look:
     """Compare a source's files with its entries, by sizes and times; nothing is read."""
     files, known = source_files(source), _recorded_files(entries)
-    longer, touched = [], []
+    longer: dict[Path, int] = {}
+    touched = []
+    added = [file for file in files if source.is_remote and _location(file) not in known]
     for file in files if not source.is_remote else ():
-        if (record := known.get(_location(file))) is None:
-            continue
         path = Path(file.location)
         stat = path.stat()
-        if stat.st_size > record["size"] and is_appended_to(source, file.location):
-            longer.append(path)
+        if (record := known.get(_location(file))) is None:
+            added += [file] if stat.st_size else []
+        elif stat.st_size > record["size"] and is_appended_to(source, file.location):
+            longer[path] = record["size"]
         elif (stat.st_size, stat.st_mtime_ns) != (record["size"], record["mtime_ns"]):
             touched.append(path)
-    added = [file for file in files if _location(file) not in known]
     return Look(added, longer, touched, sorted(known.keys() - {_location(file) for file in files}))
 
 
@@ -155,16 +156,24 @@ def _lines_behind(path: Path, record: Mapping[str, Any]) -> dict[str, Any] | Non
     Raises ValueError if the content before has changed, or its last line continues.
     """
     _check_beginning(path, record)
+    if not has_whole_line(path, record["size"]):
+        return None
     end, size = record["size"], path.stat().st_size
     with path.open("rb") as file:
         file.seek(end)
         while some := file.read(min(_BYTES_AT_ONCE, size - file.tell())):
             if (newline := some.rfind(b"\n")) >= 0:  # the last line may still be written
                 end = file.tell() - len(some) + newline + 1
-    if end == record["size"]:
-        return None
     own = {"size": end, "mtime_ns": path.stat().st_mtime_ns, "sha256": _sha256(path, end)}
     return {**own, "start": record["size"]}
+
+
+def has_whole_line(path: Path, start: int) -> bool:
+    """Whether a file has a line behind a byte that is not blank and ends in a newline."""
+    with path.open("rb") as file:
+        file.seek(start)
+        first = next((line for line in file if line.strip()), b"")
+    return first.endswith(b"\n")
 
 
 def _check_beginning(path: Path, record: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ the number of features per batch.
 """
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
@@ -117,8 +118,10 @@ def _record(lake: Lake, known: dict[str, Any], before: dict[str, Any]) -> bool:
     with lake.alone("sources", waits=True):
         if read_record(lake.config) != before:
             return False
-        with lake.writing(lake.root / SOURCES_FILE) as temporary:
-            temporary.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        with lake.writing(lake.root / SOURCES_FILE) as temporary, temporary.open("w", encoding="utf-8") as file:
+            file.write(json.dumps(known, indent=1, sort_keys=True) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # unlike a table, it cannot be made again if power fails
         return True
 
 

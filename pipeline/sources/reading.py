@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pipeline.config import Config, DelphiRows, FileTexts, HubTexts, PythonTexts
 from pipeline.errors import CorpusError
-from pipeline.sources.contents import digest_of, files_to_read, is_open, look
+from pipeline.sources.contents import digest_of, files_to_read, has_whole_line, is_open, look
 from pipeline.sources.python_copies import copied_texts
 from pipeline.sources.record import generations_of, has_changed, key_of, read_record, waiting_keys
 from pipeline.texts.readers import read_texts, source_name
@@ -45,23 +45,28 @@ class New(NamedTuple):
 
     Attributes:
         names: Files and sources that have something new.
+        since: When the last of the added local files was changed, in seconds since 1970; 0 if there are none.
         stamp: A hash of their names and sizes.
         unasked: Sources that cannot be checked without reading them: datasets on the hub.
     """
 
     names: Sequence[str]
+    since: float
     stamp: str
     unasked: Sequence[str]
 
 
 def new_documents(config: Config) -> New:
-    """Whether documents were added to the recorded ones, by names, sizes and times of files; nothing is read.
+    """Whether documents were added to the recorded ones, by names and sizes of files.
+
+    Of these, only those of lines that have grown are read, up to the first whole line.
 
     Raises CorpusError if a recorded file is gone or cannot be listed.
     """
     known = read_record(config)
     sizes: dict[str, int] = {}
     unasked: list[str] = []
+    since = 0.0
     for source in config.corpus.sources:
         key, name = key_of(source), source_name(source)
         entries = [each[key] for each in generations_of(config, known) if key in each]
@@ -73,7 +78,10 @@ def new_documents(config: Config) -> New:
                 raise has_changed(config, source, seen.gone[0])
             if is_open(source):
                 sizes |= {file.location: 0 for file in seen.added}
-                sizes |= {str(path): path.stat().st_size for path in seen.longer}
+                longer = [path for path, end in seen.longer.items() if has_whole_line(path, end)]
+                sizes |= {str(path): path.stat().st_size for path in longer}
+                local = [Path(file.location) for file in seen.added if file.filesystem is None]
+                since = max([since, *(path.stat().st_mtime for path in local)])
         elif isinstance(source, HubTexts):
             unasked.append(name)
-    return New(sorted(sizes), digest_of(f"{name} {sizes[name]}" for name in sorted(sizes)), unasked)
+    return New(sorted(sizes), since, digest_of(f"{name} {sizes[name]}" for name in sorted(sizes)), unasked)

@@ -1,5 +1,6 @@
 """What goes on by itself: new documents are taken, and nothing that was paid for is bought again."""
 
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -70,6 +71,12 @@ def launch(config: Config, instance: dg.DagsterInstance, job: str, key: str | No
     assert made.success
 
 
+def add_file(path: Path, text: str) -> None:
+    """Writes a file as if long ago: the sensor waits for files that may still be written."""
+    path.write_text(text)
+    os.utime(path, (0, 0))
+
+
 def ledger(config: Config) -> int:
     """Lines of the ledger: answers that were paid for."""
     return sum(path.read_bytes().count(b"\n") for path in (config.lake_folder / LEDGER_FOLDER).rglob("*.jsonl"))
@@ -91,7 +98,7 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
         assert before
         assert tick(config, instance) == "no documents added since generation 0 of the corpus"
         for number, text in enumerate(corpus_texts(n_documents=6, seed=1)):
-            (tmp_path / "corpus" / f"new{number}.txt").write_text(text)
+            add_file(tmp_path / "corpus" / f"new{number}.txt", text)
         asked_for = []
         while not isinstance(requests := tick(config, instance), str):
             for each in requests:
@@ -186,12 +193,28 @@ def test_what_is_parked_keeps_no_other_from_being_asked_for(
     assert [type(each) for each in found if isinstance(each, dg.SkipReason)] == ([] if asked else [dg.SkipReason])
 
 
+def test_a_corpus_that_has_changed_is_the_reason_of_a_tick_and_no_stack_trace(
+    make_experiment: Callable[..., Config], tmp_path: Path
+) -> None:
+    config = make_experiment()
+    write_documents(preflight(config))
+    (tmp_path / "corpus" / "0003.txt").unlink()
+    with dg.DagsterInstance.ephemeral() as instance:
+        why = tick(config, instance)
+    assert isinstance(why, str) and "has changed since lake" in why and "0003.txt" in why
+
+
 def test_a_run_that_took_no_new_documents_is_asked_for_again_until_it_has_failed_three_times(
     make_experiment: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     lake = preflight(make_experiment())
     write_documents(lake)
-    (tmp_path / "corpus" / "more.txt").write_text("more " * 50)
+    added = tmp_path / "corpus" / "more.txt"
+    added.write_text("more " * 50)
+    with dg.DagsterInstance.ephemeral() as instance:
+        [skipped] = sensors._next(lake, instance)
+    assert isinstance(skipped, dg.SkipReason) and "may still be written" in str(skipped.skip_message)
+    add_file(added, "more " * 50)
     keys = []
     with dg.DagsterInstance.ephemeral() as instance:
         for n_failures in range(FAILURES_UNTIL_PARKED):

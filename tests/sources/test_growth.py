@@ -70,6 +70,38 @@ def test_whole_lines_behind_those_of_a_file_are_new_and_keep_their_numbers(
     assert texts_of(config, 2) == ["not yet whole"]
 
 
+@pytest.mark.parametrize("behind", ['{"text": "not yet whole"}', "\n \n", '\n{"text": "not yet', "\r\n"])
+def test_what_holds_no_whole_line_yet_is_nothing_new(
+    make_experiment: Experiment, tmp_path: Path, behind: str
+) -> None:
+    """The sensor would ask for a run that takes it, again and again."""
+    path = write_corpus(tmp_path / "rows", kind="jsonl")
+    config = make_experiment(corpus={"sources": [{"kind": "jsonl", "path": str(path)}]})
+    first = fix_sources(config)
+    with path.open("a") as file:
+        file.write(behind)
+    assert new_documents(config).names == []
+    assert fix_sources(config, takes_new=True) == fix_sources(config) == first
+    with path.open("a") as file:
+        file.write("\n" + lines(MORE[:1]) if not behind.endswith("yet") else ' whole"}\n')
+    assert new_documents(config).names == [str(path)]
+    assert len(fix_sources(config, takes_new=True).generations) == 1
+    assert len(texts_of(config, 1)) == 1 + behind.endswith("}")
+
+
+def test_a_new_file_that_is_still_empty_is_nothing_new(make_experiment: Experiment, tmp_path: Path) -> None:
+    config = make_experiment()
+    first = fix_sources(config)
+    new = tmp_path / "corpus" / "new.txt"
+    new.touch()
+    assert new_documents(config).names == []
+    assert fix_sources(config, takes_new=True) == first
+    new.write_text(MORE[0])
+    assert new_documents(config).names == [str(new)]
+    assert len(fix_sources(config, takes_new=True).generations) == 1
+    assert texts_of(config, 1) == MORE[:1]
+
+
 def test_a_source_named_behind_the_others_is_a_generation_and_before_them_another_corpus(
     make_experiment: Experiment, tmp_path: Path
 ) -> None:
@@ -203,3 +235,15 @@ def test_only_new_documents_pass_the_model_and_the_rows_are_those_of_a_run_from_
     # The versions before are those of the lake as it was.
     assert grown.folder("activations", "hand-set", generation=0) == before.folder("activations", "hand-set")
     assert grown.folder("activations", "hand-set") != before.folder("activations", "hand-set")
+
+
+def test_one_new_document_leaves_shards_without_any(make_experiment: Experiment, tmp_path: Path) -> None:
+    config = make_experiment()
+    before = make_activations(config)
+    (tmp_path / "corpus" / "more.txt").write_text(MORE[0])
+    fix_sources(config, takes_new=True)
+    grown = make_activations(config)
+    assert 0 < grown.read < 100
+    assert rows_of(grown, "select count(*)::int as n from contexts")[0]["n"] == 1 + len(
+        rows_of(before, "from contexts")
+    )
