@@ -1,15 +1,16 @@
 """The schedule that makes the next feature batches, off by default."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from assets.graph.failures import failures_for_people
 from assets.graph.history import busy_partitions, ended_runs
 from assets.graph.keys import asset_key
 from assets.graph.missing import tables_of
 from assets.graph.partitions import BatchKey
+from assets.graph.ticks import Requests, requests_or_reason
 from assets.processes import end_dead_runs
 from pipeline.config import Config
 
@@ -24,8 +25,6 @@ FAILURES_UNTIL_PARKED = 3
 
 BATCHES = "explain_and_score"
 """The job of feature batches."""
-
-Requests = Iterator[dg.RunRequest | dg.SkipReason]
 
 
 def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
@@ -45,7 +44,7 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
         description="Explain and score the next unfinished feature batches.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> Requests:
-        yield from _next(config, context)
+        yield from requests_or_reason(lambda: _next(config, context))
 
     return schedule
 
@@ -53,14 +52,14 @@ def next_feature_batches(config: Config) -> dg.ScheduleDefinition:
 def _next(config: Config, context: dg.ScheduleEvaluationContext) -> Requests:
     """The runs that a tick requests, or why it requests none."""
     from pipeline.asking.spending import spent_budget
+    from pipeline.asking.unfinished import is_unfinished
     from pipeline.sources import recorded_lake
 
     end_dead_runs(context.instance)
-    with failures_for_people():
-        lake = recorded_lake(config)
-        unfinished = _unfinished(lake)
-        stopped = spent_budget(config) if unfinished else None
-        without_pilot = {key.sae for key in unfinished if not lake.has("scorer_rhos", sae=key.sae)}
+    lake = recorded_lake(config)
+    unfinished = _unfinished(lake)
+    stopped = spent_budget(config) if unfinished else None
+    without_pilot = {key.sae for key in unfinished if not lake.has("scorer_rhos", sae=key.sae)}
     if stopped:
         yield dg.SkipReason(f"{len(unfinished)} batches are unfinished. {stopped}")
         return
@@ -73,7 +72,8 @@ def _next(config: Config, context: dg.ScheduleEvaluationContext) -> Requests:
     if parked:
         names = ", ".join(key.partition for key in parked)
         context.log.warning(f"parked after {FAILURES_UNTIL_PARKED} failures; run these by hand: {names}")
-    taken = ready[: max(0, _BATCHES_AT_ONCE - len(busy))]
+    still_open = (key for key in ready if is_unfinished(lake, *key))
+    taken = list(islice(still_open, max(0, _BATCHES_AT_ONCE - len(busy))))
     if not taken:
         yield dg.SkipReason(_why_none(unfinished, busy, parked, sorted(without_pilot)))
     for key in taken:

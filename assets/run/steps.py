@@ -40,10 +40,13 @@ def missing_steps(config: Config, part: Part | None = None, jobs: Collection[str
     for job in (part.job,) if part else [job for job in JOBS if job in jobs]:
         n_taken = config.selection.batches_per_run
         keys = _keys_of_part(config, part) if part else partitions_of(config, job, n_taken)
+        n_made = 0
         for key in _unfinished(config, keys) if job == BATCHES else keys:
             if tables := _missing(config, job, key):
                 yield Step(job, key, tables)
-        if job == BATCHES and (part is None or part.nth is None) and (tables := _outdated_tables_over_all(config)):
+                n_made += 1
+        is_to_end = job == BATCHES and (part is None or part.nth is None)
+        if is_to_end and (tables := _outdated_tables_over_all(config, all_are=n_made > 0)):
             yield Step(job, None, tables)
 
 
@@ -78,7 +81,7 @@ def _unfinished(config: Config, keys: Collection[str | None]) -> Iterator[str]:
 
     lake = open_lake(config)
     for key in unfinished.unfinished_batches(lake, [batch_partitions_key(key) for key in keys if key]):
-        if unfinished.unfinished_batches(lake, [key]):
+        if unfinished.is_unfinished(lake, *key):
             yield BatchKey(*key).partition
 
 
@@ -92,8 +95,11 @@ def _missing(config: Config, job: str, key: str | None) -> tuple[str, ...]:
     return missing_tables(lake, job, key)
 
 
-def _outdated_tables_over_all(config: Config) -> tuple[str, ...]:
-    """The tables over all batches that are missing, or older than a batch that another worker has made."""
+def _outdated_tables_over_all(config: Config, *, all_are: bool) -> tuple[str, ...]:
+    """The tables over all batches that are missing, or older than a batch that another worker has made.
+
+    After a batch of our own `all_are` outdated, whatever the times of files say: a clock may have been set back.
+    """
     tables = [table for table in tables_of(config, BATCHES) if table.unit == "nothing"]
     lake = open_lake(config)
     folders = [lake.fetched(lake.folder("scores", sae)) for sae in config.sae_names]
@@ -103,7 +109,7 @@ def _outdated_tables_over_all(config: Config) -> tuple[str, ...]:
     return tuple(
         table.name
         for table in tables
-        if not lake.has(table.name) or lake.path(table.name).stat().st_mtime_ns < newest
+        if all_are or not lake.has(table.name) or lake.path(table.name).stat().st_mtime_ns < newest
     )
 
 

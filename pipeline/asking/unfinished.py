@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pipeline.lake import Lake
+from pipeline.lake.carrying import carry_batch_over
 from pipeline.lake.paths import SCHEMA_FILE
 from pipeline.lake.publishing import whole_path
 from pipeline.tables import TABLES
@@ -72,6 +73,16 @@ def unfinished_batches(lake: Lake, among: Iterable[_Batch] | None = None) -> lis
             _keep(lake, found)
     open_in = {each: priority for each in selected if (priority := found[each].priority) is not None}
     return sorted(open_in, key=lambda each: (-open_in[each], each[1], each[0]))
+
+
+def is_unfinished(lake: Lake, sae: str, batch: int) -> bool:
+    """Whether a batch is unfinished now, when its turn has come.
+
+    Another run may have made it meanwhile, also one that began before the corpus grew and goes on with the
+    documents that it knows.
+    """
+    carry_batch_over(lake, sae, batch)
+    return bool(unfinished_batches(lake, [(sae, batch)]))
 
 
 def _selected(lake: Lake) -> Iterator[_Batch]:

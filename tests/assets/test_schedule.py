@@ -16,6 +16,7 @@ from assets.graph.schedules import BATCHES, FAILURES_UNTIL_PARKED
 from benchmarks.explorer_lake import SAE, write_config
 from benchmarks.ticks import SIZE, select_features
 from pipeline.config import Config, load_config
+from pipeline.errors import LakeError
 from pipeline.sources import recorded_lake
 from pipeline.tables import TABLES
 
@@ -96,6 +97,16 @@ def test_no_batch_is_taken_before_the_pilot(config: Config, instance: dg.Dagster
     lake.path("scorer_rhos", sae=SAE, part=lake.parts("scorer_rhos")[0]).unlink()
     forget_lakes()
     assert f"materialise the job pilot first, for: {SAE}" in tick(config, instance).skip_message
+
+
+def test_batches_of_another_size_are_the_reason_of_a_tick_and_no_stack_trace(
+    config: Config, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(config: Config) -> None:
+        raise LakeError("the batches of the lake have another size")
+
+    monkeypatch.setattr("pipeline.sources.recorded_lake", refuse)
+    assert tick(config, instance).skip_message == "the batches of the lake have another size"
 
 
 def test_runs_of_every_job_carry_the_lake(config: Config) -> None:
