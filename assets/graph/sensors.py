@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 JOBS_OF_A_GENERATION: tuple[Group, ...] = ("corpus", "cache", "prepare")
 """The jobs that bring the lake up to date with new documents, in their order. None of them sends LLM requests."""
 
-
 _SETTLED_SECONDS = 60.0
 """How long an added file must be unchanged before the sensor asks for it: one that is still being copied would be
 recorded as it is, and be a changed document when it is whole."""
+
+_PATIENCE_SECONDS = 600.0
+"""The age of an added file at which the sensor no longer waits for later ones: they may come without end."""
 
 
 def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]") -> dg.SensorDefinition:
@@ -68,7 +70,8 @@ def _next(lake: "Lake", instance: dg.DagsterInstance) -> Requests:
             yield from _ask_for(lake, job, missing, instance)
             return
     found = new_documents(lake.config)
-    if 0 <= time.time() - found.since < _SETTLED_SECONDS:
+    ages = [time.time() - changed for changed in found.times]
+    if any(0 <= age < _SETTLED_SECONDS for age in ages) and max(ages) < _PATIENCE_SECONDS:
         yield dg.SkipReason("a file was added to the corpus less than a minute ago and may still be written")
     elif found.names:
         grown = type(lake)(lake.config, _grown(lake.hashes))

@@ -45,13 +45,13 @@ class New(NamedTuple):
 
     Attributes:
         names: Files and sources that have something new.
-        since: When the last of the added local files was changed, in seconds since 1970; 0 if there are none.
+        times: When each added local file was last changed, in seconds since 1970.
         stamp: A hash of their names and sizes.
         unasked: Sources that cannot be checked without reading them: datasets on the hub.
     """
 
     names: Sequence[str]
-    since: float
+    times: Sequence[float]
     stamp: str
     unasked: Sequence[str]
 
@@ -66,7 +66,7 @@ def new_documents(config: Config) -> New:
     known = read_record(config)
     sizes: dict[str, int] = {}
     unasked: list[str] = []
-    since = 0.0
+    times: list[float] = []
     for source in config.corpus.sources:
         key, name = key_of(source), source_name(source)
         entries = [each[key] for each in generations_of(config, known) if key in each]
@@ -81,7 +81,7 @@ def new_documents(config: Config) -> New:
                 longer = [path for path, end in seen.longer.items() if has_whole_line(path, end)]
                 sizes |= {str(path): path.stat().st_size for path in longer}
                 local = [Path(file.location) for file in seen.added if file.filesystem is None]
-                since = max([since, *(path.stat().st_mtime for path in local)])
+                times += [path.stat().st_mtime for path in local]
         elif isinstance(source, HubTexts):
             unasked.append(name)
-    return New(sorted(sizes), since, digest_of(f"{name} {sizes[name]}" for name in sorted(sizes)), unasked)
+    return New(sorted(sizes), times, digest_of(f"{name} {sizes[name]}" for name in sorted(sizes)), unasked)

@@ -214,7 +214,7 @@ def test_a_run_that_took_no_new_documents_is_asked_for_again_until_it_has_failed
     with dg.DagsterInstance.ephemeral() as instance:
         [skipped] = sensors._next(lake, instance)
     assert isinstance(skipped, dg.SkipReason) and "may still be written" in str(skipped.skip_message)
-    add_file(added, "more " * 50)
+    add_file(tmp_path / "corpus" / "before.txt", "some " * 50)  # files may come without end
     keys = []
     with dg.DagsterInstance.ephemeral() as instance:
         for n_failures in range(FAILURES_UNTIL_PARKED):
