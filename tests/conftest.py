@@ -46,10 +46,12 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_fetched_before() -> None:
-    """What a test finds on the hub is its own."""
+def nothing_known_before() -> None:
+    """What a test finds on the hub is its own, and so are the lakes that it opens."""
     if hub := sys.modules.get("pipeline.sae.hub"):
         hub.download.cache_clear()
+    if lakes := sys.modules.get("assets.graph.lakes"):
+        lakes.forget_lakes()
 
 
 @pytest.fixture(scope="session")

@@ -30,7 +30,6 @@ from tiny import hand_set_entry, open_lake, stored, write_experiment
 from waiting import until
 
 from assets.graph.build import build_definitions
-from assets.graph.lakes import forget_lakes
 from assets.run.steps import missing_steps
 from pipeline.config import Config, load_config
 from pipeline.lake import LEDGER_FOLDER
@@ -116,7 +115,6 @@ def prepare(folder: Path, subject: Path, **sections: Any) -> Path:
                 break
             job = definitions.resolve_job_def(step.job)
             assert job.execute_in_process(instance=instance, partition_key=step.partition).success
-    forget_lakes()
     return folder
 
 
@@ -133,7 +131,6 @@ def finish(prepared: Path, folder: Path) -> Path:
     )
     with dg.DagsterInstance.ephemeral() as instance:
         materialise_all(load_config(path), instance)
-    forget_lakes()
     return path
 
 

@@ -29,7 +29,6 @@ from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_o
 from waiting import until
 
 from assets.graph.build import build_definitions
-from assets.graph.lakes import forget_lakes
 from assets.graph.schedules import unfinished_batches
 from assets.run.steps import missing_steps
 from pipeline.asking.batches import BatchAsker
@@ -57,13 +56,6 @@ TICKS = itertools.count()
 RUN_KEYS: set[str | None] = set()
 
 Make = Callable[..., Config]
-
-
-@pytest.fixture(autouse=True)
-def lakes_are_opened_anew() -> Iterator[None]:
-    forget_lakes()
-    yield
-    forget_lakes()
 
 
 def copy_of(source: Path, prepared: Path, target: Path, base_url: str, **sections: Any) -> Config:

@@ -8,7 +8,6 @@ import pytest
 from tiny import hand_set_entry, rows_of, write_experiment
 
 from assets.command import run_command
-from assets.graph.lakes import forget_lakes
 from pipeline.asking.unfinished import unfinished_batches
 from pipeline.config import load_config
 from pipeline.explore.catalog import Catalog
@@ -21,7 +20,6 @@ pytestmark = pytest.mark.whole
 def path(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An experiment without scorers, whose data half is made."""
     monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "dagster"))
-    forget_lakes()
     shutil.copytree(prepared / "lake", tmp_path / "lake")
     return write_experiment(
         tmp_path,

@@ -1,6 +1,6 @@
 """The table `activation_shards`: the firings of every SAE in a shard of the corpus."""
 
-from pathlib import Path
+from functools import partial
 
 from pipeline.errors import LakeError
 from pipeline.firings.forward import open_encoder
@@ -27,10 +27,11 @@ def write_activation_shards(lake: Lake, shard: int) -> Published:
             "as make run does"
         )
     generations = lake.generations("activation_shards")
+    has = partial(lake.has, "activation_shards", shard=shard)
     missing = {
         generation: saes
         for generation in generations
-        if (saes := [sae for sae in lake.config.saes if not _is_there(lake, sae.name, shard, generation)])
+        if (saes := [sae for sae in lake.config.saes if not has(sae=sae.name, generation=generation)])
     }
     n_tokens, seconds, cache = 0, 0.0, lake.config.corpus.cache
     if missing:
@@ -44,21 +45,11 @@ def write_activation_shards(lake: Lake, shard: int) -> Published:
             readers = {sae.name: open_encoder(lake.config, sae, subject.device) for sae in saes}
             n_read, took = cache_shard(lake, shard, subject, readers, generation)
         n_tokens, seconds = n_tokens + n_read, seconds + took
-    n_rows = sum(
-        count_rows(_folder(lake, name, shard, generation))
-        for name in lake.config.sae_names
-        for generation in generations
-    )
+    path = partial(lake.path, "activation_shards", shard=shard)
+    paths = [path(sae=sae, generation=each) for sae in lake.config.sae_names for each in generations]
+    n_rows = sum(map(count_rows, paths))
     figures: dict[str, float | int | str] = {"tokens_read": n_tokens, "firings": n_rows}
     if seconds:
         figures["tokens_per_second"] = round(n_tokens / seconds)
-    folder = _folder(lake, lake.config.saes[0].name, shard, generations[-1])
+    folder = path(sae=lake.config.sae_names[0], generation=generations[-1])
     return Published("activation_shards", folder, n_rows, figures)
-
-
-def _is_there(lake: Lake, sae: str, shard: int, generation: int) -> bool:
-    return lake.has("activation_shards", sae=sae, shard=shard, generation=generation)
-
-
-def _folder(lake: Lake, sae: str, shard: int, generation: int) -> Path:
-    return lake.path("activation_shards", sae=sae, shard=shard, generation=generation)

@@ -1,12 +1,11 @@
 """Asking through the ledger: requests that were answered before are not sent again."""
 
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 
 from pipeline.llm.ledger.answers import Ledger
 from pipeline.llm.ledger.budget import Budget
 from pipeline.llm.ledger.prices import Prices
-from pipeline.llm.requests import Answer, Client, Request
+from pipeline.llm.requests import Answer, Client, Request, now
 
 
 def ask(
@@ -62,6 +61,5 @@ def ask(
             )
         waiting = [request for request in waiting if request.request_id not in sent]
     for request in waiting:
-        now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        use(Answer(request.request_id, "budget", requested_at=now, error="not sent: the budget is spent"))
+        use(Answer(request.request_id, "budget", requested_at=now(), error="not sent: the budget is spent"))
     return {request_id: known[request_id] for request_id in wanted}

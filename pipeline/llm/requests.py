@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from typing import Any, Literal, NamedTuple, Protocol
 
@@ -165,6 +166,11 @@ def _around_messages(values: tuple[Any, ...]) -> "tuple[hashlib._Hash, bytes]":
     content["temperature"] = float(content["temperature"])
     before, key, after = _canonical(content).partition('"messages":')
     return hashlib.sha256((before + key).encode()), after.removeprefix("null").encode()
+
+
+def now() -> str:
+    """The time, ISO 8601 in UTC, as in `Answer.requested_at`."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,11 @@ def is_number(value: Any) -> TypeGuard[int | float]:
     return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
+def is_count(value: Any, most: int) -> TypeGuard[int | float]:
+    """Whether a config value is a whole number from 1 to `most`, also if written as a float."""
+    return is_number(value) and value == int(value) and 0 < value <= most
+
+
 def text_in(config: Mapping[str, Any], key: str) -> str | None:
     """The string under a key of a config; None if there is none."""
     value = config.get(key)

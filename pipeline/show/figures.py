@@ -102,7 +102,7 @@ def _explainers(rows: pl.DataFrame, labels: Labels) -> "Figure":
         names = [_with_features(row, labels) for row in part.iter_rows(named=True)]
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(-0.6, len(names) - 0.4)
-        draw_chance(axes, "x", metric)
+        draw_chance(axes, metric)
         axes.set_xlabel(_words_of(metric))
         axes.set_title(", ".join(key))
     return figure
@@ -121,9 +121,10 @@ def _strata(rows: pl.DataFrame, labels: Labels) -> "Figure":
         for number, (name, own) in enumerate(parts_by(part, "explainer")):
             is_control = own["is_control"][0]
             shift = (number - part["explainer"].n_unique() / 2) * 0.09
-            look = number_of(name, labels), labels.get(name, name), is_control, shift
-            for part_of_line in (own.filter(pl.col("stratum_order") < 0), own.filter(pl.col("stratum_order") > 0)):
-                draw_line(axes, part_of_line, "stratum_order", "mean", *look)
+            look = number_of(name, labels), labels.get(name, name), is_control
+            for side in (own.filter(pl.col("stratum_order") < 0), own.filter(pl.col("stratum_order") > 0)):
+                beside = side.with_columns(pl.col("stratum_order") + shift)
+                draw_line(axes, beside, "stratum_order", "mean", *look)
         axes.axvline(0, color=GREY, linewidth=0.8)
         kinds = ["random", "neighbour", "same token"]
         axes.set_xticks([*range(-3, 0), *range(1, 11)], [*kinds, *map(str, range(1, 11))], rotation=90)
@@ -168,7 +169,7 @@ def _distributions(rows: pl.DataFrame, labels: Labels) -> "Figure":
             axes.ecdf(values, color=GREY if is_control else COLOURS[number % len(COLOURS)],
                       linestyle=("--", ":")[number % 2] if is_control else "-",
                       label=labels.get(name, name))  # fmt: skip
-        draw_chance(axes, "x", part["metric"][0])
+        draw_chance(axes, part["metric"][0])
         axes.set_xlabel(_words_of(part["metric"][0]))
         axes.set_ylabel("share of explanations")
         axes.set_title(", ".join(key))

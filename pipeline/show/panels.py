@@ -86,14 +86,13 @@ def reach_of(row: dict[str, Any]) -> list[list[float]] | None:
 
 
 def draw_line(
-    axes: "Axes", rows: pl.DataFrame, x: str, y: str, number: int, label: str, is_control: bool = False,
-    shift: float = 0.0,
-) -> None:  # fmt: skip
+    axes: "Axes", rows: pl.DataFrame, x: str, y: str, number: int, label: str, is_control: bool = False
+) -> None:
     """Points joined by a line, with their intervals if they have any; grey and dashed for a control."""
     if rows.is_empty():
         return
     colour = GREY if is_control else COLOURS[number % len(COLOURS)]
-    xs = [value + shift for value in rows[x].to_list()]
+    xs = rows[x].to_list()
     axes.plot(xs, rows[y].to_list(), MARKERS[number % len(MARKERS)], color=colour, label=label, markersize=4,
               markerfacecolor="none" if is_control else colour,
               linestyle="--" if is_control else "-", linewidth=1)  # fmt: skip
@@ -116,10 +115,10 @@ def draw_by_layer(axes: "Axes", rows: pl.DataFrame, y: str) -> None:
     axes.set_xticks(range(len(saes)), saes, rotation=90)
 
 
-def draw_chance(axes: "Axes", way: str, metric: str) -> None:
-    """A dotted line at chance, for a metric whose chance level is 0.5."""
+def draw_chance(axes: "Axes", metric: str) -> None:
+    """A dotted vertical line at chance, for a metric whose chance level is 0.5."""
     if metric in {"balanced_accuracy", "auroc"}:
-        (axes.axvline if way == "x" else axes.axhline)(0.5, color=INK, linestyle=":", linewidth=1)
+        axes.axvline(0.5, color=INK, linestyle=":", linewidth=1)
 
 
 def draw_legend(figure: "Figure") -> None:

@@ -1,7 +1,7 @@
 """The Dagster graph: what is in it, and that it materialises, fails and checks as a user expects."""
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -12,7 +12,7 @@ from runs import materialise_all
 from tiny import N_FEATURES, hand_set_entry, rows_of, write_hand_set_sae
 
 from assets.graph.build import JOBS, build_definitions
-from assets.graph.lakes import forget_lakes, open_lake
+from assets.graph.lakes import open_lake
 from assets.run.steps import missing_steps
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.lake import Lake
@@ -24,13 +24,6 @@ JUDGED = [
     *("examples", "explanations", "feature_stats", "predictions", "rule_scores", "scorer_rhos"),
     "stated_rule_scores",
 ]
-
-
-@pytest.fixture(autouse=True)
-def lakes_are_opened_anew() -> Iterator[None]:
-    forget_lakes()
-    yield
-    forget_lakes()
 
 
 def test_the_graph_is_the_one_of_the_design(make_experiment: Experiment) -> None:

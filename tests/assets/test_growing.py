@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -23,13 +23,6 @@ from pipeline.preflight import preflight
 from pipeline.sources import recorded_lake
 
 KEY = "00000|hand-set"
-
-
-@pytest.fixture(autouse=True)
-def lakes_are_opened_anew() -> Iterator[None]:
-    forget_lakes()
-    yield
-    forget_lakes()
 
 
 @pytest.fixture

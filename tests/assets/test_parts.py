@@ -32,8 +32,7 @@ def experiment(tmp_path, tiny_subject, monkeypatch):
         explaining={**ASKED, "controls": 2},
         scoring={**ASKED, "scorers": ["detection"], "n_questions": 10},
     )
-    yield path
-    forget_lakes()
+    return path
 
 
 def rows(path: Path) -> dict[str, list[dict]]:

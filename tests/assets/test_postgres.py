@@ -11,7 +11,6 @@ from tiny import write_experiment
 
 from assets.command import run_command
 from assets.graph.build import JOBS
-from assets.graph.lakes import forget_lakes
 from assets.graph.missing import tables_of
 from assets.run import dagster_home
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
@@ -29,7 +28,6 @@ def url(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     with postgres_server() as found:
         monkeypatch.setenv(POSTGRES_VARIABLE, found)
         yield found
-    forget_lakes()
 
 
 @pytest.mark.postgres

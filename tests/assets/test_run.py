@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -59,9 +59,8 @@ def run(config: Path, home: Path) -> Result:
 
 
 @pytest.fixture
-def run_here(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[RunHere]:
+def run_here(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunHere:
     """Run the command in this process, which has imported everything already."""
-    forget_lakes()
     monkeypatch.setenv("DAGSTER_HOME", str(home))
     monkeypatch.setenv("COLUMNS", "140")
 
@@ -69,8 +68,7 @@ def run_here(home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         exit_code = run_command(["run", str(config)])
         return Result(exit_code, *capsys.readouterr())
 
-    yield run
-    forget_lakes()
+    return run
 
 
 def write_prepared(tmp_path: Path, subject: Path, prepared: Path, **sections: dict[str, Any]) -> Path:

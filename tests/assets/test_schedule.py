@@ -25,16 +25,14 @@ N_BATCHES = 6
 
 
 @pytest.fixture
-def config(tmp_path: Path) -> Iterator[Config]:
+def config(tmp_path: Path) -> Config:
     """An experiment with six selected batches, none of them explained, whose pilot is done."""
-    forget_lakes()
     config = load_config(str(write_config(tmp_path, N_BATCHES * SIZE, SIZE)))
     lake = recorded_lake(config)
     select_features(lake, N_BATCHES)
     for part in lake.parts("scorer_rhos"):
         lake.write("scorer_rhos", TABLES["scorer_rhos"].schema.empty_table(), sae=SAE, part=part)
-    yield config
-    forget_lakes()
+    return config
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import pytest
 from tiny import open_lake, write_experiment
 
 from assets.command import run_command
-from assets.graph.lakes import forget_lakes
 from pipeline.config import load_config
 from pipeline.errors import LakeError
 
@@ -28,8 +27,7 @@ with lake.alone("summary", waits=True):
 
 @pytest.fixture
 def experiment(tmp_path, tiny_subject):
-    yield write_experiment(tmp_path, subject={"model": str(tiny_subject)}, corpus={"shards": 2})
-    forget_lakes()
+    return write_experiment(tmp_path, subject={"model": str(tiny_subject)}, corpus={"shards": 2})
 
 
 def start(*arguments: str, home: Path | None = None) -> "subprocess.Popen[str]":

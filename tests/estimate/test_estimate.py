@@ -11,13 +11,7 @@ import pytest
 from llm.batch_oracle import BatchOracle, End
 from llm.oracle import Oracle, Reply
 from oracles import read_question, scorer, sometimes
-from test_explain_and_score import (  # noqa: F401 (fixtures)
-    SAE,
-    explain_and_score,
-    lakes_are_opened_anew,
-    make,
-    tick,
-)
+from test_explain_and_score import SAE, explain_and_score, make, tick  # noqa: F401 (fixtures)
 from tiny import ANIMAL, COLOUR, NEVER, STOP, open_lake, rows_of, write_experiment
 from transformers import AutoTokenizer
 

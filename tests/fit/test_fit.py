@@ -33,7 +33,6 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from assets.graph.build import build_definitions
-from assets.graph.lakes import forget_lakes
 from assets.run.steps import missing_steps
 from pipeline.config import Config
 from pipeline.corpus.contexts import write_contexts
@@ -538,7 +537,6 @@ def test_an_sae_that_was_not_measured_is_not_cached(make_sae: Any, make_experime
 
 
 def test_the_graph_stops_at_a_misfit_and_says_why(make_sae: Any, make_experiment: Experiment) -> None:
-    forget_lakes()
     entry = make_sae("layers.1", hookpoint="layers.2")
     for fit, is_stopped in (("check", True), ("accept", False)):
         config = make_experiment(saes=[{**entry, "fit": fit}])
@@ -558,7 +556,6 @@ def test_the_graph_stops_at_a_misfit_and_says_why(make_sae: Any, make_experiment
         [found] = [each for each in result.get_asset_check_evaluations() if each.check_name == "every_sae_fits"]
         assert found.passed != is_stopped and found.blocking
         assert "SAE 'made' at 'layers.2' does not fit" in (found.description or "")
-    forget_lakes()
 
 
 def test_another_sae_is_measured_without_the_first_again(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import polars as pl
 import pytest
 from llm.oracle import Oracle, Reply, embedded
-from test_explain_and_score import SAE, lakes_are_opened_anew, make  # noqa: F401 (fixtures)
+from test_explain_and_score import SAE, make  # noqa: F401 (fixtures)
 from tiny import open_lake, rows_of, stored
 
 from pipeline.asking.roles import check_endpoints

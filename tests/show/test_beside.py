@@ -8,7 +8,6 @@ import yaml
 from runs import materialise_all
 from tiny import hand_set_entry, rows_of, write_corpus, write_hand_set_sae
 
-from assets.graph.lakes import forget_lakes
 from pipeline.config import load_config
 from pipeline.shipped import SHIPPED_FOLDER, find
 from pipeline.show.report import REPORT_FILE, write_report
@@ -37,7 +36,6 @@ def test_the_posts_settings_go_to_a_report_with_its_figures_beside(tmp_path: Pat
     config = load_config(path)
     with dg.DagsterInstance.ephemeral() as instance:
         lake = materialise_all(config, instance)
-    forget_lakes()
     asked = rows_of(
         lake,
         "select scorer, label, count(*) as n from predictions join explanations using (explanation_id) "

@@ -13,7 +13,6 @@ import polars as pl
 import pytest
 
 from assets.graph.build import build_definitions
-from assets.graph.lakes import forget_lakes
 from assets.run.experiment import make_report
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.errors import LakeError
@@ -60,7 +59,6 @@ def made(config: Config) -> Any:
     """What Dagster knows of the report, which it has made."""
     with dg.DagsterInstance.ephemeral() as instance:
         result = build_definitions(config).resolve_job_def("report").execute_in_process(instance=instance)
-        forget_lakes()
         assert result.success
         [event] = result.get_asset_materialization_events()
         return event.step_materialization_data.materialization.metadata

@@ -17,7 +17,6 @@ from runs import materialise_all
 from safetensors.numpy import load_file, save_file
 from tiny import COLOUR, NEVER, STOP, hand_set_entry, open_lake, rows_of, write_hand_set_sae, write_random_sae
 
-from assets.graph.lakes import forget_lakes
 from pipeline.config import Config, DelphiRows
 from pipeline.corpus.contexts import write_contexts
 from pipeline.corpus.documents import write_documents
@@ -338,7 +337,6 @@ def test_a_run_over_a_cache_goes_to_scores_without_the_weights(cached, tmp_path,
     config = cached(explaining=explaining, scoring={"provider": "oracle", "n_questions": 10})
     with dg.DagsterInstance.ephemeral() as instance:
         lake = materialise_all(config, instance)
-    forget_lakes()
     routes = {row["feature"]: row["route"] for row in rows_of(lake, "from feature_routes")}
     assert routes[STOP] == routes[COLOUR] == "rule" and routes[NEVER] == "dead"
     told = rows_of(lake, "from explanations where explainer = 'rule' and status = 'ok'")

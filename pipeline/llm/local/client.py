@@ -7,7 +7,6 @@ token by token.
 
 import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline.config import LocalConfig
@@ -16,7 +15,7 @@ from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.local.model import LocalModel, load_local_model
 from pipeline.llm.local.prefixes import Group, group_by_prefix
 from pipeline.llm.local.writing import Row, choose, fill_keys, write
-from pipeline.llm.requests import Answer, Request
+from pipeline.llm.requests import Answer, Request, now
 from pipeline.llm.thinking import OnlyThought, no_room
 from pipeline.models.load import load_subject_config, load_tokenizer, locate, pick_device
 
@@ -162,7 +161,7 @@ class LocalClient:
     def _answer_group(
         self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group
     ) -> Iterator[list[Answer]]:
-        requested_at, start = _now(), time.monotonic()
+        requested_at, start = now(), time.monotonic()
         prefix = model.read_prefix(prompts[group.indices[0]][: group.n_shared])
         for indices in _batches(group.indices, requests, prompts, self._batch_tokens):
             batch = model.start(prefix, [prompts[index][group.n_shared :] for index in indices])
@@ -173,13 +172,13 @@ class LocalClient:
             # Each row's share of its batch's time, so that the shares add up to it.
             duration_ms = round((time.monotonic() - start) * 1000 / len(rows))
             yield [self._answered(row, requested_at, duration_ms) for row in rows]
-            requested_at, start = _now(), time.monotonic()
+            requested_at, start = now(), time.monotonic()
 
     def _fill_group(
         self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group
     ) -> Iterator[list[Answer]]:
         """Answer requests with blanks; their common prefix, up to the first blank of any, is read once."""
-        requested_at, start = _now(), time.monotonic()
+        requested_at, start = now(), time.monotonic()
         blanks = {index: blank_positions_of(model, requests[index], prompts[index]) for index in group.indices}
         firsts = [blanks[index][0] - 1 for index in group.indices if blanks[index]]
         n_shared = min([group.n_shared, *firsts])
@@ -190,7 +189,7 @@ class LocalClient:
                 filled = read_blanks(model, prefix, n_shared, requests[index], prompts[index], blanks[index])
                 row.values, row.choice_mass = filled.values, filled.least_mass
             yield [self._answered(row, requested_at, round((time.monotonic() - start) * 1000))]
-            requested_at, start = _now(), time.monotonic()
+            requested_at, start = now(), time.monotonic()
 
     def _answered(self, row: Row, requested_at: str, duration_ms: int) -> Answer:
         return Answer(
@@ -223,7 +222,7 @@ class LocalClient:
             cached_tokens=None,
             completion_tokens=None,
             duration_ms=0,
-            requested_at=_now(),
+            requested_at=now(),
             error=f"prompt and answer need {n_needed} tokens, but the model's limit is {max_length}",
         )
 
@@ -263,7 +262,3 @@ def _cache_bytes(config: Any) -> int:
     heads = getattr(text, "num_key_value_heads", None) or n_heads
     width = getattr(text, "head_dim", None) or text.hidden_size // n_heads
     return int(2 * 2 * text.num_hidden_layers * heads * width)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -2,12 +2,11 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
 
 from pipeline.llm.oracle.brain import Oracle
 from pipeline.llm.oracle.judges import chance
 from pipeline.llm.oracle.prompts import read_blanks
-from pipeline.llm.requests import Answer, Request
+from pipeline.llm.requests import Answer, Request, now
 
 _AT_ONCE = 256
 """Answers delivered in one group, for which the ledger syncs once."""
@@ -68,7 +67,7 @@ class OracleClient:
             resolved_model=self._name,
             finish_reason=finish_reason,
             attempts=1,
-            requested_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+            requested_at=now(),
             error="the oracle refused" if text is None else None,
         )
 

@@ -12,12 +12,12 @@ import json
 import os
 import uuid
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pipeline.errors import LakeError
 from pipeline.llm.ledger.answers import Ledger
 from pipeline.llm.ledger.files import overlapping_files
+from pipeline.llm.requests import now
 
 SUFFIX = ".batches"
 
@@ -76,7 +76,7 @@ class Journal:
 
     def begin(self, request_ids: Sequence[str]) -> Sent:
         """Record that a batch of these requests is about to be sent."""
-        sent = Sent(uuid.uuid4().hex, datetime.now(UTC).isoformat(timespec="milliseconds"), list(request_ids))
+        sent = Sent(uuid.uuid4().hex, now(), list(request_ids))
         self._append({"key": sent.key, "sent_at": sent.sent_at, "request_ids": sent.request_ids})
         return sent
 

@@ -6,14 +6,13 @@ Each form of request is probed before it is used (`probes`). Sending and retryin
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import openai
 
 from pipeline.errors import ConfigError
 from pipeline.llm.ledger.answers import Ledger
-from pipeline.llm.requests import FAILED, Answer, Request
+from pipeline.llm.requests import FAILED, Answer, Request, now
 from pipeline.llm.server.arrivals import Deliver, arriving
 from pipeline.llm.server.bodies import body_of, sends_stop
 from pipeline.llm.server.capabilities import Capabilities, Form, form_of, without_what_was_refused
@@ -181,6 +180,6 @@ def not_given(request: Request) -> Answer:
     return Answer(
         request.request_id,
         "refused",
-        requested_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+        requested_at=now(),
         error="not sent: the server gives no log-probabilities of a prompt from which numbers can be read",
     )

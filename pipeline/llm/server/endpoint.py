@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 import aiohttp
@@ -24,7 +23,7 @@ import openai
 
 from pipeline.config import EndpointConfig
 from pipeline.errors import ConfigError
-from pipeline.llm.requests import Answer, Request
+from pipeline.llm.requests import Answer, Request, now
 from pipeline.llm.server.addresses import address_of, headers_of, key_of
 from pipeline.llm.server.capabilities import Capabilities, Form
 from pipeline.llm.server.connecting import check_proxy, connection_failure, proxy_failure
@@ -285,7 +284,7 @@ def open_endpoint(config: EndpointConfig) -> Endpoint:
 class _Tries:
     """The attempts at a request so far."""
 
-    requested_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
+    requested_at: str = field(default_factory=now)
     started: float = field(default_factory=time.monotonic)
     n: int = 0
     n_empty: int = 0

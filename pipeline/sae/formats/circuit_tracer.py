@@ -12,7 +12,7 @@ circuit-tracer 0.5.0 and its source of 2026; the tests compare with its own `enc
 from collections.abc import Mapping
 
 from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK
-from pipeline.sae.files import SaeFiles, Tensors, is_number
+from pipeline.sae.files import SaeFiles, Tensors, is_count
 from pipeline.sae.training import Training, training_in
 
 FILES = ("layer_*.safetensors",)
@@ -73,7 +73,7 @@ def _activation(files: SaeFiles, tensors: Tensors, n_features: int) -> tuple[str
             return name, RELU
         case "topk" if not has_threshold:
             k = config.get("k", outside(files).get("k")) if stored is None else stored.item()
-            if not is_number(k) or k != int(k) or not 0 < k <= n_features:
+            if not is_count(k, n_features):
                 files.fail(f"config.yaml has k {k!r}, not a number from 1 to {n_features}")
             return name, TopK(int(k))
         case _:

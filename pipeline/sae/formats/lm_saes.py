@@ -15,7 +15,7 @@ it fires, as in `llama_scope`. Based on lm_saes' models/sae.py; Llama Scope's ow
 from typing import Any
 
 from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK, fold_norms
-from pipeline.sae.files import SaeFiles, Tensors, is_number, text_in
+from pipeline.sae.files import SaeFiles, Tensors, is_count, text_in
 from pipeline.sae.formats.llama_scope import check_function, fires_by_norm
 
 FILES = ("config.json", "sae_weights.safetensors")
@@ -90,7 +90,7 @@ def _activation(files: SaeFiles, tensors: Tensors, n_features: int) -> Activatio
             return JumpReLU.above(tensors.take_threshold(_THRESHOLD, n_features).exp())
         case "topk":
             k = config.get("top_k")
-            if not is_number(k) or k != int(k) or not 0 < k <= n_features:
+            if not is_count(k, n_features):
                 files.fail(f"config.json has top_k {k!r}, not a number from 1 to {n_features}")
             return TopK(int(k))
         case "batchtopk" | "batchlayertopk":

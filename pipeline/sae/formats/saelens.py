@@ -29,7 +29,7 @@ from pipeline.sae.coder import (
     fold_gate,
     fold_norms,
 )
-from pipeline.sae.files import SaeFiles, Tensors, is_number, object_in, text_in
+from pipeline.sae.files import SaeFiles, Tensors, is_count, is_number, object_in, text_in
 from pipeline.sae.training import Fact, Training, training_in
 
 FILES = ("cfg.json", "sae_weights.safetensors")
@@ -192,7 +192,7 @@ def _activation(config: dict[str, Any], tensors: Tensors, n_features: int) -> Ac
     match config["architecture"]:
         case "topk":
             k = config.get("k")
-            if not is_number(k) or k != int(k) or not 0 < k <= n_features:
+            if not is_count(k, n_features):
                 tensors.fail(f"its cfg.json has k {k!r}, not a number from 1 to {n_features}")
             return TopK(int(k))
         case "jumprelu" | "jumprelu_transcoder" | "jumprelu_skip_transcoder":

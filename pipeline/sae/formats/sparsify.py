@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.sae.coder import GroupMax, SparseCoder, TopK
-from pipeline.sae.files import SaeFiles, is_number
+from pipeline.sae.files import SaeFiles, is_count
 from pipeline.sae.training import Training, training_in
 
 FILES = ("cfg.json", "sae.safetensors")
@@ -78,7 +78,7 @@ def _activation(files: SaeFiles, n_features: int) -> TopK | GroupMax:
     for key, does in _UNREAD.items():
         if config.get(key, False):
             files.fail(f"cfg.json has {key} true: {does}, which latentlake does not support")
-    if not is_number(k) or k != int(k) or not 0 < k <= n_features:
+    if not is_count(k, n_features):
         files.fail(f"cfg.json has k {k!r}, not a number from 1 to {n_features}")
     if name == "topk":
         return TopK(int(k))
