@@ -110,17 +110,27 @@ def feature_page(
     explanations = reader.rows("feature_explanations", **own)
     judged = [each for each in explanations if _is_judged_by_windows(each)]
     chosen = next((each for each in judged if each["explanation_id"] == explanation_id), next(iter(judged), None))
+    plain = {name: reader.rows(query, **own) for name, query in _PLAIN_QUERIES.items()}
+    explained = _explained(explanations)
+    rule = next((each["rule"] for each in plain["rules"]), "")
+    lead = explained["best"]["explanation"] if explained["best"] else rule
     return {
         "card": card,
-        **_explained(explanations),
+        "route_reason": reason_below(card["route_reason"] or "", lead),
+        **explained,
         "controls": _controls(reader, sae, card["route"]),
         "judged": judged,
         "chosen": chosen,
         **_windows(reader, vocabulary, own, chosen, fires=bool(card["n_active"]), shows_all=shows_all),
         "changed": reader.rows("changed_texts", **own, of_a_way=_OF_A_WAY),
         "shows_all": shows_all,
-        **{name: reader.rows(query, **own) for name, query in _PLAIN_QUERIES.items()},
+        **plain,
     }
+
+
+def reason_below(reason: str, lead: str) -> str:
+    """Why a feature has its route, below the words that stand for it: a rule among these is not repeated."""
+    return reason.replace(lead, "this rule holds") if lead else reason
 
 
 def _is_judged_by_windows(explanation: Row) -> bool:

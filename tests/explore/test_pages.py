@@ -17,8 +17,9 @@ from benchmarks.explorer_lake import SAE, write_config
 from pipeline.config import Config, load_config
 from pipeline.explore import catalog
 from pipeline.explore.app import create_app
+from pipeline.explore.feature import reason_below
 from pipeline.explore.search import Search
-from pipeline.lake import Lake
+from pipeline.lake import Lake, open_catalog
 from pipeline.tables.versions import SourceHashes
 
 PAGES = (
@@ -215,6 +216,23 @@ def test_a_feature_that_no_model_was_asked_about_has_windows_too(browser: TestCl
     assert page.count('class="window"') > 15 and 'data-value="' in page
 
 
+def test_a_rule_that_stands_for_a_feature_is_not_repeated_in_the_reason_of_its_route() -> None:
+    reason = "it fires where the token is ' a': train F1 0.90"
+    assert reason_below(reason, "the token is ' a'") == "it fires where this rule holds: train F1 0.90"
+    assert reason_below(reason, "fires on articles") == reason_below(reason, "") == reason
+
+
+def test_a_dead_feature_has_nothing_to_explain(config: Config) -> None:
+    with open_catalog(config.lake_folder) as lake:
+        firsts = "select route, min(feature) from feature_routes group by route"
+        first = dict(lake.execute(firsts).fetchall())
+    with duckdb.connect(config.lake_folder / "catalog.duckdb") as connection:
+        connection.execute("drop view explanations")
+    browser = client(config)
+    assert "there is nothing to explain" in browser.get(f"/features/{SAE}/{first['dead']}").text
+    assert "a run explains those that the config selects" in browser.get(f"/features/{SAE}/{first['llm']}").text
+
+
 def test_the_requests_of_a_feature_are_its_own(browser: TestClient) -> None:
     page = browser.get(f"/features/{SAE}/8/requests").text
     assert "<dt>Prompt tokens</dt><dd>300</dd>" in page  # of two requests there is no count
@@ -232,7 +250,10 @@ def test_the_requests_of_a_feature_are_its_own(browser: TestClient) -> None:
 
 def test_the_run_has_its_funnel_scores_cost_and_what_is_left(browser: TestClient) -> None:
     page = browser.get("/run").text
-    for words in ("Where the features went", "other feature", "for a million features", "✓ fits", "<th scope"):
+    for words in (
+        *("Where the features went", "other feature", "for a million features", "✓ fits", "<th scope"),
+        "A run makes 1 of each SAE",
+    ):
         assert words in page
     assert "explain" in page and "$100.00" in page  # 0.0001 a request, one a feature
     assert "$200.00 for a million features" in page and "$300" not in page  # a third request is of no table
@@ -277,7 +298,7 @@ def test_without_a_lake_every_page_says_what_to_do(tmp_path: Path) -> None:
     browser = client(load_config(write_config(tmp_path, 8)))
     for address in ("/features", f"/features/{SAE}/1", "/run", "/readers"):
         answer = browser.get(address)
-        assert answer.status_code == 503 and "make run" in answer.text
+        assert answer.status_code == 503 and "make run" in answer.text and "<p>There is no lake at" in answer.text
     assert "make run" in browser.get("/sql?q=select+1").text
 
 
