@@ -62,8 +62,8 @@ def borrowed_lake(n_features: int, **sections: Mapping[str, Any]) -> Iterator[La
     if not all(demo.is_complete(table, sae) for table in _BORROWED):
         raise LakeError(f"'{demo.root}' is not complete, or was made by other code; {_NO_DEMO}")
     features = config.sae(sae).n_features
-    selection = {"batch_size": features, "quotas": {"llm": n_features}}
-    given = {"selection": selection, "budget": {"max_requests": None}, **sections}
+    selection: Mapping[str, Any] = {"batch_size": features, "quotas": {"llm": n_features}}
+    given: dict[str, Mapping[str, Any]] = {"selection": selection, "budget": {"max_requests": None}, **sections}
     record = {**read_record(config), "batch_size": features}
     changed = {name: getattr(config, name).model_copy(update=dict(keys)) for name, keys in given.items()}
     with tempfile.TemporaryDirectory() as folder, _lakes_in(folder):
