@@ -57,6 +57,8 @@ def plain_errors() -> Iterator[None]:
 def borrowed_lake(n_features: int, **sections: Mapping[str, Any]) -> Iterator[Lake]:
     """A lake with the demo's features, in which the first `n_features` drawn from route llm are selected.
 
+    The demo's budget does not limit it: a figure of half the answers would look like one of all.
+
     Args:
         n_features: Number of features selected from the whole SAE, in one batch.
         **sections: Keys of the config's sections that differ from the demo's.
@@ -70,7 +72,8 @@ def borrowed_lake(n_features: int, **sections: Mapping[str, Any]) -> Iterator[La
     if not all(demo.is_complete(table, sae) for table in _BORROWED):
         raise LakeError(f"'{demo.root}' is not complete, or was made by other code; {_NO_DEMO}")
     features = config.sae(sae).n_features
-    given = {"selection": {"batch_size": features, "quotas": {"llm": n_features}}, **sections}
+    selection: Mapping[str, Any] = {"batch_size": features, "quotas": {"llm": n_features}}
+    given: dict[str, Mapping[str, Any]] = {"selection": selection, "budget": {"max_requests": None}, **sections}
     record = {**read_record(config), "batch_size": features}
     changed = {name: getattr(config, name).model_copy(update=dict(keys)) for name, keys in given.items()}
     with tempfile.TemporaryDirectory() as folder, _lakes_in(folder):

@@ -1,7 +1,7 @@
 """How many questions fit in a prompt: accuracy, failures, and a scorer's accuracy without any explanation.
 
-The same questions about the same features of the demo are asked 1, 5, 10, 25 and 50 per prompt. An oracle with a
-set error rate answers, not a language model (`oracle`). It shows that the pipeline reproduces the rates put in,
+The same questions about the same features of the demo are asked 1, 5, 10, 25, 40 and 50 per prompt. An oracle with
+a set error rate answers, not a language model (`oracle`). It shows that the pipeline reproduces the rates put in,
 what the failure of one question costs the others in its prompt, and what the similarity of texts alone is worth at
 each size. It cannot show how much more a model errs as prompts grow.
 """
@@ -11,7 +11,7 @@ from benchmarks.figures import Figure, publish
 
 N_FEATURES = 12
 N_QUESTIONS = 50
-PER_PROMPT = (1, 5, 10, 25, 50)
+PER_PROMPT = (1, 5, 10, 25, 40, 50)
 ERROR_RATE = 0.2
 FAILURE_RATE = 0.002
 

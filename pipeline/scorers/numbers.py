@@ -31,7 +31,7 @@ def numbers_schema(n: int, largest: int) -> dict[str, Any]:
 def json_pairs(text: str) -> Any:
     """The keys and values of a JSON object in order, including repeated keys.
 
-    Valid JSON is read as such. Otherwise a trailing comma, and keys and values without quotes or in single ones
+    Valid JSON is read as such. Otherwise a trailing comma, and keys and values without quotes or in single ones,
     are accepted, as some models write them (`{1: True, 2: No,}`, `{'1': True}`); they become strings. This leaves
     no doubt about the answers. Raises ValueError or RecursionError for anything else.
     """
