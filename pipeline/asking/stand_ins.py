@@ -1,7 +1,7 @@
 """Counts requests without sending any: the ledger answers what it holds, stand-ins answer the rest."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Self
 
@@ -9,6 +9,7 @@ from pipeline.asking.batches import BatchAsker, ToAsk
 from pipeline.asking.roles import ModelRole, RoleName
 from pipeline.llm import Answer, Client, Request
 from pipeline.llm.ledger.answers import ReadLedger
+from pipeline.llm.stand_ins import StandInClient
 
 
 class Counted(NamedTuple):
@@ -46,7 +47,7 @@ class StandInAsker(BatchAsker):
     def __enter__(self) -> Self:
         """Read the ledger."""
         self.counted: dict[str, Counted] = {}
-        self._stand_ins = _StandInClient()
+        self._stand_ins = StandInClient()
         self._on_answer = None  # nothing is sent, so there is no progress to show
         return super().__enter__()
 
@@ -79,33 +80,3 @@ class StandInAsker(BatchAsker):
 
     def _open_client(self, _role: ModelRole) -> Client:
         return self._stand_ins
-
-
-class _StandInClient:
-    """Answers every request at once, and sends nothing; see `Client`.
-
-    Attributes:
-        texts: The text of the answer, by the id of a request's first draw.
-        answered: The ids of the requests that it has answered.
-        rounds: How often it was asked, by purpose.
-    """
-
-    def __init__(self) -> None:
-        self.texts: dict[str, str] = {}
-        self.answered: set[str] = set()
-        self.rounds: Counter[str] = Counter()
-
-    def answer(self, requests: Sequence[Request]) -> Iterator[Sequence[Answer]]:
-        """One answer per request. Until a server has answered, it is assumed to give every number requested."""
-        self.rounds.update({request.purpose for request in requests})
-        self.answered.update(request.request_id for request in requests)
-        yield [
-            Answer(
-                request.request_id,
-                "ok",
-                self.texts[request.first_id],
-                probabilities=dict.fromkeys(request.keys, 0.5) or None,
-                values=[0.0] * request.n_blanks or None,
-            )
-            for request in requests
-        ]
