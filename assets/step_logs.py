@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from dagster._core.storage.compute_log_manager import CapturedLogContext
@@ -28,8 +29,12 @@ class StepLogs(LocalComputeLogManager):
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> "StepLogs":
-        """The logs below Dagster's home, in the folder that Dagster takes by itself."""
-        return cls(str(Path(os.environ["DAGSTER_HOME"]) / "storage"), inst_data=inst_data, **config_value)
+        """The logs below Dagster's home, in the folder that Dagster takes by itself.
+
+        A worker of a cluster has no such home: its logs are for its cluster, and their copy is temporary.
+        """
+        home = os.environ.get("DAGSTER_HOME") or gettempdir()
+        return cls(str(Path(home) / "storage"), inst_data=inst_data, **config_value)
 
     @contextmanager
     def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
