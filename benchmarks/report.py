@@ -291,7 +291,7 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
 
 ELSEWHERE = {
     **{"cost": "cost.md", "explainers": "explainers.md", "scale": "scale.md", "explorer_readers": "explorer.md"},
-    **{"scorers_oracle": "scorers.md", "scorers_embedded": "scorers.md"},
+    **dict.fromkeys(("scorers_oracle", "scorers_embedded", "scorers_large"), "scorers.md"),
     "kills": "the few kills of a small run, of which the page shows the large one",
 }
 """Results that are not on the page, and where they are shown."""

