@@ -116,7 +116,7 @@ def feature_page(
     lead = explained["best"]["explanation"] if explained["best"] else rule
     return {
         "card": card,
-        "route_reason": reason_below(card["route_reason"] or "", lead),
+        "route_reason": reason_below(card["route_reason"] or "", lead, rule),
         **explained,
         "controls": _controls(reader, sae, card["route"]),
         "judged": judged,
@@ -128,9 +128,12 @@ def feature_page(
     }
 
 
-def reason_below(reason: str, lead: str) -> str:
-    """Why a feature has its route, below the words that stand for it: a rule among these is not repeated."""
-    return reason.replace(lead, "this rule holds") if lead else reason
+def reason_below(reason: str, lead: str, rule: str) -> str:
+    """Why a feature has its route, below the words that stand for it: if these are its rule, it is not repeated.
+
+    A model's words stay: if they are few, they may stand anywhere in a reason.
+    """
+    return reason.replace(rule, "this rule holds") if rule and lead == rule else reason
 
 
 def _is_judged_by_windows(explanation: Row) -> bool:

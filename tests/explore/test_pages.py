@@ -217,9 +217,10 @@ def test_a_feature_that_no_model_was_asked_about_has_windows_too(browser: TestCl
 
 
 def test_a_rule_that_stands_for_a_feature_is_not_repeated_in_the_reason_of_its_route() -> None:
-    reason = "it fires where the token is ' a': train F1 0.90"
-    assert reason_below(reason, "the token is ' a'") == "it fires where this rule holds: train F1 0.90"
-    assert reason_below(reason, "fires on articles") == reason_below(reason, "") == reason
+    reason, rule = "it fires where the token is ' a': train F1 0.90", "the token is ' a'"
+    assert reason_below(reason, rule, rule) == "it fires where this rule holds: train F1 0.90"
+    assert reason_below(reason, "token", rule) == reason, "a model's word, which happens to stand in the reason"
+    assert reason_below(reason, "", "") == reason_below(reason, "fires on articles", rule) == reason
 
 
 def test_a_dead_feature_has_nothing_to_explain(config: Config) -> None:
