@@ -47,6 +47,7 @@ class Pages:
             "money": _money,
             "as_typed": _as_typed,
             "spelled": _marked_escapes,
+            "whole_quotes": whole_quotes,
             "token": _marked_spaces,
         }
         self._environment.globals |= {
@@ -87,6 +88,15 @@ def _marked_escapes(text: str) -> Markup:
 def _marked_spaces(token: str) -> Markup:
     """A token whose leading and trailing spaces are in `<i class="space">`: ' of' is not 'of'."""
     return Markup(re.sub(r"^ +| +$", r'<i class="space">\g<0></i>', str(_marked_escapes(token))))
+
+
+def whole_quotes(text: str) -> Markup:
+    """An explanation in whose quoted tokens no line breaks: a break at the space of ' of' would hide it."""
+    parts = re.split(r"""(?<!\w)('[^']{1,24}'|"[^"]{1,24}")(?!\w)""", printable(text))
+    return Markup().join(
+        Markup('<span class="quote">{}</span>').format(part) if number % 2 else escape(part)
+        for number, part in enumerate(parts)
+    )
 
 
 def _as_typed(text: str) -> Markup:

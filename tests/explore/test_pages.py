@@ -18,6 +18,7 @@ from pipeline.config import Config, load_config
 from pipeline.explore import catalog
 from pipeline.explore.app import create_app
 from pipeline.explore.feature import reason_below
+from pipeline.explore.pages import whole_quotes
 from pipeline.explore.search import Search
 from pipeline.lake import Lake, open_catalog
 from pipeline.tables.versions import SourceHashes
@@ -390,3 +391,11 @@ def test_the_style_and_the_icon_come_from_here(browser: TestClient) -> None:
     for address in re.findall(r'<link rel="\w+" href="([^"]+)"', page):
         assert address.startswith("/") and browser.get(address).status_code == 200
     assert "http" not in browser.get("/style.css").text
+
+
+def test_no_line_breaks_within_a_quoted_token(browser: TestClient) -> None:
+    page = browser.get("/features?sort=score").text
+    assert re.search(r'the token is <span class="quote">&#39; ?t\d+&#39;</span>', page)
+    assert str(whole_quotes("it's ' <b>', he's")) == (
+        'it&#39;s <span class="quote">&#39; &lt;b&gt;&#39;</span>, he&#39;s'
+    )
