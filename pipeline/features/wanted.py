@@ -79,7 +79,7 @@ def _warn_of_limits(config: Config, listed: FeatureList) -> None:
         "scoring": (config.scoring.max_features, "scorers", config.scoring.kinds),
     }
     for section, (most, kind, names) in asking.items():
-        asks = [name for name in names if getattr(find_plugin(kind, name).load(), kind[:-1]).role is not None]
+        asks = [name for name in names if find_plugin(kind, name).asks_model]
         if most is not None and asks and most < max(sizes.values()):
             n_asked = sum(min(most, size) for size in sizes.values())
             _log.warning(
