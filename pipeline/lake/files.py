@@ -152,7 +152,7 @@ class Files(Paths):
     def ensure_schema_file(
         self, table: str, sae: str | None = None, part: str | None = None, generation: int | None = None
     ) -> Path:
-        """The empty file of a table's current version, with its schema and what it is made from; may be new."""
+        """The empty file of a table's current folder: its schema and what it is made from. Written if missing."""
         target = self.folder(table, sae, part, generation) / SCHEMA_FILE
         if not target.exists() and not self.fetched(target).exists():
             made_from = json.dumps(self.made_from(table, sae, part))
