@@ -67,7 +67,6 @@ def rule_sets(inputs: Inputs) -> pa.Table:
         np.where(is_one, limits[0], most),
         limits,
         rules.discount,
-        _ROUNDS,
     )
     of = pa.array(sets.purpose)
     tokens = pa.array(sets.token_ids, mask=sets.token_ids < 0)
@@ -76,9 +75,6 @@ def rule_sets(inputs: Inputs) -> pa.Table:
     columns |= {"max_tokens": limits[sets.limit].astype(np.int32), "token_ids": token_ids}
     return pa.table(columns | {"n_hits": sets.sums[:, 0], "n_tokens": sets.sums[:, 1]})
 
-
-_ROUNDS = 4
-"""Of Dinkelbach's iteration; three converge."""
 
 _PURPOSE = ("feature", "target", "token_class", "token_set", "n_before", "is_excluded", "position_below")
 """The purpose of a set: the columns that distinguish it from other sets."""
