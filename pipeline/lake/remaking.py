@@ -37,7 +37,7 @@ class _Part(NamedTuple):
 
     table: str
     made_from: MadeFrom
-    folders: list[Path]
+    folders: Sequence[Path]
 
 
 class _Remade(NamedTuple):
@@ -91,7 +91,8 @@ def _remade(lake: Path, folders: Iterable[tuple[str, MadeFrom, Path]]) -> list[_
     by_part: dict[tuple[Any, ...], _Part] = {}
     for table, made_from, folder in folders:
         key = table, made_from.get("sae"), made_from.get("part")
-        by_part.setdefault(key, _Part(table, made_from, [])).folders.append(folder)
+        earlier = by_part[key].folders if key in by_part else ()
+        by_part[key] = _Part(table, made_from, (*earlier, folder))
     parts = by_part.values()
     current = {folder for part in parts for folder in part.folders}
     empty = [part for part in parts if not any(map(_has_rows, part.folders))]
