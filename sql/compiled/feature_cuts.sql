@@ -6,7 +6,7 @@ select
     feature,
     quantile_disc(activation, -$heuristics_top_share) as top_cut,
     max(activation) as max_activation,
-    0.3 * max(activation) as strong_cut
+    0.3::double * max(activation) as strong_cut
 from firings
 where is_train and position >= 1
 group by feature
