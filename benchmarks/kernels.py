@@ -42,8 +42,8 @@ from benchmarks.other_ways import (
     rule_sums_by_numpy,
 )
 from benchmarks.synthetic import SAE, Size, open_synthetic
-from pipeline.compiled.cofirings import counted_firings, list_by_token, most_cofiring
-from pipeline.compiled.counting import Counts
+from pipeline.compiled.cofirings import N_MOST, counted_firings, list_by_token, most_cofiring
+from pipeline.compiled.counting import STRONG_SHARE, Counts
 from pipeline.compiled.drawing import by_side
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.passes import (
@@ -266,7 +266,6 @@ def _of_cofirings(lake: Lake) -> Times:
     """The loops that count the pairs of firings on a token."""
     heuristics = lake.config.heuristics.model_copy(update={"cofiring_firings": N_COFIRINGS})
     lake = Lake(lake.config.model_copy(update={"heuristics": heuristics}), lake.hashes)
-    n_most = heuristics.cofiring_features
     spent: Times = {}
     with lake.connect(SAE) as connection:
         lake.create(connection, "cofiring_tokens", sae=SAE)
@@ -276,8 +275,8 @@ def _of_cofirings(lake: Lake) -> Times:
         connection.register("activations", pa.table(counted))
         given = starts, token, len(token_index)
         kernel = Kernel(
-            lambda: _filled(*most_cofiring(starts, token, *list_by_token(*given), n_most)),
-            {"scipy": lambda: _filled(*most_cofiring_by_scipy(*given, n_most))},
+            lambda: _filled(*most_cofiring(starts, token, *list_by_token(*given), N_MOST)),
+            {"scipy": lambda: _filled(*most_cofiring_by_scipy(*given, N_MOST))},
             ("feature_cofirings",),
         )
         kernel.compiled()
@@ -321,10 +320,10 @@ def _kernels(inputs: Inputs) -> dict[str, Kernel]:
     lake, corpus, firings, first = inputs.lake, inputs.corpus, inputs.firings, inputs.features.start
     runs = _runs(lake, first // BUCKET_FEATURES)
     starts, activation, at = firings.starts, firings.activation, corpus.tokens[firings.token_index]
-    heuristics = lake.config.heuristics
+    top_share = lake.config.heuristics.top_share
     slots = corpus.slot_context, corpus.slot_document, corpus.slot_is_train
-    strengths = order_strengths(starts, activation, at, ROUNDED_BITS, heuristics.top_share)
-    strong_cut = heuristics.strong_share * strengths.largest_train.astype(np.float64)
+    strengths = order_strengths(starts, activation, at, ROUNDED_BITS, top_share)
+    strong_cut = STRONG_SHARE * strengths.largest_train.astype(np.float64)
     _make_steps(inputs)
     active_starts, active = by_side(inputs, "active_slots")
     ordered = starts, activation, at
@@ -340,8 +339,8 @@ def _kernels(inputs: Inputs) -> dict[str, Kernel]:
             ("position_counts",),
         ),
         "order_strengths": Kernel(
-            lambda: tuple(order_strengths(*ordered, ROUNDED_BITS, heuristics.top_share)),
-            {"numpy": lambda: order_strengths_by_numpy(*ordered, heuristics.top_share)},
+            lambda: tuple(order_strengths(*ordered, ROUNDED_BITS, top_share)),
+            {"numpy": lambda: order_strengths_by_numpy(*ordered, top_share)},
             ("feature_counts", "feature_cuts"),
         ),
         "count_pairs": Kernel(

@@ -21,6 +21,11 @@ def read_question(body: dict[str, Any]) -> prompts.Asked | None:
     return prompts.read_question(last_message(body))
 
 
+def is_marked(asked: prompts.Asked) -> bool:
+    """Whether a question is about marked tokens."""
+    return any("<<" in text for text in asked.texts)
+
+
 def scorer(judge: Judge, explanation: str = ANIMALS_TOLD) -> Brain:
     """A brain that explains everything with the same words, and answers questions as `judge` says."""
 

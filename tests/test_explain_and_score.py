@@ -24,7 +24,7 @@ import polars as pl
 import pytest
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from llm.oracle import Oracle, Reply, last_message
-from oracles import ANIMALS_TOLD, coin, read_question, scorer, slowly, sometimes
+from oracles import ANIMALS_TOLD, coin, is_marked, read_question, scorer, slowly, sometimes
 from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, stored, write_experiment
 from waiting import until
 
@@ -211,7 +211,7 @@ def test_an_answer_that_cannot_be_used_is_no_answer(make: Make) -> None:
 
     def brain(body: dict[str, Any]) -> str | Reply:
         asked = read_question(body)
-        return replies.get((asked.explanation, asked.is_marked), (TRUTH(body),))[0] if asked else TRUTH(body)
+        return replies.get((asked.explanation, is_marked(asked)), (TRUTH(body),))[0] if asked else TRUTH(body)
 
     with Oracle(brain) as oracle:
         lake = explain_and_score(make(oracle.base_url))

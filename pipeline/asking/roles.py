@@ -112,8 +112,7 @@ class ModelRole:
         from pipeline.llm.provider_batches.client import BatchClient
         from pipeline.llm.provider_batches.journal import Journal
 
-        journal = Journal(ledger) if ledger else None
-        return BatchClient(client, journal, batches.batch_poll_seconds, batches.batch_unfinished)
+        return BatchClient(client, Journal(ledger) if ledger else None, batches)
 
     def _oracle_client(self, read_truth: "Callable[[], Truth] | None") -> Client:
         from pipeline.asking.oracle_answers import answer_by_plugin
@@ -137,17 +136,12 @@ class ModelRole:
 
 def roles_of(config: Config) -> tuple[RoleName, ...]:
     """The roles in which an experiment's plug-ins ask models."""
-    explainer = ("explainer",) if any(_asks("explainers", name) for name in config.explaining.explainers) else ()
+    explainers = (find_plugin("explainers", name) for name in config.explaining.explainers)
+    explainer = ("explainer",) if any(plugin.asks_model for plugin in explainers) else ()
     judge = ("scorer",) if config.explaining.n_judging else ()
-    scorers = (scorer_role(name) for name in config.scoring.scorers if _asks("scorers", name))
+    scorers = (scorer_role(name) for name in config.scoring.scorers if find_plugin("scorers", name).asks_model)
     embedder = ("embedder",) if config.scoring.embedder else ()
     return tuple(dict.fromkeys((*explainer, *judge, *scorers, *embedder)))
-
-
-def _asks(kind: Literal["explainers", "scorers"], name: str) -> bool:
-    """Whether a plug-in asks a language model."""
-    plugin = find_plugin(kind, name)
-    return getattr(plugin.load(), kind[:-1]).role is not None
 
 
 def scorer_roles(config: Config) -> tuple[RoleName, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import partial
+from typing import NamedTuple
 
 from pipeline.asking.roles import ModelRole, role_of, roles_of
 from pipeline.config import Config
@@ -9,7 +10,7 @@ from pipeline.lake import LEDGER_FOLDER
 from pipeline.lake.objects import open_objects
 from pipeline.llm.ledger.budget import Budget, Limits, asked_as, is_spent, unpriced
 from pipeline.llm.ledger.prices import FREE, Prices, load_prices
-from pipeline.llm.ledger.spent import Amount, sum_of
+from pipeline.llm.ledger.spent import Amount, Spent, sum_of
 from pipeline.shipped import find
 
 _WANTED = "wanted.json"
@@ -41,23 +42,65 @@ def open_budget(config: Config, role: ModelRole) -> Budget:
     prices = prices_of(role)
     if config.budget.max_usd is not None and prices.of(role.model) is None:
         raise unpriced(role.model)
-    return _budget(config, prices, of_oracle=role.is_oracle, in_batch=_is_in_batch(role))
+    return _Purse(config, of_oracle=role.is_oracle).open(prices, in_batch=_is_in_batch(role))
 
 
-def _budget(config: Config, prices: Prices, *, of_oracle: bool, in_batch: bool = False) -> Budget:
-    """The budget for an oracle's requests, or for those of models."""
-    name, ledger = _folder(of_oracle=of_oracle), config.lake_folder / LEDGER_FOLDER
-    folder, limits, paid = config.lake_folder / name, limits_of(config), prices_of_paid(config)
-    budget = partial(Budget, folder, ledger, limits, prices, paid, in_batch=in_batch, of_oracle=of_oracle)
-    if (objects := open_objects(config)) is None:
-        return budget(note=(folder / _WANTED).write_bytes)
-    look = partial(objects.journals.fetch, ledger, _LOOK_SECONDS)
-    return budget(look=look, note=partial(objects.put, f"{name}/{_WANTED}"))
+class _Purse(NamedTuple):
+    """What a lake's models may spend, or what its oracle may."""
+
+    config: Config
+    of_oracle: bool
+
+    @property
+    def name(self) -> str:
+        """The folder of its reservations in the lake."""
+        return f"budget/{'oracle' if self.of_oracle else 'models'}"
+
+    @property
+    def roles(self) -> list[ModelRole]:
+        """The roles that spend from it."""
+        every = (role_of(self.config, name) for name in roles_of(self.config))
+        return [role for role in every if role.is_oracle == self.of_oracle]
+
+    def open(self, prices: Prices, *, in_batch: bool = False) -> Budget:
+        """Its budget for requests to models with these prices."""
+        ledger, folder = self.config.lake_folder / LEDGER_FOLDER, self.config.lake_folder / self.name
+        spent = partial(Spent, ledger, prices_of_paid(self.config), folder, of_oracle=self.of_oracle)
+        budget = partial(Budget, limits=limits_of(self.config), prices=prices, in_batch=in_batch)
+        if (objects := open_objects(self.config)) is None:
+            return budget(spent(), note=(folder / _WANTED).write_bytes)
+        look = partial(objects.journals.fetch, ledger, _LOOK_SECONDS)
+        return budget(spent(look=look), note=partial(objects.put, f"{self.name}/{_WANTED}"))
+
+    def spent(self) -> Amount:
+        """The sum of the ledger, over all of its roles."""
+        if (objects := open_objects(self.config)) is not None:
+            objects.journals.fetch(self.config.lake_folder / LEDGER_FOLDER)
+        with self.open(prices_of_paid(self.config)) as budget:
+            return budget.spent()
+
+    def wanted(self) -> bytes:
+        """What was noted; nothing if no run stopped for want of budget."""
+        name = f"{self.name}/{_WANTED}"
+        if (objects := open_objects(self.config)) is not None:
+            return objects.get(name)
+        path = self.config.lake_folder / name
+        return path.read_bytes() if path.exists() else b""
+
+    def sentence(self, spent: Amount) -> str:
+        """What was spent of what may be."""
+        limits, figures = limits_of(self.config), []
+        if limits.requests is not None:
+            figures.append(f"{spent.requests:,} of {limits.requests:,} requests are spent (budget.max_requests)")
+        if limits.usd is not None:
+            figures.append(f"{spent.usd:,.4f} of {limits.usd:,.4g} USD are spent (budget.max_usd)")
+        return f"Budget{' of the rehearsal' if self.of_oracle else ''}: {' and '.join(figures)}."
 
 
-def _folder(*, of_oracle: bool) -> str:
-    """The folder, in a lake, of the reservations for an oracle's requests or for those of models."""
-    return f"budget/{'oracle' if of_oracle else 'models'}"
+def _purses(config: Config) -> list[_Purse]:
+    """Those that have a role, of an experiment with a limit."""
+    purses = [_Purse(config, of_oracle) for of_oracle in (False, True)] if limits_of(config) != Limits() else []
+    return [purse for purse in purses if purse.roles]
 
 
 def _is_in_batch(role: ModelRole) -> bool:
@@ -78,38 +121,36 @@ def limits_of(config: Config) -> Limits:
 
 def spent_budget(config: Config) -> str | None:
     """A sentence that the budget is spent and what to raise; None while a run could go on."""
-    limits = limits_of(config)
-    for of_oracle, roles in _roles(config).items() if limits != Limits() else ():
-        if not (noted := _wanted(config, of_oracle=of_oracle)):
+    for purse in _purses(config):
+        if not (noted := purse.wanted()):
             continue
-        spent = _spent(config, of_oracle=of_oracle)
+        spent = purse.spent()
         asked = {
             asked_as(role.model, prices_of(role), in_batch=_is_in_batch(role))
-            for role in roles
+            for role in purse.roles
             if not role.is_free
         }
-        if is_spent(noted, spent, limits, asked):
+        if is_spent(noted, spent, limits_of(config), asked):
             return (
-                f"{_sentence(limits, spent, of_oracle=of_oracle)} The next request does not fit. What is done is "
-                "kept: raise the budget in the config and run again to go on."
+                f"{purse.sentence(spent)} The next request does not fit. What is done is kept: raise the budget "
+                "in the config and run again to go on."
             )
     return None
 
 
 def budget_sentence(config: Config) -> str:
     """What was spent of what may be, in words. Raises ConfigError if the price file cannot be read."""
-    limits = limits_of(config)
-    if limits == Limits():
+    if limits_of(config) == Limits():
         return "Budget: no limit is set (budget.max_usd, budget.max_requests)."
-    return " ".join(_sentence(limits, _spent(config, of_oracle=each), of_oracle=each) for each in _roles(config))
+    return " ".join(purse.sentence(purse.spent()) for purse in _purses(config))
 
 
 def shortfall_sentence(config: Config, to_send: Mapping[str, Amount]) -> str | None:
     """A sentence that what is to be sent, by model, is more than is left of the budget; None if it fits."""
     limits = limits_of(config)
-    for of_oracle, roles in _roles(config).items() if limits != Limits() else ():
-        amount = sum_of(to_send.get(model, Amount()) for model in {role.model for role in roles})
-        total = _spent(config, of_oracle=of_oracle).plus(amount)
+    for purse in _purses(config):
+        amount = sum_of(to_send.get(model, Amount()) for model in {role.model for role in purse.roles})
+        total = purse.spent().plus(amount)
         figures = []
         if not Limits(requests=limits.requests).allow(total):
             figures.append(f"up to {amount.requests:,} requests (budget.max_requests)")
@@ -121,37 +162,3 @@ def shortfall_sentence(config: Config, to_send: Mapping[str, Amount]) -> str | N
                 "budget is spent and keeps what is done; raise the budget to go on."
             )
     return None
-
-
-def _roles(config: Config) -> dict[bool, list[ModelRole]]:
-    """The roles that models answer in, under False, and those that an oracle does, under True, where there are
-    any: a budget for each."""
-    roles = [role_of(config, name) for name in roles_of(config)]
-    by_kind = {kind: [role for role in roles if role.is_oracle == kind] for kind in (False, True)}
-    return {kind: some for kind, some in by_kind.items() if some}
-
-
-def _spent(config: Config, *, of_oracle: bool) -> Amount:
-    """The sum of the ledger, over all roles of models or of an oracle."""
-    if (objects := open_objects(config)) is not None:
-        objects.journals.fetch(config.lake_folder / LEDGER_FOLDER)
-    with _budget(config, prices_of_paid(config), of_oracle=of_oracle) as budget:
-        return budget.spent()
-
-
-def _sentence(limits: Limits, spent: Amount, *, of_oracle: bool) -> str:
-    figures = []
-    if limits.requests is not None:
-        figures.append(f"{spent.requests:,} of {limits.requests:,} requests are spent (budget.max_requests)")
-    if limits.usd is not None:
-        figures.append(f"{spent.usd:,.4f} of {limits.usd:,.4g} USD are spent (budget.max_usd)")
-    return f"Budget{' of the rehearsal' if of_oracle else ''}: {' and '.join(figures)}."
-
-
-def _wanted(config: Config, *, of_oracle: bool) -> bytes:
-    """What was noted; nothing if no run stopped for want of budget."""
-    name = f"{_folder(of_oracle=of_oracle)}/{_WANTED}"
-    if (objects := open_objects(config)) is not None:
-        return objects.get(name)
-    path = config.lake_folder / name
-    return path.read_bytes() if path.exists() else b""

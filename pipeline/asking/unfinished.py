@@ -1,7 +1,7 @@
 """Finds the batches of features that are unfinished; called for thousands of batches every few minutes.
 
 A batch has a dozen small files, and opening one costs DuckDB a third of a millisecond. The finding about a batch
-is therefore kept for as long as its files are unchanged, also for later processes, in a file in the lake.
+is therefore kept in a file in the lake for as long as its files are unchanged.
 """
 
 import hashlib
@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 from pipeline.lake import Lake
 from pipeline.lake.carrying import carry_batch_over
-from pipeline.lake.paths import SCHEMA_FILE
 from pipeline.lake.publishing import whole_path
 from pipeline.tables import TABLES
 from pipeline.tables.inputs import is_made
@@ -42,13 +41,6 @@ class _Found(NamedTuple):
 
 
 _Batch = tuple[str, int]
-_found: dict[Path, dict[_Batch, _Found]] = {}
-"""By the folder of a lake."""
-
-
-def forget_batches() -> None:
-    """Look at every batch again when it is next asked about, as a new process would."""
-    _found.clear()
 
 
 def unfinished_batches(lake: Lake, among: Iterable[_Batch] | None = None) -> list[_Batch]:
@@ -57,12 +49,11 @@ def unfinished_batches(lake: Lake, among: Iterable[_Batch] | None = None) -> lis
     `among` restricts the search to some batches. A batch that lacks a file counts as entirely unfinished: its
     process was killed, or an explainer or a setting is new, which the existing rows do not reflect.
     """
-    selected = [*(_selected(lake) if among is None else among)]
+    every = lake.query("selected_batches").select("sae", "batch").iter_rows() if among is None else among
+    selected: list[_Batch] = [*every]
     # States are computed before files are read, so that a change in between is seen next time.
     states = _states(lake, selected)
-    if lake.root not in _found:
-        _found[lake.root] = _kept(lake)
-    found = _found[lake.root]
+    found = _kept(lake)
     if changed := {each for each in selected if each not in found or found[each].state != states[each].digest}:
         whole = {each for each in changed if states[each].is_whole}
         given = {table: list(_files(lake, table, changed, whole)) for table in _READ}
@@ -83,10 +74,6 @@ def is_unfinished(lake: Lake, sae: str, batch: int) -> bool:
     """
     carry_batch_over(lake, sae, batch)
     return bool(unfinished_batches(lake, [(sae, batch)]))
-
-
-def _selected(lake: Lake) -> Iterator[_Batch]:
-    yield from lake.query("selected_batches").select("sae", "batch").iter_rows()
 
 
 def _states(lake: Lake, batches: Iterable[_Batch]) -> dict[_Batch, _State]:
@@ -141,7 +128,6 @@ def _files(lake: Lake, table: str, batches: Collection[_Batch], whole: Collectio
     """A table's files of whole batches, after the empty files that provide its columns."""
     for sae in sorted({sae for sae, _ in batches}):
         for part in lake.parts(table):
-            lake.ensure_schema_file(table, sae, part)
-            yield lake.folder(table, sae, part) / SCHEMA_FILE
+            yield lake.ensure_schema_file(table, sae, part)
     for sae, batch in sorted(whole):
         yield from lake.paths(table, sae=sae, batch=batch)

@@ -15,14 +15,16 @@ from pipeline.firings.layout import n_buckets_of
 from pipeline.lake import Lake
 from pipeline.progress import progress
 
+N_MOST = 20
+"""Maximum co-firing features listed per feature."""
+
 
 def feature_cofirings(inputs: Inputs) -> pa.Table:
     """`sql/compiled/feature_cofirings.sql`."""
-    n_most = inputs.lake.config.heuristics.cofiring_features
     token_index = inputs.table("cofiring_tokens")["token_index"].to_numpy()
     starts, token = counted_firings(inputs.lake, inputs.sae, token_index)
-    n_found, other, n_both = most_cofiring(starts, token, *list_by_token(starts, token, len(token_index)), n_most)
-    feature, place = np.nonzero(np.arange(n_most) < n_found[:, None])
+    n_found, other, n_both = most_cofiring(starts, token, *list_by_token(starts, token, len(token_index)), N_MOST)
+    feature, place = np.nonzero(np.arange(N_MOST) < n_found[:, None])
     n_own, n_other = np.diff(starts)[feature], np.diff(starts)[other[feature, place]]
     return pa.table(
         {

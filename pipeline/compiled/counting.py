@@ -24,6 +24,9 @@ from pipeline.compiled.passes import (
 )
 from pipeline.firings.layout import ROUNDED_BITS
 
+STRONG_SHARE = 0.3
+"""A firing is strong above this share of the feature's largest train activation."""
+
 
 class Counts:
     """Counts of one bucket's features; each method gives the rows of the SQL file of its name."""
@@ -133,7 +136,7 @@ class Counts:
     @cached_property
     def _strong_cut(self) -> npt.NDArray[np.float64]:
         """The activation above which a train firing is strong, [n_features]."""
-        return self._heuristics.strong_share * self._strengths.largest_train.astype(np.float64)
+        return STRONG_SHARE * self._strengths.largest_train.astype(np.float64)
 
 
 def _lists(values: npt.NDArray[Any]) -> pa.ListArray:

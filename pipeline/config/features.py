@@ -30,19 +30,10 @@ class HeuristicsConfig(Section):
         "minimum, a quarter of the unigram features found among planted features with 30 firings are true, and "
         "98% with 100 ([measured](performance.md#heuristics-on-planted-features))",
     )
-    positional_information_nats: float = Field(
-        0.05,
-        description="The post's threshold on raw mutual information with the position (Voita et al. 2023), over "
-        "all documents",
-    )
-    cofiring_features: Positive = Field(20, description="Co-firing features listed per feature")
     cofiring_firings: Positive = Field(
         32_000_000, description="Firings used to count co-firings: all, or this many on randomly drawn tokens"
     )
     top_tokens: Positive = Field(10, description="Tokens listed per feature")
-    strong_share: Share = Field(
-        0.3, description="A firing is strong above this share of the feature's largest train activation"
-    )
 
 
 class ScramblingConfig(Section):
@@ -74,7 +65,6 @@ class RulesConfig(Section):
         ge=0,
         description="Subtracted from each token's count when choosing sets, to guard against chance",
     )
-    rounds: Positive = Field(4, description="Rounds of Dinkelbach's iteration (three converge)")
     chosen_max_tokens: Positive = Field(
         20, description="Size limit of a set in the chosen rule; one of max_tokens"
     )

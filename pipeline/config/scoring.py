@@ -76,12 +76,7 @@ class ScoringConfig(RoleConfig):
     min_questions: Annotated[int, Field(ge=20)] = Field(
         20,
         description="Questions per answer, yes or no, in the first round (with fewer, stopping would bias the "
-        "score)",
-    )
-    round_questions: Positive = Field(
-        1,
-        description="Minimum questions per answer in a later round; it has as many as the interval needs at the "
-        "rates so far",
+        "score); a later one has as many as the interval needs at the rates so far",
     )
     questions_per_prompt: Annotated[int, Field(ge=1, le=50)] | None = Field(
         None,

@@ -15,7 +15,8 @@ def write_contexts(lake: Lake, shard: int) -> Published:
     lake.require("documents")
     published = [
         make_table(
-            *(lake, "contexts"),
+            lake,
+            "contexts",
             shard=shard,
             generation=generation,
             given={"documents": [lake.path("documents", generation=generation)]},

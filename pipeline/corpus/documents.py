@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import Config
 from pipeline.errors import CorpusError
-from pipeline.lake import SCHEMA_FILE, Lake, Published, RowGroupWriter
+from pipeline.lake import Lake, Published, RowGroupWriter
 from pipeline.make_table import make_table
 from pipeline.models.load import load_tokenizer
 from pipeline.models.tokenising import decode, tokenise
@@ -131,9 +131,8 @@ def _write_generation(lake: Lake, generation: int) -> Published:
 
 def earlier_documents(lake: Lake, generation: int) -> list[Path]:
     """The files of the documents of earlier generations; for the first, a file without rows."""
-    lake.ensure_schema_file("documents", generation=0)
     paths = [lake.path("documents", generation=each) for each in range(generation)]
-    return paths or [lake.folder("documents", generation=0) / SCHEMA_FILE]
+    return paths or [lake.ensure_schema_file("documents", generation=0)]
 
 
 def read_documents(config: Config, path: Path, max_tokens: int | None, generation: int = 0) -> Read:

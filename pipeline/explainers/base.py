@@ -40,7 +40,7 @@ class Feature(NamedTuple):
 
 
 class Explanation(NamedTuple):
-    """The result of explaining a feature.
+    """The result of explaining a feature; the fields but for `words` are columns of the table `explanations`.
 
     Attributes:
         feature: The feature.

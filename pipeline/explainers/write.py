@@ -45,18 +45,18 @@ def explanations_table(batch: Batch, asks: Asks) -> pa.Table:
         explainer = load_explainer(name)
         features = read_features(batch, selected, name)
         its = [each for each in features if each.is_asked or explainer.role is None]
-        rows += [_row(batch.sae, name, explanation) for explanation in explainer.explain(its, tools)]
+        rows += [explanation_row(batch.sae, name, explanation) for explanation in explainer.explain(its, tools)]
     written = pa.Table.from_pylist(rows, TABLES["explanations"].schema)
     batch.put("own_explanations", written.append_column("number", pa.array(range(len(rows)), pa.int64())))
     own = {feature: Own(*rest) for feature, *rest in batch.select("lent_explanations").fetchall()}
     controlled = selected.filter("is_control").sort("place")["feature"].to_list()
     near = set(batch.select("batch_neighbours").fetchall())
-    rows += [_row(batch.sae, *control) for control in controls(controlled, own, near)]
+    rows += [explanation_row(batch.sae, *control) for control in controls(controlled, own, near)]
     # A feature no explainer covers gets a `not_asked` row, which marks it as done.
     has_row = {row["feature"] for row in rows}
     left = [feature for feature in selected["feature"].to_list() if feature not in has_row]
     first = config.explaining.explainers[0]
-    rows += [_row(batch.sae, first, Explanation(feature, None, "not_asked")) for feature in left]
+    rows += [explanation_row(batch.sae, first, Explanation(feature, None, "not_asked")) for feature in left]
     rows = [{**row, "place": ranks[row["feature"]], "generation": generation} for row in rows]
     rows.sort(key=lambda row: (row["feature"], row["explainer"], row["draw"]))
     return pa.Table.from_pylist(rows, TABLES["explanations"].schema)
@@ -96,19 +96,8 @@ def _token_ids(logits: Sequence[Row] | None) -> Sequence[int] | None:
     return None if logits is None else [each["token_id"] for each in logits]
 
 
-def _row(sae: str, explainer: str, explanation: Explanation) -> Row:
-    return {
-        "explanation_id": explanation_id(sae, explanation.feature, explainer, explanation.draw),
-        "sae": sae,
-        "feature": explanation.feature,
-        "explainer": explainer,
-        "draw": explanation.draw,
-        "explanation": explanation.words,
-        "example_ids": list(explanation.example_ids),
-        "status": explanation.status,
-        "request_id": explanation.request_id,
-        "is_chosen": explanation.is_chosen,
-        "train_score": explanation.train_score,
-        "same_as_draw": explanation.same_as_draw,
-        "judge_request_ids": list(explanation.judge_request_ids),
-    }
+def explanation_row(sae: str, explainer: str, explanation: Explanation) -> Row:
+    """An explanation as a row of the table, without its rank and generation."""
+    key = explanation_id(sae, explanation.feature, explainer, explanation.draw)
+    own = {"explanation_id": key, "sae": sae, "explainer": explainer, "explanation": explanation.words}
+    return {**explanation._asdict(), **own}

@@ -12,7 +12,6 @@ An SAE is identified by its name in the config, its hookpoint in any spelling th
 `saes.aliases`, its names elsewhere. Files are UTF-8, or UTF-16 with its mark; they may be compressed (.gz).
 """
 
-import codecs
 import csv
 import gzip
 import io
@@ -30,6 +29,7 @@ from pipeline.config import SaeConfig, SubjectConfig
 from pipeline.errors import ConfigError, SubjectError
 from pipeline.subject.forward import Hookpoint
 from pipeline.subject.hookpoints import find_hookpoint
+from pipeline.texts.text import decode_text
 
 HOW = (
     "write a CSV, JSON or Parquet file with the columns feature, and sae or hookpoint (priority or explanation if "
@@ -205,15 +205,14 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
         case ".csv" | ".tsv":
             yield from _csv_rows(_text(path))
         case ".parquet":
-            yield from _numbered("row", pq.read_table(path).to_pylist())
+            yield from _numbered(pq.read_table(path).to_pylist())
         case _:
             yield from _json_rows(path)
 
 
 def _text(path: Path) -> str:
     data = path.read_bytes()
-    data = gzip.decompress(data) if path.suffix.lower() == ".gz" else data
-    return data.decode("utf-16" if data[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} else "utf-8-sig")
+    return decode_text(gzip.decompress(data) if path.suffix.lower() == ".gz" else data)
 
 
 def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any] | _Fault]]:
@@ -245,7 +244,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, Any]]:
     """A list of objects, an object a line, one object of explanations by feature, or one that is a row."""
     text = _text(path)
     if text.lstrip().startswith("["):
-        yield from _numbered("row", json.loads(text))
+        yield from _numbered(json.loads(text))
     elif whole_file := _one_object(text):
         if _kind(path) == ".json" and any(map(str.isdecimal, whole_file)):
             sae = path.name.removeprefix(".").partition(".json")[0]
@@ -276,5 +275,5 @@ def _one_object(text: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _numbered(what: str, rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
-    return ((f"{what} {number}", row) for number, row in enumerate(rows, start=1))
+def _numbered(rows: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    return ((f"row {number}", row) for number, row in enumerate(rows, start=1))

@@ -42,7 +42,6 @@ _GROUP = 64
 _MAX_PENDING = 1 << 23
 """Maximum number of pairs waiting for float64; beyond it they are settled early."""
 
-_TRIALS = 5
 _PAIRS_AT_ONCE = 256
 """Few enough that their vectors stay in the processor's cache."""
 

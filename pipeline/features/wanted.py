@@ -63,7 +63,8 @@ def check_selection(config: Config) -> None:
             connection.from_arrow(pa.Table.from_pylist([{}], TABLES[name].schema)).create_view(name)
         create_wanted_features(connection, config.selection, listed)
         where = config.selection.where
-        for (function,) in _volatile(connection, f"select 1 where {where}"):
+        statement = {"statement": f"select 1 where {where}"}
+        for (function,) in connection.execute(sql_text("volatile_functions"), statement).fetchall():
             raise ConfigError(
                 f"selection.where '{where}': {function}() returns a different value on every run; sample with a "
                 "hash instead, as in hash(feature) % 10 = 0"
@@ -79,7 +80,7 @@ def _warn_of_limits(config: Config, listed: FeatureList) -> None:
         "scoring": (config.scoring.max_features, "scorers", config.scoring.kinds),
     }
     for section, (most, kind, names) in asking.items():
-        asks = [name for name in names if getattr(find_plugin(kind, name).load(), kind[:-1]).role is not None]
+        asks = [name for name in names if find_plugin(kind, name).asks_model]
         if most is not None and asks and most < max(sizes.values()):
             n_asked = sum(min(most, size) for size in sizes.values())
             _log.warning(
@@ -94,10 +95,6 @@ def _warn_of_limits(config: Config, listed: FeatureList) -> None:
                 f"{config.selection.batch_size:,}",
                 ", ".join(asks),
             )
-
-
-def _volatile(connection: duckdb.DuckDBPyConnection, select: str) -> list[tuple[str]]:
-    return connection.execute(sql_text("volatile_functions"), {"statement": select}).fetchall()
 
 
 def create_wanted_features(

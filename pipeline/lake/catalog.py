@@ -60,28 +60,13 @@ def _catalog_of(path: Path, location: Path | str) -> Path:
 def copy_views(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
     """Give a database in memory the views of the lake in a folder, without keeping its catalog open.
 
-    For a lake of an earlier version: a table that the catalog lacks is empty, or, if it consists of lines, is read
-    from these, and so are lines for which the view lacks a column. Raises LakeError like `open_catalog`.
+    Raises LakeError like `open_catalog`.
     """
     catalog = _catalog_of(folder / CATALOG_FILE, folder)
     look_below(connection, folder)
     connection.execute(f"attach {quoted(catalog)} as lake (read_only)")
     connection.execute("copy from database lake to memory (schema)")
     connection.execute("detach lake")
-    known = view_texts(connection)
-    for name, table in TABLES.items():
-        is_of_lines = table.partition == "ledger"
-        named = set(re.findall(r"\w+", known.get(name, "")))
-        if name in known and not (is_of_lines and set(table.schema.names) - named):
-            continue
-        connection.execute(f"drop view if exists {name}")
-        if is_of_lines and any((folder / table.lines_folder).glob("**/*.jsonl")):
-            lines = select_lines(table, f"['{table.lines_folder}/**/*.jsonl']")
-            connection.execute(f"create view {name} as {lines}")
-            continue
-        connection.register("no_rows", table.schema.empty_table())
-        connection.execute(f"create table {name} as from no_rows")
-        connection.unregister("no_rows")
 
 
 def seen_folders(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, str]]:

@@ -151,14 +151,15 @@ class Files(Paths):
 
     def ensure_schema_file(
         self, table: str, sae: str | None = None, part: str | None = None, generation: int | None = None
-    ) -> None:
-        """Make sure the table's current folder has its empty file with the schema, and what it was made from."""
+    ) -> Path:
+        """The empty file of a table's current folder: its schema and what it is made from. Written if missing."""
         target = self.folder(table, sae, part, generation) / SCHEMA_FILE
         if not target.exists() and not self.fetched(target).exists():
             made_from = json.dumps(self.made_from(table, sae, part))
             empty = TABLES[table].schema.empty_table().replace_schema_metadata({MADE_FROM: made_from})
             with self.writing(target) as temporary:
                 pq.write_table(empty, temporary)
+        return target
 
     @contextlib.contextmanager
     def scratch(self, name: str) -> Iterator[Path]:
@@ -191,14 +192,8 @@ class Files(Paths):
         The views are those of the catalog, which other readers use, and those of this config. In an object store,
         data over a day old that no version names (left by a kill) is removed as well.
         """
-        current = {
-            self.folder(name, sae, part, generation)
-            for name, table in TABLES.items()
-            if table.partition != "ledger"
-            for sae in (self.config.sae_names if table.is_by_sae else (None,))
-            for part in self.parts(name)
-            for generation in self.generations(name)
-        }
+        tables = [name for name, table in TABLES.items() if table.partition != "ledger"]
+        current = {self.folder(name, *of) for name in tables for of in self.current(name)}
         if self.fetched(catalog := self.root / CATALOG_FILE).is_file():
             with duckdb.connect(str(catalog), read_only=True) as connection:
                 current |= {self.root / table / version for table, version in seen_folders(connection)}

@@ -4,7 +4,8 @@ A table's files are `<table>/<version>/<partition>.parquet`, next to one empty f
 view never fails.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,6 +75,13 @@ class Paths:
             generation = self.generations(table)[-1]
         own = sae if TABLES[table].is_by_sae else None
         return self.root / table / self._versions(generation).of(table, own, part)
+
+    def current(
+        self, table: str, saes: Sequence[str] | None = None
+    ) -> Iterator[tuple[str | None, str | None, int]]:
+        """SAE, plug-in and generation of each folder of a table's current version; of all SAEs, or of some."""
+        saes = self.config.sae_names if saes is None else saes
+        return product(saes if TABLES[table].is_by_sae else (None,), self.parts(table), self.generations(table))
 
     def made_from(self, table: str, sae: str | None = None, part: str | None = None) -> dict[str, Any]:
         """What the current version of a table is made from, as JSON holds it, to tell later what has changed."""
@@ -214,12 +222,7 @@ class Paths:
     def require_current(self, *tables: str) -> None:
         """Raise LakeError for a table of which only other versions have rows: they would look like none at all."""
         for table in tables:
-            current = {
-                self.folder(table, sae, part, generation).name
-                for sae in (self.config.sae_names if TABLES[table].is_by_sae else (None,))
-                for part in self.parts(table)
-                for generation in self.generations(table)
-            }
+            current = {self.folder(table, *of).name for of in self.current(table)}
             files = [path for path in self.files_below(self.root / table) if path.name != SCHEMA_FILE]
             versions = {path.relative_to(self.root / table).parts[0] for path in files}
             if versions and not versions & current:

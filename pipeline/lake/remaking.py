@@ -55,15 +55,13 @@ def remaking_sentence(lake: Files) -> str | None:
     """
     if lake.objects is not None:
         return None
-    parts = [
-        _Part(name, lake.made_from(name, sae, part), [lake.folder(name, sae, part, each) for each in generations])
+    folders = [
+        (name, lake.made_from(name, sae, part), lake.folder(name, sae, part, generation))
         for name in STAGES
         if is_made(lake.config, name)
-        for sae in (lake.config.sae_names if TABLES[name].is_by_sae else (None,))
-        for part in lake.parts(name)
-        for generations in [lake.generations(name)]
+        for sae, part, generation in lake.current(name)
     ]
-    if not (remade := _remade(lake.root, parts)):
+    if not (remade := _remade(lake.root, folders)):
         return None
     return f"Made again: {_listed(remade)}. {_changes(remade)} Recorded answers are not paid for again."
 
@@ -75,19 +73,27 @@ def hidden_sentence(connection: duckdb.DuckDBPyConnection, folder: Path) -> str 
         connection: A connection that reads the catalog.
         folder: The lake's folder.
     """
-    parts: dict[tuple[Any, ...], _Part] = {}
-    for name, version in seen_folders(connection):
-        if name in STAGES and not STAGES[name].is_on_demand:  # the catalog may be of another version of latentlake
-            made_from = _made_from(own := folder / name / version)
-            key = name, made_from.get("sae"), made_from.get("part")
-            parts[key] = _Part(name, made_from, [*(parts[key].folders if key in parts else ()), own])
-    if not (remade := _remade(folder, list(parts.values()))):
+    folders = [
+        (name, _made_from(own := folder / name / version), own)
+        for name, version in seen_folders(connection)
+        if name in STAGES and not STAGES[name].is_on_demand  # the catalog may be of another version of latentlake
+    ]
+    if not (remade := _remade(folder, folders)):
         return None
     return f"Without rows until a run makes them again: {_listed(remade)}. {_changes(remade)}"
 
 
-def _remade(lake: Path, parts: Sequence[_Part]) -> list[_Remade]:
-    """The parts without rows that an earlier version has rows of, except of tables that every run makes again."""
+def _remade(lake: Path, folders: Iterable[tuple[str, MadeFrom, Path]]) -> list[_Remade]:
+    """The parts without rows that an earlier version has rows of, except of tables that every run makes again.
+
+    `folders` are the current ones: of which table, and what it is made from.
+    """
+    by_part: dict[tuple[Any, ...], _Part] = {}
+    for table, made_from, folder in folders:
+        key = table, made_from.get("sae"), made_from.get("part")
+        earlier = by_part[key].folders if key in by_part else ()
+        by_part[key] = _Part(table, made_from, (*earlier, folder))
+    parts = by_part.values()
     current = {folder for part in parts for folder in part.folders}
     empty = [part for part in parts if not any(map(_has_rows, part.folders))]
     return [

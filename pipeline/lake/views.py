@@ -22,7 +22,6 @@ import pyarrow as pa
 from pipeline.lake import queries
 from pipeline.lake.catalog import CATALOG_FILE
 from pipeline.lake.files import Files
-from pipeline.lake.paths import SCHEMA_FILE
 from pipeline.lake.publishing import temporary_path
 from pipeline.lake.selects import look_below, quoted, select_lines, select_rows
 from pipeline.tables import TABLES, Table
@@ -56,9 +55,10 @@ class Lake(Files):
         """
         with self._database() as connection:
             seen = [name for name in TABLES if name in tables and name not in (given or {})]
-            saes = [sae] if sae else list(self.config.sae_names)
+            saes = [sae] if sae else self.config.sae_names
             self.fetch_tables(seen, saes, batch)
-            self._create_views(connection, seen, saes, batch)
+            root = Path(glob.escape(str(self.root)))  # a [ in its name is not a pattern
+            self._create_views(connection, root, seen, saes, batch)
             for name, rows in (given or {}).items():
                 if isinstance(rows, pa.Table | pa.RecordBatchReader):
                     connection.register(name, rows)
@@ -131,7 +131,7 @@ class Lake(Files):
             log_removed.callback(Path(f"{temporary}.wal").unlink, missing_ok=True)  # left if the disk was full
             with duckdb.connect(str(temporary)) as connection:
                 look_below(connection, self.root)
-                self._create_views(connection, tuple(TABLES), list(self.config.sae_names), are_below=True)
+                self._create_views(connection, Path(), tuple(TABLES), self.config.sae_names)
                 create_macros(connection)
                 for name, table in TABLES.items():
                     connection.execute(f"comment on view {name} is {quoted(table.row)}")
@@ -140,27 +140,22 @@ class Lake(Files):
     def _create_views(
         self,
         connection: duckdb.DuckDBPyConnection,
+        root: Path,
         tables: Sequence[str],
         saes: Sequence[str],
         batch: int | None = None,
-        *,
-        are_below: bool = False,
     ) -> None:
-        """Create views of some tables; with `are_below`, by paths relative to the lake."""
+        """Create views of some tables; `root` is the lake's folder, as their paths name it."""
         connection.begin()
-        lake = Path() if are_below else Path(glob.escape(str(self.root)))  # a [ in its name is not a pattern
         connection.execute(f"create macro context_length() as {self.config.corpus.context_length:d}")
         for name in tables:
             table = TABLES[name]
             if table.partition == "ledger":
-                paths = [self._lines(table)]
+                select, paths = select_lines, [self._lines(table)]
             else:
-                folders = self._folders(table, saes)
-                for folder in folders:
-                    self.ensure_schema_file(name, *folder)
-                paths = [path for folder in folders for path in self._files(table, batch, *folder)]
-            files = f"[{', '.join(quoted(lake / path.relative_to(self.root)) for path in paths)}]"
-            select = select_lines if table.partition == "ledger" else select_rows
+                select = select_rows
+                paths = [path for of in self.current(name, saes) for path in self._files(table, batch, *of)]
+            files = f"[{', '.join(quoted(root / path.relative_to(self.root)) for path in paths)}]"
             connection.execute(f"create view {name} as {select(table, files)}")
         connection.commit()
 
@@ -171,24 +166,15 @@ class Lake(Files):
             if table.partition == "ledger":
                 self.fetched_lines(self.root / table.lines_folder)
             elif table.partition not in by_path:
-                for folder in self._folders(table, saes):
-                    self.fetched(self.folder(table.name, *folder))
-
-    def _folders(self, table: Table, saes: Sequence[str]) -> list[tuple[str | None, str | None, int]]:
-        """SAE, plug-in and generation of each folder of a table's current version."""
-        return [
-            (sae, part, generation)
-            for sae in (saes if table.is_by_sae else [None])
-            for part in self.parts(table.name)
-            for generation in self.generations(table.name)
-        ]
+                for of in self.current(table.name, saes):
+                    self.fetched(self.folder(table.name, *of))
 
     def _files(
         self, table: Table, batch: int | None, sae: str | None, part: str | None, generation: int
     ) -> Iterator[Path]:
         """The files of a table's current version, as globs; first the empty file, which sets the view's types."""
+        yield self.ensure_schema_file(table.name, sae, part, generation)
         folder = self.folder(table.name, sae, part, generation)
-        yield folder / SCHEMA_FILE
         if table.partition != "sae_batch" or batch is None:
             yield folder / "**" / "*.parquet"
         elif (path := self.path(table.name, sae=sae, batch=batch, part=part)).exists():

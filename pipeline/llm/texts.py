@@ -76,10 +76,9 @@ def parts_thought(token: str) -> bool:
     return _TAG.fullmatch(token) is not None or token in {"<|channel|>", "<|message|>"}
 
 
-def before_stop(text: str | None, stops: Sequence[str]) -> str:
-    """A text up to its first stop sequence, after leading white space is removed."""
-    rest = (text or "").lstrip()
-    return rest[: min((end for stop in stops if (end := rest.find(stop)) >= 0), default=len(rest))]
+def before_stop(text: str, stops: Sequence[str]) -> str:
+    """A text up to its first stop sequence."""
+    return text[: min((end for stop in stops if (end := text.find(stop)) >= 0), default=len(text))]
 
 
 def has_thoughts(text: str) -> bool:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
+from pipeline.asking.batches import Asks, Ledgers, asks_of, open_askers
 from pipeline.asking.tools import Batch
 from pipeline.lake import Lake
 from pipeline.make_table import read_table
@@ -22,6 +23,18 @@ def unwritten_batch(lake: Lake, sae: str, batch: int, made: Mapping[str, pa.Tabl
     """
     with lake.connect(sae, batch, made, TABLES.keys() - {"predictions"}) as connection:
         yield Batch(lake, connection, sae, batch)
+
+
+@contextmanager
+def asked_batch(
+    lake: Lake, ledgers: Ledgers, sae: str, batch: int, made: Mapping[str, pa.Table]
+) -> Iterator[tuple[Batch, Asks]]:
+    """The same, and the functions that ask roles about it, each through its ledger of the batch."""
+    with (
+        open_askers(lake, ledgers, sae, batch, made) as askers,
+        unwritten_batch(lake, sae, batch, made) as own,
+    ):
+        yield own, asks_of(askers)
 
 
 def unwritten_windows(lake: Lake, sae: str, batch: int, selected: pa.Table) -> Tables:

@@ -24,14 +24,14 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipeline.asking.batches import asks_of, open_askers
+from pipeline.asking.batches import Ledgers
 from pipeline.asking.roles import role_of, scorer_role, scorer_roles
 from pipeline.explainers.write import explaining_ledgers, explanations_table
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake, Published
 from pipeline.make_table import read_rows
 from pipeline.pilot.thresholds import ANSWERS, LEAST_ANSWERS, control_answers, control_pairs, yes_no_scorers
-from pipeline.pilot.unwritten import Tables, unwritten_batch, unwritten_windows
+from pipeline.pilot.unwritten import Tables, asked_batch, unwritten_batch, unwritten_windows
 from pipeline.scorers.base import FindsForm
 from pipeline.scorers.write import find_forms, load_scorer, predictions_table, scoring_ledgers
 from pipeline.tables import TABLES
@@ -134,11 +134,8 @@ def _explained_batches(lake: Lake, sae: str) -> dict[int, Tables]:
     for batch in dict.fromkeys(drawn["batch"].to_pylist()):
         selected = drawn.filter(pc.equal(drawn["batch"], batch))
         made = {**given, **unwritten_windows(lake, sae, batch, selected)}
-        with (
-            open_askers(lake, explaining_ledgers(lake.config), sae, batch, made) as askers,
-            unwritten_batch(lake, sae, batch, made) as own,
-        ):
-            made["explanations"] = explanations_table(own, asks_of(askers))
+        with asked_batch(lake, explaining_ledgers(lake.config), sae, batch, made) as (own, asks):
+            made["explanations"] = explanations_table(own, asks)
         batches[batch] = made
     return batches
 
@@ -150,11 +147,8 @@ def _find_forms(lake: Lake, sae: str, batches: Mapping[int, Tables], scorers: Se
         left = [name for name in scorers if name not in forms and isinstance(load_scorer(name), FindsForm)]
         if not left:
             break
-        with (
-            open_askers(lake, scoring_ledgers(lake.config), sae, batch, made) as askers,
-            unwritten_batch(lake, sae, batch, made) as own,
-        ):
-            forms |= find_forms(own, asks_of(askers), left)
+        with asked_batch(lake, scoring_ledgers(lake.config), sae, batch, made) as (own, asks):
+            forms |= find_forms(own, asks, left)
     return forms
 
 
@@ -171,12 +165,10 @@ def _control_answers(
             pairs[batch] = control_pairs(own)
     n_pairs = sum(some.num_rows for some in pairs.values())
     parts = [ANSWERS.empty_table()]
+    ledgers: Ledgers = {"thresholds": scorer_roles(lake.config)}
     for batch, made in with_rhos.items():
-        with (
-            open_askers(lake, {"thresholds": scorer_roles(lake.config)}, sae, batch, made) as askers,
-            unwritten_batch(lake, sae, batch, made) as own,
-        ):
-            parts.append(control_answers(own, asks_of(askers), scorers, pairs[batch], n_pairs))
+        with asked_batch(lake, ledgers, sae, batch, made) as (own, asks):
+            parts.append(control_answers(own, asks, scorers, pairs[batch], n_pairs))
     return pa.concat_tables(parts)
 
 
@@ -205,11 +197,8 @@ def _pilot_answers(
     parts = [_no_answers()]
     for batch, explained in batches.items():
         made = {**explained, "scorer_rhos": assumed}
-        with (
-            open_askers(lake, scoring_ledgers(lake.config), sae, batch, made) as askers,
-            unwritten_batch(lake, sae, batch, made) as own,
-        ):
-            made["predictions"] = predictions_table(own, asks_of(askers), scorers)
+        with asked_batch(lake, scoring_ledgers(lake.config), sae, batch, made) as (own, asks):
+            made["predictions"] = predictions_table(own, asks, scorers)
         parts.append({table: made[table].cast(TABLES[table].schema) for table in _ANSWERS})
     return {table: pa.concat_tables(part[table] for part in parts) for table in _ANSWERS}
 

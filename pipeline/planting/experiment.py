@@ -13,6 +13,8 @@ from pipeline.config import Config, SaeConfig, ScoringConfig, SubjectConfig, loa
 from pipeline.config.file import first_problem
 from pipeline.corpus.documents import read_documents
 from pipeline.errors import ConfigError, LatentlakeError
+from pipeline.explainers.base import Explanation
+from pipeline.explainers.write import explanation_row
 from pipeline.lake import Lake
 from pipeline.make_table import make_table
 from pipeline.models.load import find_files, load_subject_config, load_tokenizer
@@ -34,7 +36,6 @@ from pipeline.scorers.write import write_predictions
 from pipeline.shipped import find
 from pipeline.sources import fix_sources, recorded_lake
 from pipeline.tables import TABLES
-from pipeline.tables.explanations import explanation_id
 from pipeline.tables.inputs import is_made
 from pipeline.tables.stages import BATCH_TABLES, STAGES
 
@@ -226,8 +227,12 @@ def _scoring(scoring: ScoringConfig, n_questions: int, names: Sequence[str]) -> 
     """
     n_noes = None if scoring.n_no_questions is None else min(scoring.n_no_questions, n_questions)
     own = {
-        **{"scorers": names, "n_questions": n_questions, "n_no_questions": n_noes, "target_half_width": None},
-        **{"max_features": None, "pilot_features": 0},
+        "scorers": names,
+        "n_questions": n_questions,
+        "n_no_questions": n_noes,
+        "target_half_width": None,
+        "max_features": None,
+        "pilot_features": 0,
     }
     try:
         # model_copy would skip the config's validation.
@@ -247,14 +252,9 @@ def write_planted_explanations(lake: Lake, sae: str, plants: Sequence[Plant]) ->
         if plant.kind not in judged:
             continue
         for draw, (fault, words) in enumerate(plant.explanations.items()):
-            key = explanation_id(sae, feature, _EXPLAINER, draw)
-            rows.append(
-                {
-                    **{"explanation_id": key, "sae": sae, "feature": feature, "explainer": _EXPLAINER},
-                    **{"draw": draw, "explanation": words, "example_ids": [], "status": "ok", "request_id": None},
-                    **{"is_chosen": True, "generation": lake.generation},
-                }
-            )
+            row = explanation_row(sae, _EXPLAINER, Explanation(feature, words, draw=draw))
+            rows.append({**row, "generation": lake.generation})
+            key = row["explanation_id"]
             what.append({"explanation_id": key, "feature": feature, "kind": plant.kind, "fault": fault})
     table = pa.Table.from_pylist(rows, TABLES["explanations"].schema)
     lake.write_parts("explanations", table, sae=sae, batch=0)

@@ -61,6 +61,11 @@ class Plugin:
             raise ConfigError(f"{self} cannot be used: '{module.__file__}' has no `{_OBJECTS[self.kind]}`")
         return module
 
+    @property
+    def asks_model(self) -> bool:
+        """Whether an explainer or a scorer asks a language model in a role."""
+        return getattr(self.load(), _OBJECTS[self.kind]).role is not None
+
     def check(self, config: Any) -> None:
         """Check whether it can work here: its function `check(config)` and its object's method, if it has them.
 

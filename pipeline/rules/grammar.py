@@ -21,15 +21,13 @@ Source: the grammar that Juang et al. (2024) ask models for, "activates on <toke
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 from pipeline.errors import RuleError, nearest
 
 TokenClass = Literal["lower case", "capitalised", "upper case", "digits", "punctuation", "after a space"]
 
-TOKEN_CLASSES: tuple[TokenClass, ...] = (
-    *("lower case", "capitalised", "upper case", "digits", "punctuation", "after a space"),
-)
+TOKEN_CLASSES: tuple[TokenClass, ...] = get_args(TokenClass)
 """Token classes, as defined by `sql/rules/token_classes.sql`."""
 
 _ALSO_CALLED: dict[str, TokenClass] = {

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -18,14 +19,19 @@ def keys_of(n: int) -> tuple[str, ...]:
     return tuple(str(number) for number in range(1, n + 1))
 
 
-def numbers_schema(n: int, largest: int) -> dict[str, Any]:
-    """The JSON schema of n integers from 0; strict mode needs every key required and no others allowed."""
+def object_schema(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON schema of an object; strict mode needs every key required and no others allowed."""
     return {
         "type": "object",
-        "properties": {key: {"type": "integer", "enum": list(range(largest + 1))} for key in keys_of(n)},
-        "required": list(keys_of(n)),
+        "properties": properties,
+        "required": list(properties),
         "additionalProperties": False,
     }
+
+
+def numbers_schema(n: int, largest: int) -> dict[str, Any]:
+    """The JSON schema of n integers from 0."""
+    return object_schema({key: {"type": "integer", "enum": list(range(largest + 1))} for key in keys_of(n)})
 
 
 def json_pairs(text: str) -> Any:

@@ -96,11 +96,6 @@ class SteeredSubject:
         return torch.cat(written, dim=1).cpu()
 
     @torch.inference_mode()
-    def activations(self, token_ids: Tensor, feature: int) -> Tensor:
-        """The feature's activation on each token, float32 [n_texts, length]; 0 where it does not fire."""
-        return self._activations(self._read(token_ids), feature)
-
-    @torch.inference_mode()
     def mean_norm(self, token_ids: Tensor) -> float:
         """The mean norm of the activation at the hookpoint, without first tokens."""
         return float(self._read(token_ids)[:, 1:].float().norm(dim=-1).mean())
@@ -126,7 +121,7 @@ class SteeredSubject:
         return read[self._hookpoint].view(*token_ids.shape, -1)
 
     def _activations(self, x: Tensor, feature: int) -> Tensor:
-        """Float32 [n_texts, length] of x [n_texts, length, width]."""
+        """The feature's activation on each token, float32 [n_texts, length], of x [n_texts, length, width]."""
         encoding = self._coder.encode(self._hookpoint.of(x).flatten(0, 1))
         is_own = encoding.features == feature
         found = torch.zeros(x.shape[0] * x.shape[1], device=x.device)

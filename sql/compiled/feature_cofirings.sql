@@ -1,5 +1,5 @@
 -- One row per feature and other feature that fires on the same counted tokens more often than by chance, for the
--- first by rank.
+-- first 20 by rank.
 -- Features a and b, of n_a and n_b firings among N tokens, fire together on n_a n_b / N of them by chance. The
 -- rank is by n_both minus that, which is n_a (P(b | a) - P(b)): by n_both alone, every list would begin with
 -- features that fire everywhere.
@@ -46,5 +46,5 @@ select
     n_tokens
 from expected
 where n_both > n_expected
-qualify rank <= $heuristics_cofiring_features
+qualify rank <= 20
 order by feature, rank

@@ -5,7 +5,7 @@
 -- F1(S) = 2 (C + sum c) / (W + sum w + n), with c hits and w occurrences of a token, and n hits in total. C and W
 -- are those of the base that a set is subtracted from (c and w are then negative), else 0. Dinkelbach's iteration:
 -- with the F1 f of the set so far, the best set is the tokens with 2c > f w of largest 2c - f w; f rises until it
--- converges. A discount on c while choosing guards against tokens that hit by chance.
+-- converges, in three of four rounds. A discount on c while choosing guards against tokens that hit by chance.
 -- Rows made by pipeline/compiled/rules/mining.py: rule_sets
 with recursive candidates as (
     select
@@ -83,7 +83,7 @@ rounds as (
         2 * (any_value(n_base_hits) + sum(n_hits - $rules_discount))
         / (any_value(n_base_tokens) + sum(n_tokens) + any_value(n_targets)),
         -- Only the last round's set is read.
-        list(token_id order by place) filter (round = $rules_rounds),
+        list(token_id order by place) filter (round = 4),
         any_value(n_base_hits) + sum(n_hits),
         any_value(n_base_tokens) + sum(n_tokens)
     from (
@@ -97,7 +97,7 @@ rounds as (
             ) as place
         from rounds
         join numbered on numbered.set_number = rounds.set_number
-        where rounds.round <= $rules_rounds and gain > 0
+        where rounds.round <= 4 and gain > 0
     )
     where place <= max_tokens
     group by round, set_number, max_tokens
@@ -110,4 +110,4 @@ select
     rounds.n_tokens
 from rounds
 join purposes using (set_number)
-where rounds.round = $rules_rounds + 1
+where rounds.round = 5

@@ -9,7 +9,7 @@
 -- answers so far, and questions that follow from half of them would be paid for and then not be asked.
 -- A round takes equal numbers of positives and negatives while both last, in their order. The first round takes
 -- min_questions of each, or all without a target_half_width. A further one takes as many as would make the
--- interval narrow enough if the rates p so far were the final ones, and at least round_questions. With n of each
+-- interval narrow enough if the rates p so far were the final ones, and at least one. With n of each
 -- answer the half-width is
 --   z / 2 sqrt(n S + z^2 / 2) / (n + z^2), S = sum of p (1 - p)
 -- (two Wilson intervals by MOVER), which is solved for n and multiplied by the design effect so far. Two stages
@@ -93,7 +93,7 @@ wants as (
         recall * (1 - recall) + specificity * (1 - specificity) as s,
         (s + sqrt(s * s + 2 * square * zz * (1 - 2 * s))) / (2 * square) - zz as n_effective,
         ceil(n_effective * design_effect - least(n_positive, n_negative)) as n_more,
-        greatest($scoring_round_questions, coalesce(n_more, $scoring_min_questions)) as n_wanted
+        greatest(1, coalesce(n_more, $scoring_min_questions)) as n_wanted
     from balanced_accuracies
     left join decided using (explanation_id, scorer)
 ),

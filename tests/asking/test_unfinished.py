@@ -84,11 +84,9 @@ def test_a_later_process_reads_the_batches_alone_that_have_changed_since(
     explain(lake, 1, "refused")
     explain(lake, 3, "http_error")
     for _ in range(2):
-        unfinished.forget_batches()
         assert unfinished.unfinished_batches(lake) == [(SAE, 3)]
     assert len(asked) == 1
     explain(lake, 3, "refused")
-    unfinished.forget_batches()
     assert unfinished.unfinished_batches(lake) == []
     assert {path.stem for path in asked[-1]} == {"00003"} and len(asked) == 2
 
@@ -116,7 +114,6 @@ def test_an_explainer_that_is_new_is_asked_though_no_explanation_waits_for_a_sco
 @pytest.mark.parametrize("torn", ["", "[[", '{"a": 1}', "[[1, 2]]", "[null]", "7"])
 def test_what_an_earlier_process_left_may_be_torn(lake: Lake, torn: str) -> None:
     (lake.root / unfinished.KEPT_FILE).write_text(torn, encoding="utf-8")
-    unfinished.forget_batches()
     assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]
 
 
@@ -126,9 +123,7 @@ def test_a_changed_setting_is_looked_at_again_by_a_later_process(lake: Lake) -> 
     assert unfinished.unfinished_batches(lake) == [(SAE, 3), (SAE, 1)]
     scoring = lake.config.scoring.model_copy(update={"max_features": 0})
     changed = Lake(lake.config.model_copy(update={"scoring": scoring}), lake.hashes)
-    unfinished.forget_batches()
     assert unfinished.unfinished_batches(changed) == [(SAE, 3), (SAE, 1)]
     for table, batch in product(("predictions", "scores", "score_details"), (1, 3)):
         fill(changed, table, [], batch=batch)
-    unfinished.forget_batches()
     assert unfinished.unfinished_batches(changed) == []

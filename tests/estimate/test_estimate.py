@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from llm.batch_oracle import BatchOracle, End
 from llm.oracle import Oracle, Reply
-from oracles import read_question, scorer, sometimes
+from oracles import is_marked, read_question, scorer, sometimes
 from test_explain_and_score import SAE, explain_and_score, make, tick  # noqa: F401 (fixtures)
 from tiny import ANIMAL, COLOUR, NEVER, STOP, open_lake, rows_of, write_experiment
 from transformers import AutoTokenizer
@@ -60,7 +60,7 @@ def sent(oracle: Oracle) -> dict[str, int]:
     found: Counter[str] = Counter()
     for body in oracle.requests:
         asked = read_question(body)
-        found["explain" if asked is None else "fuzzing" if asked.is_marked else "detection"] += 1
+        found["explain" if asked is None else "fuzzing" if is_marked(asked) else "detection"] += 1
     return dict(found)
 
 

@@ -526,7 +526,8 @@ def test_parameters_in_comments_do_not_count():
 
 
 @pytest.mark.parametrize(
-    "rules", [{"rounds": 5}, {"max_tokens": [1, 5], "chosen_max_tokens": 5}, {"discount": 0.1}, {"parsimony": 0.1}]
+    "rules",
+    [{"min_support": 5}, {"max_tokens": [1, 5], "chosen_max_tokens": 5}, {"discount": 0.1}, {"parsimony": 0.1}],
 )
 def test_a_changed_rule_setting_makes_new_rules_and_what_follows_and_nothing_else(make_experiment, rules):
     changed = changed_tables(make_experiment(), make_experiment(rules=rules))

@@ -11,10 +11,12 @@ import pytest
 from llm import answers_of, client_of
 from llm.batch_oracle import BatchOracle, End
 from llm.oracle import Oracle, Reply, last_message
+from pipeline.config import ChatEndpointConfig
 from pipeline.errors import ConfigError
 from pipeline.llm import Ledger, Message, Request, ask
 from pipeline.llm.ledger.budget import Budget, Limits
 from pipeline.llm.ledger.prices import Price, Prices
+from pipeline.llm.ledger.spent import Spent
 from pipeline.llm.provider_batches import calls, client
 from pipeline.llm.provider_batches.client import BatchClient
 from pipeline.llm.provider_batches.files import cut_parts, read_line
@@ -24,6 +26,7 @@ from pipeline.llm.server.capabilities import Capabilities
 
 PRICES = Prices({"model": Price(prompt=2.0, cached=1.0, completion=8.0)})
 KEY = "sk-secret-0123456789"
+POLLED = ChatEndpointConfig(batch_poll_seconds=0.005)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +48,8 @@ def opened(folder, oracle, unfinished="batch", **settings):
     """A ledger, and a client whose journal lies beside it."""
     with Ledger(folder / "ledger", "predictions", "sae", 0, 9, PRICES) as ledger:
         server = client_of(oracle.base_url, None, ledger=ledger, **settings)
-        yield ledger, BatchClient(server, Journal(ledger), 0.005, unfinished)
+        config = POLLED.model_copy(update={"batch_unfinished": unfinished})
+        yield ledger, BatchClient(server, Journal(ledger), config)
 
 
 def asked(folder, oracle, requests=QUESTIONS, **settings):
@@ -319,7 +323,7 @@ def test_the_key_goes_in_each_call_and_into_no_file(tmp_path, monkeypatch):
     ends = [End("failed", errors=(error,))]
     with BatchOracle(echo, ends=ends) as oracle, Ledger(tmp_path, "predictions", "sae", 0, 9) as ledger:
         server = client_of(oracle.base_url, "BATCH_KEY", ledger=ledger)
-        batches = BatchClient(server, Journal(ledger), 0.005, "batch")
+        batches = BatchClient(server, Journal(ledger), POLLED)
         with pytest.raises(ConfigError) as raised:
             answers_of(batches, QUESTIONS)
     assert KEY not in str(raised.value) and "***" in str(raised.value)
@@ -371,7 +375,7 @@ def test_a_batch_sent_by_a_run_with_other_batches_of_features_is_waited_for(tmp_
                 ask(ledger, batches, QUESTIONS)
         with Ledger(tmp_path / "ledger", "predictions", "sae", 0, 99, PRICES) as ledger:
             server = client_of(oracle.base_url, None)
-            wider = BatchClient(server, Journal(ledger), 0.005, "batch")
+            wider = BatchClient(server, Journal(ledger), POLLED)
             assert_echoed(ask(ledger, wider, QUESTIONS))
         assert oracle.asked() == IDS
 
@@ -423,12 +427,12 @@ def test_a_line_torn_by_a_kill_is_passed_over(tmp_path):
 
 def test_the_budget_counts_a_batch_at_its_price(tmp_path):
     limits = Limits(usd=1.0)
-    one = Budget(tmp_path / "one", tmp_path / "ledger", limits, PRICES)
-    two = Budget(tmp_path / "two", tmp_path / "ledger", limits, PRICES, in_batch=True)
+    one = Budget(Spent(tmp_path / "ledger", PRICES, tmp_path / "one"), limits, PRICES)
+    two = Budget(Spent(tmp_path / "ledger", PRICES, tmp_path / "two"), limits, PRICES, in_batch=True)
     assert two._bound(question()).usd == pytest.approx(0.5 * one._bound(question()).usd)
     limits = Limits(usd=3.5 * two._bound(question()).usd)
     with BatchOracle(echo, ends=[End(n_looks=0)]) as oracle:
-        own = Budget(tmp_path / "budget", tmp_path / "ledger", limits, PRICES, in_batch=True)
+        own = Budget(Spent(tmp_path / "ledger", PRICES, tmp_path / "budget"), limits, PRICES, in_batch=True)
         with opened(tmp_path, oracle) as (ledger, batches), own as budget:
             answers = ask(ledger, batches, QUESTIONS, budget=budget)
             spent = budget.spent()

@@ -85,7 +85,7 @@ def test_what_is_set_keeps_the_saes_error(steered, tiny_subject, coder, strength
 def test_to_set_a_feature_to_what_it_is_changes_nothing(subject, tmp_path):
     coder = load_sparse_coder(str(write_hand_set_sae(tmp_path / "sae")), None)
     steered = load_steered(subject, "cpu", coder, "embed_tokens", Hookpoint("embed_tokens"))
-    assert steered.activations(TEXTS, STOP).max() == 0
+    assert steered._activations(steered._read(TEXTS), STOP).max() == 0
     torch.testing.assert_close(steered.logits(TEXTS, Edit(STOP, "set", 0.0)), steered.logits(TEXTS))
 
 

@@ -5,6 +5,9 @@ import numpy as np
 from pipeline.compiled.rules.candidates import Sets
 from pipeline.compiling import Doubles, Int32s, Ints, compiled, inlined
 
+_ROUNDS = 4
+"""Of Dinkelbach's iteration; three converge."""
+
 
 @compiled
 def keep(best: Ints, gains: Doubles, n_best: int, token: int, n: int, gain: float) -> int:
@@ -34,7 +37,6 @@ def choose_set(
     base: Doubles,
     first_f1: float,
     discount: float,
-    n_rounds: int,
     best: Ints,
     gains: Doubles,
 ) -> tuple[int, float, float]:
@@ -50,7 +52,7 @@ def choose_set(
     number of tokens, 0 if none gains, and the hits and tokens of the set, with those of the base.
     """
     f1, n_best, n_hits, n_there = first_f1, 0, 0.0, 0.0
-    for _ in range(n_rounds + 1):
+    for _ in range(_ROUNDS + 1):
         n_best, n_hits, n_there = 0, base[1], base[2]
         for row in range(rows[0], rows[1]):
             gain = 2 * (counts[row, 0] - discount) - f1 * counts[row, 1]
@@ -73,7 +75,6 @@ def choose_sets(
     most: Ints,
     limits: Ints,
     discount: float,
-    n_rounds: int,
 ) -> Sets:
     """The set of best F1 for each purpose and size limit, by Dinkelbach's iteration.
 
@@ -97,7 +98,7 @@ def choose_sets(
                 break
             rows = (starts[purpose], starts[purpose + 1])
             n_best, n_hits, n_there = choose_set(
-                rows, token_id, counts, bases[purpose], first_f1, discount, n_rounds, best[: limits[limit]], gains
+                rows, token_id, counts, bases[purpose], first_f1, discount, best[: limits[limit]], gains
             )
             if n_best == 0:
                 continue

@@ -67,7 +67,6 @@ def rule_sets(inputs: Inputs) -> pa.Table:
         np.where(is_one, limits[0], most),
         limits,
         rules.discount,
-        rules.rounds,
     )
     of = pa.array(sets.purpose)
     tokens = pa.array(sets.token_ids, mask=sets.token_ids < 0)

@@ -73,44 +73,35 @@ class Budget:
     """What may still be asked; a context manager.
 
     Args:
-        folder: The folder of the processes' reservations.
-        ledger: The ledger folder, whose lines are what was spent.
+        spent: What was spent. Beside it are the processes' reservations.
         limits: The most in total.
         prices: Prices of the models to be asked.
-        paid: Prices for ledger lines that carry none; by default `prices`.
         in_batch: Whether all requests go in a provider's batches, at their price.
-        of_oracle: Whether an oracle answers; only its answers are then what was spent, else only those of models.
-        look: Fetches the lines of other machines into the ledger folder; called before it is read.
         note: Stores the cheapest request that did not fit, which `is_spent` reads.
     """
 
     def __init__(
         self,
-        folder: Path,
-        ledger: Path,
+        spent: Spent,
         limits: Limits,
         prices: Prices,
-        paid: Prices | None = None,
         *,
         in_batch: bool = False,
-        of_oracle: bool = False,
-        look: Callable[[], None] = lambda: None,
         note: Callable[[bytes], object] = lambda wanted: None,
     ) -> None:
         self.limits = limits
         self._in_batch = in_batch
-        self._folder = folder
+        self._folder = spent.folder
         self._prices = prices
         self._note = note
-        paid = paid or prices
-        self._spent = Spent(ledger, paid, look, folder / f"spent.{paid.digest()}.json", of_oracle=of_oracle)
+        self._spent = spent
         self._reserved: dict[str, _Reservation] = {}
         self._own = Amount()
         """The sum of this process's reservations."""
         self._n_settled, self._share = 0, 0.0
         """The number of answers with a known price, and the largest share of its bound that one of them took."""
         self._file: BinaryIO | None = None
-        self._path = folder / f"{uuid.uuid4()}.json"  # pids repeat across hosts
+        self._path = spent.folder / f"{uuid.uuid4()}.json"  # pids repeat across hosts
 
     def __enter__(self) -> Self:
         """Open this process's reservation. Raises LakeError if the folder cannot be written."""

@@ -9,8 +9,6 @@ from pipeline.llm.requests import FAILED, Answer, Request
 
 _compact = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _ANSWER_FIELDS = tuple(field.name for field in fields(Answer))
-_LATER_FIELDS = dict.fromkeys(("choice_mass", "reasoning_tokens", "values", "batch_id"))
-"""Fields missing from records of earlier versions."""
 
 
 def line_of(request: Request, answer: Answer, prices: Prices) -> str:
@@ -58,8 +56,8 @@ def merge(answers: dict[str, Answer], lines: Iterable[bytes]) -> None:
     for line in lines:
         try:
             record = json.loads(line)
-            values = {**_LATER_FIELDS, **record, "text": record["response"]}
-            answer = Answer(**{name: values[name] for name in _ANSWER_FIELDS})
+            values = {**record, "text": record["response"]}
+            answer = Answer(**{name: values[name] for name in _ANSWER_FIELDS if name in values})
         except (ValueError, TypeError, KeyError):
             continue
         known = answers.get(answer.request_id)

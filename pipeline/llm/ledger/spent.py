@@ -59,18 +59,29 @@ _NOTHING = _Read(0, "", Amount())
 class Spent:
     """The sum of a ledger's lines; lines that were read once are not read again, by this process or a later one.
 
-    `kept` is the file of sums for the next process: every batch needs what was spent, and a ledger may have
-    millions of lines. If it is lost or torn, the lines are read again. With `of_oracle`, only the answers of an
-    oracle count, and otherwise only those of models.
+    Args:
+        ledger: The ledger folder.
+        prices: Prices for lines that carry none.
+        folder: Has a file of sums for the next process: every batch needs what was spent, and a ledger may have
+            millions of lines. If it is lost or torn, the lines are read again.
+        of_oracle: Whether the answers of an oracle count, instead of those of models.
+        look: Fetches the lines of other machines into the ledger folder; called before it is read.
     """
 
     def __init__(
-        self, ledger: Path, prices: Prices, look: Callable[[], None], kept: Path, *, of_oracle: bool = False
+        self,
+        ledger: Path,
+        prices: Prices,
+        folder: Path,
+        *,
+        of_oracle: bool = False,
+        look: Callable[[], None] = lambda: None,
     ) -> None:
         self._ledger = ledger
         self._look = look
         self._prices = prices
-        self._kept = kept
+        self.folder = folder
+        self._kept = folder / f"spent.{prices.digest()}.json"
         self._of_oracle = of_oracle
         self._read: dict[Path, _Read] = {}
         self._loaded: dict[Path, _Read] = {}

@@ -13,7 +13,7 @@ from pipeline.config import LocalConfig
 from pipeline.llm.local.blanks import blank_positions_of, read_blanks
 from pipeline.llm.local.chats import encode_chats
 from pipeline.llm.local.model import LocalModel, load_local_model
-from pipeline.llm.local.prefixes import Group, group_by_prefix
+from pipeline.llm.local.prefixes import group_by_prefix
 from pipeline.llm.local.writing import Row, choose, fill_keys, write
 from pipeline.llm.requests import Answer, Request, now
 from pipeline.llm.thinking import OnlyThought, no_room
@@ -69,6 +69,18 @@ class Speed(NamedTuple):
         return work.read_tokens / self.tokens_per_second + work.passes / self.passes_per_second
 
 
+class _Prompt(NamedTuple):
+    """A request, and the token ids of its chat."""
+
+    request: Request
+    ids: list[int]
+
+    @property
+    def n_needed(self) -> int:
+        """Tokens of the prompt and of the longest answer."""
+        return len(self.ids) + self.request.most_written
+
+
 class LocalClient:
     """Answers with a transformers model, loaded on first use and once per process.
 
@@ -94,20 +106,17 @@ class LocalClient:
             ConfigError: Choices do not differ in their first token, or the model's answers are only reasoning.
         """
         model = load_local_model(self.subject, self._device)
-        prompts = _prompts(model, requests)
-        fitting = []
         by_id = {request.request_id: request for request in requests}
-        for index, request in enumerate(requests):
-            n_needed = len(prompts[index]) + request.most_written
-            if model.max_length is None or n_needed <= model.max_length:
-                fitting.append(index)
+        fitting = []
+        for prompt in _prompts(model, requests):
+            if model.max_length is None or prompt.n_needed <= model.max_length:
+                fitting.append(prompt)
             else:
-                yield [self._too_long(request, len(prompts[index]), n_needed, model.max_length)]
+                yield [self._too_long(prompt, model.max_length)]
         for answer, is_blank in ((self._answer_group, False), (self._fill_group, True)):
-            some = [index for index in fitting if (requests[index].blank is not None) == is_blank]
-            for group in group_by_prefix([prompts[index] for index in some], self._pass_cost):
-                own = Group(tuple(some[index] for index in group.indices), group.n_shared)
-                for answers in answer(model, requests, prompts, own):
+            some = [prompt for prompt in fitting if (prompt.request.blank is not None) == is_blank]
+            for group, n_shared in _groups(some, self._pass_cost):
+                for answers in answer(model, group, n_shared):
                     yield answers
                     for each in answers:
                         request = by_id[each.request_id]
@@ -116,16 +125,15 @@ class LocalClient:
     def work_of(self, requests: Sequence[Request]) -> Work:
         """The work of answering these requests at maximum length; only the tokenizer is loaded."""
         tokenizer = load_tokenizer(self.subject)
-        prompts = [encode_chats(tokenizer, [each.messages], thinks=each.thinks)[0] for each in requests]
+        encoded = (encode_chats(tokenizer, [each.messages], thinks=each.thinks)[0] for each in requests)
         new_tokens = read_tokens = passes = 0
-        for indices, n_shared in group_by_prefix(prompts, self._pass_cost):
-            new_tokens += n_shared + sum(len(prompts[index]) - n_shared for index in indices)
+        for group, n_shared in _groups(list(map(_Prompt, requests, encoded)), self._pass_cost):
+            new_tokens += n_shared + sum(len(prompt.ids) - n_shared for prompt in group)
             read_tokens += n_shared
             passes += n_shared > 0
-            for batch in _batches(indices, requests, prompts, self._batch_tokens):
-                longest = max(len(prompts[index]) - n_shared for index in batch)
-                read_tokens += len(batch) * longest
-                passes += 1 + max(requests[index].most_written for index in batch)
+            for batch in _batches(group, self._batch_tokens):
+                read_tokens += len(batch) * max(len(prompt.ids) - n_shared for prompt in batch)
+                passes += 1 + max(prompt.request.most_written for prompt in batch)
         return Work(new_tokens, read_tokens, passes)
 
     def measure(self, requests: Sequence[Request]) -> Speed:
@@ -133,7 +141,7 @@ class LocalClient:
         `answer`."""
         model = load_local_model(self.subject, self._device)
         prompts = _prompts(model, requests[:_MEASURED_ROWS])
-        suffixes = [prompt[:_MEASURED_TOKENS] for prompt in prompts]
+        suffixes = [prompt.ids[:_MEASURED_TOKENS] for prompt in prompts]
         model.start(None, suffixes[:1])  # the first pass warms up
         started = time.monotonic()
         batch = model.start(None, suffixes)
@@ -158,14 +166,12 @@ class LocalClient:
                 return INT8_BATCH_TOKENS
         return BATCH_TOKENS
 
-    def _answer_group(
-        self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group
-    ) -> Iterator[list[Answer]]:
+    def _answer_group(self, model: LocalModel, group: Sequence[_Prompt], n_shared: int) -> Iterator[list[Answer]]:
         requested_at, start = now(), time.monotonic()
-        prefix = model.read_prefix(prompts[group.indices[0]][: group.n_shared])
-        for indices in _batches(group.indices, requests, prompts, self._batch_tokens):
-            batch = model.start(prefix, [prompts[index][group.n_shared :] for index in indices])
-            rows = [Row(requests[index], len(prompts[index]), group.n_shared) for index in indices]
+        prefix = model.read_prefix(group[0].ids[:n_shared])
+        for prompts in _batches(group, self._batch_tokens):
+            batch = model.start(prefix, [prompt.ids[n_shared:] for prompt in prompts])
+            rows = [Row(prompt.request, len(prompt.ids), n_shared) for prompt in prompts]
             choose(model, batch, rows)
             fill_keys(model, batch, rows)
             write(model, batch, rows)
@@ -174,19 +180,16 @@ class LocalClient:
             yield [self._answered(row, requested_at, duration_ms) for row in rows]
             requested_at, start = now(), time.monotonic()
 
-    def _fill_group(
-        self, model: LocalModel, requests: Sequence[Request], prompts: Sequence[Sequence[int]], group: Group
-    ) -> Iterator[list[Answer]]:
+    def _fill_group(self, model: LocalModel, group: Sequence[_Prompt], n_shared: int) -> Iterator[list[Answer]]:
         """Answer requests with blanks; their common prefix, up to the first blank of any, is read once."""
         requested_at, start = now(), time.monotonic()
-        blanks = {index: blank_positions_of(model, requests[index], prompts[index]) for index in group.indices}
-        firsts = [blanks[index][0] - 1 for index in group.indices if blanks[index]]
-        n_shared = min([group.n_shared, *firsts])
-        prefix = model.read_prefix(prompts[group.indices[0]][:n_shared])
-        for index in group.indices:
-            row = Row(requests[index], len(prompts[index]), n_shared, status="ok")
-            if blanks[index]:
-                filled = read_blanks(model, prefix, n_shared, requests[index], prompts[index], blanks[index])
+        blanks = [blank_positions_of(model, prompt.request, prompt.ids) for prompt in group]
+        n_shared = min([n_shared, *(positions[0] - 1 for positions in blanks if positions)])
+        prefix = model.read_prefix(group[0].ids[:n_shared])
+        for prompt, positions in zip(group, blanks, strict=True):
+            row = Row(prompt.request, len(prompt.ids), n_shared, status="ok")
+            if positions:
+                filled = read_blanks(model, prefix, n_shared, prompt.request, prompt.ids, positions)
                 row.values, row.choice_mass = filled.values, filled.least_mass
             yield [self._answered(row, requested_at, round((time.monotonic() - start) * 1000))]
             requested_at, start = now(), time.monotonic()
@@ -209,46 +212,42 @@ class LocalClient:
             values=row.values,
         )
 
-    def _too_long(self, request: Request, n_prompt: int, n_needed: int, max_length: int) -> Answer:
+    def _too_long(self, prompt: _Prompt, max_length: int) -> Answer:
         return Answer(
-            request_id=request.request_id,
+            request_id=prompt.request.request_id,
             status="too_long",
-            text=None,
-            probabilities=None,
             resolved_model=self.subject.model,
-            finish_reason=None,
-            attempts=0,
-            prompt_tokens=n_prompt,
-            cached_tokens=None,
-            completion_tokens=None,
-            duration_ms=0,
+            prompt_tokens=len(prompt.ids),
             requested_at=now(),
-            error=f"prompt and answer need {n_needed} tokens, but the model's limit is {max_length}",
+            error=f"prompt and answer need {prompt.n_needed} tokens, but the model's limit is {max_length}",
         )
 
 
-def _prompts(model: LocalModel, requests: Sequence[Request]) -> list[list[int]]:
-    """The token ids of the requests' chats. Raises ConfigError if they leave a model no room to reason."""
-    prompts = [model.encode(request.messages, thinks=request.thinks) for request in requests]
-    for request, prompt in zip(requests, prompts, strict=True):
-        if not request.thinks and model.opens_thought(prompt):
+def _prompts(model: LocalModel, requests: Sequence[Request]) -> list[_Prompt]:
+    """The requests as prompts. Raises ConfigError if they leave a model no room to reason."""
+    prompts = [_Prompt(each, model.encode(each.messages, thinks=each.thinks)) for each in requests]
+    for request, ids in prompts:
+        if not request.thinks and model.opens_thought(ids):
             raise no_room(request.model, _HERE)
     return prompts
 
 
-def _batches(
-    indices: Sequence[int], requests: Sequence[Request], prompts: Sequence[Sequence[int]], most_tokens: int
-) -> Iterator[list[int]]:
+def _groups(prompts: Sequence[_Prompt], pass_cost: int) -> Iterator[tuple[list[_Prompt], int]]:
+    """Groups of prompts that are read together, and the number of tokens that all of a group begin with."""
+    for indices, n_shared in group_by_prefix([prompt.ids for prompt in prompts], pass_cost):
+        yield [prompts[index] for index in indices], n_shared
+
+
+def _batches(prompts: Sequence[_Prompt], most_tokens: int) -> Iterator[list[_Prompt]]:
     """Cut a group into batches of at most so many tokens, with padding and written tokens, or of one prompt."""
-    batch: list[int] = []
+    batch: list[_Prompt] = []
     longest = 0
-    for index in indices:
-        length = len(prompts[index]) + requests[index].most_written
-        if batch and max(longest, length) * (len(batch) + 1) > most_tokens:
+    for prompt in prompts:
+        if batch and max(longest, prompt.n_needed) * (len(batch) + 1) > most_tokens:
             yield batch
             batch, longest = [], 0
-        batch.append(index)
-        longest = max(longest, length)
+        batch.append(prompt)
+        longest = max(longest, prompt.n_needed)
     yield batch
 
 

@@ -15,7 +15,7 @@ from pipeline.llm.choices import choice_probabilities, key_probabilities
 from pipeline.llm.local.model import Batch, LocalModel
 from pipeline.llm.local.prefixes import n_shared_tokens
 from pipeline.llm.requests import Request, Status
-from pipeline.llm.texts import has_thoughts
+from pipeline.llm.texts import before_stop, has_thoughts
 
 
 @dataclass
@@ -137,7 +137,7 @@ def write(model: LocalModel, batch: Batch, rows: Sequence[Row]) -> None:
             open_rows = [open_rows[index] for index in going]
         batch.append([row.written[-1] for row in open_rows])
     for index in indices:
-        rows[index].text = _before_stop(model.decode(rows[index].written), rows[index].request.sent_stop)
+        rows[index].text = _cut(model.decode(rows[index].written), rows[index].request.sent_stop)
 
 
 def _stopped(model: LocalModel, row: Row) -> bool:
@@ -145,13 +145,12 @@ def _stopped(model: LocalModel, row: Row) -> bool:
     if not row.request.sent_stop:
         return False
     text = model.decode(row.written)
-    return _before_stop(text, row.request.sent_stop) != text
+    return _cut(text, row.request.sent_stop) != text
 
 
-def _before_stop(text: str, stops: Sequence[str]) -> str:
+def _cut(text: str, stops: Sequence[str]) -> str:
     """The text up to its first stop; all of it if it contains reasoning, which stops would cut."""
-    ends = [text.find(stop) for stop in stops if stop in text]
-    return text[: min(ends)] if ends and not has_thoughts(text) else text
+    return text if has_thoughts(text) else before_stop(text, stops)
 
 
 def _draw(logits: Tensor, rows: Sequence[Row], generators: Mapping[str, torch.Generator]) -> list[int]:

@@ -137,13 +137,11 @@ class Oracle:
 
         An error turns 0 into 5, and any other value into 0.
         """
-        named = _NAMED.search(asked.explanation)
-        feature = int(named[1]) if named else None
+        feature, rates = self.rated(asked.explanation)
         known = None if feature is None else self.truth.strengths.get((feature, tuple(asked.tokens)))
         if known is None:
             known = [10 * fits for fits in literal_tokens(asked.explanation, asked.tokens)]
-        rates, text = self.rates(feature), "\n".join(asked.tokens)
-        about = asked.explanation if feature is None else str(feature)
+        about, text = asked.explanation if feature is None else str(feature), "\n".join(asked.tokens)
         said = []
         for index, value in enumerate(known):
             rate = rates.false_negative if value else rates.false_positive

@@ -35,11 +35,6 @@ class Asked(NamedTuple):
     texts: list[str]
     is_one: bool
 
-    @property
-    def is_marked(self) -> bool:
-        """Whether the question is about marked tokens."""
-        return any("<<" in text for text in self.texts)
-
     def answer(self, said: Sequence[bool], left_out: Collection[int] = ()) -> str:
         """The answer with this verdict on each text; `left_out` are the indices of texts that it omits."""
         if self.is_one:

@@ -30,8 +30,11 @@ LOOKED_UP_AT_MOST = 100
 """Attempts at looking up a batch: the first 13 minutes without an answer are not reported."""
 
 _NO_ANSWER = (
-    *(openai.APIConnectionError, openai.InternalServerError),
-    *(httpx2.HTTPError, aiohttp.ClientError, OSError),
+    openai.APIConnectionError,
+    openai.InternalServerError,
+    httpx2.HTTPError,
+    aiohttp.ClientError,
+    OSError,
 )
 """Errors after which it is unknown whether the provider has executed the call."""
 

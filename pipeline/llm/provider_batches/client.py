@@ -15,10 +15,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from openai.types import Batch
 
+from pipeline.config import ChatEndpointConfig
 from pipeline.errors import ConfigError
 from pipeline.llm.provider_batches.calls import Calls
 from pipeline.llm.provider_batches.files import MOST_BYTES, MOST_REQUESTS, cut_parts, read_line
@@ -30,8 +31,6 @@ from pipeline.llm.server.client import OpenAIClient, not_given
 from pipeline.llm.server.reading import EMPTY_AT_MOST, Failure, Usage, usage_of
 from pipeline.llm.server.redaction import short
 from pipeline.progress import tell
-
-Unfinished = Literal["batch", "ordinary"]
 
 _ENDED = frozenset({"completed", "failed", "expired", "cancelled"})
 _RECORDED_AT_ONCE = 500
@@ -48,17 +47,13 @@ class BatchClient:
     Args:
         client: The client for probes and ordinary requests.
         journal: The record of batches sent; None if nothing is to be sent.
-        poll_seconds: Time between two checks of a batch.
-        unfinished: How requests that a batch left unanswered are sent again.
+        config: How often batches are checked, and how requests that they left unanswered are sent again.
     """
 
-    def __init__(
-        self, client: OpenAIClient, journal: Journal | None, poll_seconds: float, unfinished: Unfinished
-    ) -> None:
+    def __init__(self, client: OpenAIClient, journal: Journal | None, config: ChatEndpointConfig) -> None:
         self._client = client
         self._journal = journal
-        self._poll_seconds = poll_seconds
-        self._unfinished = unfinished
+        self._config = config
 
     def answer(self, requests: Sequence[Request]) -> Iterator[list[Answer]]:
         """One answer per request, as batches end; if the caller stops early, the next run reads the rest.
@@ -68,7 +63,7 @@ class BatchClient:
             LakeError: The journal cannot be written.
         """
         if requests and self._journal:
-            run = _BatchRun(self._client, self._journal, requests, self._poll_seconds, self._unfinished)
+            run = _BatchRun(self._client, self._journal, self._config, requests)
             with Arrivals(run.run) as arrivals:
                 yield from arrivals
 
@@ -84,12 +79,10 @@ class _BatchRun:
         self,
         client: OpenAIClient,
         journal: Journal,
+        config: ChatEndpointConfig,
         requests: Sequence[Request],
-        poll_seconds: float,
-        unfinished: Unfinished,
     ) -> None:
-        self._client, self._endpoint, self._journal = client, client.endpoint, journal
-        self._poll_seconds, self._unfinished = poll_seconds, unfinished
+        self._client, self._endpoint, self._journal, self._config = client, client.endpoint, journal, config
         self._waiting = {request.request_id: request for request in requests}
         self._open: dict[str, Sent] = {}
         self._held: list[Request] = []
@@ -139,7 +132,7 @@ class _BatchRun:
     async def _poll(self) -> None:
         """Poll batches until every request has an answer."""
         while self._open or self._held:
-            await asyncio.sleep(self._poll_seconds)
+            await asyncio.sleep(self._config.batch_poll_seconds)
             for batch_id, sent in list(self._open.items()):
                 batch = await self._calls.look_up(sent)
                 if batch is None or batch.status in _ENDED:
@@ -167,7 +160,7 @@ class _BatchRun:
                 f"batch {batch.id} at {self._endpoint.url} was cancelled with {len(again):,} requests "
                 "unanswered; run again to ask for them: the answers so far are kept"
             )
-        if self._unfinished == "batch":
+        if self._config.batch_unfinished == "batch":
             await self._send(again)
         elif again:
             for request in again:

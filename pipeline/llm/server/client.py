@@ -158,7 +158,7 @@ class OpenAIClient:
         elif can.cuts_here and isinstance(outcome, Answer):
             if shows_thinking(content):
                 return outcome, self._learn(request, replace(can, thinks=True))
-            return replace(outcome, text=before_stop(outcome.text, request.sent_stop)), can
+            return replace(outcome, text=before_stop((outcome.text or "").lstrip(), request.sent_stop)), can
         return outcome, can
 
     def _learn(self, request: Request, can: Capabilities) -> Capabilities:

@@ -25,6 +25,7 @@ from pipeline.sae.load import check_weights
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.generation.answers import read_written, same_words
 from pipeline.scorers.generation.settings import Settings
+from pipeline.scorers.numbers import object_schema
 from pipeline.scorers.requests import AnswerForm, scoring_request
 
 _FOLDER = Path(__file__).parent
@@ -171,12 +172,7 @@ def writing_request(scoring: ScoringConfig, sae: str, feature: int, explanation:
     texts = {"type": "array", "items": {"type": "string"}}
     form = AnswerForm(
         max_tokens=2 * own.n_texts * (own.max_tokens + _TOKENS_A_TEXT) + _TOKENS_AROUND,
-        schema={
-            "type": "object",
-            "properties": {"active": texts, "near_misses": texts},
-            "required": ["active", "near_misses"],
-            "additionalProperties": False,
-        },
+        schema=object_schema({"active": texts, "near_misses": texts}),
     )
     system = load_prompt(_FOLDER / "system.txt").text
     return scoring_request(scoring, sae, feature, Generation.name, system, user, form)

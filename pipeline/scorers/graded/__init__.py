@@ -46,7 +46,8 @@ class Graded:
         )
         prompts = [part for _, part in placed.group_by("explanation_id", "prompt", maintain_order=True)]
         requests = [_request(part, tools) for part in prompts]
-        answers = tools.ask([_to_ask(request) for request in requests])
+        asked = [_to_ask(request, part.height) for request, part in zip(requests, prompts, strict=True)]
+        answers = tools.ask(asked)
         for part, request in zip(prompts, requests, strict=True):
             yield from _predictions(part, answers[request.request_id])
 
@@ -72,8 +73,7 @@ def _request(part: pl.DataFrame, tools: Tools) -> Request:
     )
 
 
-def _to_ask(request: Request) -> ToAsk:
-    n = len((request.schema or {})["required"])
+def _to_ask(request: Request, n: int) -> ToAsk:
     stand_in = json.dumps({key: _LARGEST * (number % 2) for number, key in enumerate(keys_of(n))})
     return ToAsk(request, lambda answer: parse_numbers(answer.text or "", n, _LARGEST) is not None, stand_in)
 

@@ -21,7 +21,7 @@ from pipeline.asking.windows import Vocabulary, numbered, one_line
 from pipeline.config import ScoringConfig
 from pipeline.llm import Request
 from pipeline.plugins import Declared, find_plugin
-from pipeline.scorers.numbers import keys_of
+from pipeline.scorers.numbers import keys_of, object_schema
 from pipeline.scorers.requests import by_number, one_of, scoring_request
 
 _FOLDER = Path(__file__).parent
@@ -111,13 +111,8 @@ def _question_of(folder: Path) -> Prompt:
 
 @cache
 def _answer_schema(n: int) -> Mapping[str, Any]:
-    """The JSON schema of n answers by number; strict mode needs every key required and no others allowed."""
-    return {
-        "type": "object",
-        "properties": {key: {"type": "boolean"} for key in keys_of(n)},
-        "required": list(keys_of(n)),
-        "additionalProperties": False,
-    }
+    """The JSON schema of n answers by number."""
+    return object_schema({key: {"type": "boolean"} for key in keys_of(n)})
 
 
 def half_right(prompt: AskedQuestions) -> str:

@@ -37,7 +37,9 @@ def echo(body):
 
 def budget_of(folder, requests=None, usd=None, prices=PRICES):
     noted = folder / "noted"
-    return Budget(folder / "budget", folder / "ledger", Limits(requests, usd), prices, note=noted.write_bytes)
+    return Budget(
+        Spent(folder / "ledger", prices, folder / "budget"), Limits(requests, usd), prices, note=noted.write_bytes
+    )
 
 
 def open_ledger(folder, first=0):
@@ -365,7 +367,9 @@ def test_batches_of_a_day_are_few_where_the_budget_is_near_what_they_cost(tmp_pa
 
     usd = times * 400 * prices.usd("model", 870, 36, in_batch=True)
     with (
-        Budget(tmp_path / "budget", tmp_path / "ledger", Limits(usd=usd), prices, in_batch=True) as budget,
+        Budget(
+            Spent(tmp_path / "ledger", prices, tmp_path / "budget"), Limits(usd=usd), prices, in_batch=True
+        ) as budget,
         Ledger(tmp_path / "ledger", "explanations", "sae", 0, 9, prices) as ledger,
     ):
         answers = ask(ledger, Provider(), requests, budget=budget)

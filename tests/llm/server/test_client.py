@@ -22,6 +22,7 @@ from pipeline.llm import Ledger, Message, Request, ask
 from pipeline.llm.choices import choice_masses, choice_of, choice_probabilities
 from pipeline.llm.ledger.budget import Budget, Limits
 from pipeline.llm.ledger.prices import Price, Prices
+from pipeline.llm.ledger.spent import Spent
 from pipeline.llm.server import pacing
 
 KEY = "sk-secret-0123456789"
@@ -243,7 +244,7 @@ def test_the_tokens_of_failed_attempts_are_counted_and_paid(tmp_path):
         client = client_of(oracle.base_url, None)
         with (
             Ledger(tmp_path / "ledger", "a", "s", 0, 9, prices) as ledger,
-            Budget(tmp_path / "budget", tmp_path / "ledger", limits, prices) as budget,
+            Budget(Spent(tmp_path / "ledger", prices, tmp_path / "budget"), limits, prices) as budget,
         ):
             [given] = ask(ledger, client, [question()], budget=budget).values()
             assert budget.spent().usd == 3 * 3 + 3 + 1 + 1
@@ -539,7 +540,7 @@ def test_what_was_paid_for_a_run_that_stops_is_booked_and_asked_again(tmp_path):
         for _ in range(2):
             with (
                 Ledger(tmp_path / "ledger", "a", "s", 0, 9, prices) as ledger,
-                Budget(tmp_path / "budget", tmp_path / "ledger", Limits(usd=1e6), prices) as budget,
+                Budget(Spent(tmp_path / "ledger", prices, tmp_path / "budget"), Limits(usd=1e6), prices) as budget,
             ):
                 with pytest.raises(ConfigError, match="answered none of the first 20 requests"):
                     ask(ledger, client_of(oracle.base_url, None), requests, budget=budget)

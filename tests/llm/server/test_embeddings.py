@@ -13,6 +13,7 @@ from pipeline.errors import ConfigError
 from pipeline.llm import Ledger, ask
 from pipeline.llm.ledger.budget import Budget, Limits
 from pipeline.llm.ledger.prices import Price, Prices
+from pipeline.llm.ledger.spent import Spent
 from pipeline.llm.server import pacing
 from pipeline.llm.server.embeddings import EmbeddingsClient
 from pipeline.llm.server.endpoint import Endpoint
@@ -167,7 +168,7 @@ def test_nothing_is_paid_twice_and_the_budget_holds(tmp_path):
 
     def asked(requests, limits):
         ledger = Ledger(tmp_path / "ledger", "embeddings", "sae", 0, 99, prices)
-        budget = Budget(tmp_path / "budget", tmp_path / "ledger", limits, prices)
+        budget = Budget(Spent(tmp_path / "ledger", prices, tmp_path / "budget"), limits, prices)
         with ledger, budget:
             return ask(ledger, client_of(oracle), requests, budget=budget)
 
