@@ -57,11 +57,6 @@ class TensorFile:
             raise ValueError(f"it has {size:,} bytes, and should have {end:,}")
         return found
 
-    def rows(self, name: str, first: int, end: int) -> Array:
-        """The rows of a tensor from the first to below `end`."""
-        [found] = self.some_rows(name, [(first, end)])
-        return found
-
     def some_rows(self, name: str, parts: Iterable[tuple[int, int]]) -> list[Array]:
         """Several row ranges of a tensor; from a URL, fetched together."""
         dtype, shape, start, end = self.tensors[name]
