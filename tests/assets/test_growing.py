@@ -111,13 +111,13 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
         assert lake.query("stale_batches").to_dicts() == [
             {"sae": "hand-set", "batch": 0, "generation": 0, "n_features": len({row["feature"] for row in before})}
         ]
-        assert unfinished_batches(config) == [] and ledger(config) == paid
+        assert unfinished_batches(recorded_lake(config)) == [] and ledger(config) == paid
         steps = list(missing_steps(config))
         assert [step.job for step in steps] == ["prepare", "explain_and_score"]
         assert steps[-1].partition is None and "summary" in steps[-1].tables
         # It is made anew where a person asks for it: by the config, or in the UI.
         again = explained(selection={"remake_stale": True})
-        assert [each.partition for each in unfinished_batches(again)] == [KEY]
+        assert [each.partition for each in unfinished_batches(recorded_lake(again))] == [KEY]
         launch(config, instance, "explain_and_score", KEY)
     lake = lake_of(config)
     assert {row["generation"] for row in rows_of(lake, "select generation from scores")} == {1}
