@@ -12,7 +12,6 @@ An SAE is identified by its name in the config, its hookpoint in any spelling th
 `saes.aliases`, its names elsewhere. Files are UTF-8, or UTF-16 with its mark; they may be compressed (.gz).
 """
 
-import codecs
 import csv
 import gzip
 import io
@@ -30,6 +29,7 @@ from pipeline.config import SaeConfig, SubjectConfig
 from pipeline.errors import ConfigError, SubjectError
 from pipeline.subject.forward import Hookpoint
 from pipeline.subject.hookpoints import find_hookpoint
+from pipeline.texts.text import decoded
 
 HOW = (
     "write a CSV, JSON or Parquet file with the columns feature, and sae or hookpoint (priority or explanation if "
@@ -212,8 +212,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
 
 def _text(path: Path) -> str:
     data = path.read_bytes()
-    data = gzip.decompress(data) if path.suffix.lower() == ".gz" else data
-    return data.decode("utf-16" if data[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} else "utf-8-sig")
+    return decoded(gzip.decompress(data) if path.suffix.lower() == ".gz" else data)
 
 
 def _csv_rows(text: str) -> Iterator[tuple[str, dict[str, Any] | _Fault]]:

@@ -19,7 +19,7 @@ from pipeline.errors import CorpusError, nearest
 from pipeline.texts.delphi import read_rows
 from pipeline.texts.files import CorpusFile, source_files
 from pipeline.texts.python_texts import python_texts
-from pipeline.texts.text import Text, Turn
+from pipeline.texts.text import Text, Turn, decoded
 
 _ROWS_AT_ONCE = 256
 _LEFT_OUT_AT_FIRST = 100
@@ -78,17 +78,11 @@ def source_name(source: TextSource) -> str:
             return source.path
 
 
-def _decode(data: bytes) -> str:
-    """UTF-8, or UTF-16 with a byte order mark, which is not part of the text."""
-    is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    return data.decode("utf-16" if is_utf_16 else "utf-8-sig")
-
-
 def _text_files(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item]:
     for file in files:
         try:
             with file.open_text() as opened:
-                text = _decode(opened.read())
+                text = decoded(opened.read())
         except UnicodeDecodeError as error:
             yield CorpusError(f"corpus file '{file.location}' is not UTF-8 text: {error}")
         except OSError as error:

@@ -1,5 +1,6 @@
 """An item of a source: a text, a chat, or ready-made tokens."""
 
+import codecs
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,3 +35,9 @@ class Text(NamedTuple):
     def is_empty(self) -> bool:
         """Whether it has neither text nor tokens."""
         return not self.token_ids and not self.text.strip()
+
+
+def decoded(data: bytes) -> str:
+    """UTF-8, or UTF-16 with a byte order mark, which is not part of the text. Raises UnicodeDecodeError."""
+    is_utf_16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if is_utf_16 else "utf-8-sig")
