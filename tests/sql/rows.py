@@ -78,35 +78,16 @@ OTHER_SCHEMAS = {
     ),
     "earlier_documents": TABLES["documents"].schema,
     "scrambled_firings": pa.schema(
-        [
-            ("feature", pa.int32()),
-            ("token_index", pa.int64()),
-            ("activation", pa.float32()),
-        ]
+        [("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32())]
     ),
     "planted_explanations": pa.schema(
-        [
-            ("explanation_id", pa.string()),
-            ("feature", pa.int32()),
-            ("kind", pa.string()),
-            ("fault", pa.string()),
-        ]
+        [("explanation_id", pa.string()), ("feature", pa.int32()), ("kind", pa.string()), ("fault", pa.string())]
     ),
     "planted_worths": pa.schema(
-        [
-            ("scorer", pa.string()),
-            ("kind", pa.string()),
-            ("fault", pa.string()),
-            ("worth", pa.int32()),
-        ]
+        [("scorer", pa.string()), ("kind", pa.string()), ("fault", pa.string()), ("worth", pa.int32())]
     ),
     "pilot_scorers": pa.schema(
-        [
-            ("scorer", pa.string()),
-            ("model", pa.string()),
-            ("is_yes_no", pa.bool_()),
-            ("form", pa.string()),
-        ]
+        [("scorer", pa.string()), ("model", pa.string()), ("is_yes_no", pa.bool_()), ("form", pa.string())]
     ),
     "control_pairs": pa.schema(
         [
@@ -117,11 +98,7 @@ OTHER_SCHEMAS = {
         ]
     ),
     "control_answers": pa.schema(
-        [
-            ("scorer", pa.string()),
-            ("status", pa.string()),
-            ("probability", pa.float64()),
-        ]
+        [("scorer", pa.string()), ("status", pa.string()), ("probability", pa.float64())]
     ),
     "control_thresholds": pa.schema(
         [
@@ -256,10 +233,7 @@ class Document(NamedTuple):
 
 
 def fill_corpus(
-    database: Database,
-    documents: Sequence[Document],
-    slot_tokens: int = 3,
-    copied: Sequence[tuple[int, int]] = (),
+    database: Database, documents: Sequence[Document], slot_tokens: int = 3, copied: Sequence[tuple[int, int]] = ()
 ) -> None:
     """Fill documents, contexts, slots and tokens: contexts cut in the order given, slots from position 1 on.
 
