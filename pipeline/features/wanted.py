@@ -21,7 +21,7 @@ LEAST_SLOTS = 2
 """Slots in train and in test documents, each, below which a feature cannot be explained or judged."""
 
 _SHOWN_ROWS = 10
-_SCHEMA = pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())])
+WANTED_SCHEMA = pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())])
 _KEY = "selection.features"
 _ODD_ROWS_FILE = "rows_without_feature.txt"
 
@@ -145,7 +145,7 @@ def read_feature_list(config: Config) -> FeatureList | None:
     if not priorities:
         raise ConfigError(_no_feature(config, entries, odd_rows))
     columns_of = zip(*((*key, priority) for key, priority in sorted(priorities.items())), strict=True)
-    return FeatureList(pa.table([list(column) for column in columns_of], schema=_SCHEMA), odd_rows)
+    return FeatureList(pa.table([list(column) for column in columns_of], schema=WANTED_SCHEMA), odd_rows)
 
 
 def _no_feature(config: Config, entries: Sequence[Entry], odd_rows: list[str]) -> str:
