@@ -65,14 +65,12 @@ def run_command(arguments: Sequence[str]) -> int:
         sentence = sentence_of(error)
         if sentence is None:
             raise
-        from rich.console import Console
+        from pipeline.show.terminal import plain_console, printable
 
-        from pipeline.show.terminal import printable
-
-        console = Console(stderr=True)
-        console.print("[bold red]error:[/]", end=" ")
+        console = plain_console(stderr=True)
+        console.print("error:", style="bold red", end=" ")
         lines = map(printable, sentence.split("\n"))  # few errors have several, such as a list of formats
-        console.print("\n".join(lines), markup=False, highlight=False, soft_wrap=True)
+        console.print("\n".join(lines), soft_wrap=True)
         return 2
 
 

@@ -4,14 +4,12 @@ The prompts are those that would be sent about batch 0 of the demo, at 5 questio
 at 50. It needs the tables of a demo run: `make demo` first.
 """
 
-import sys
 from statistics import mean
 
-from benchmarks.borrowed import DEMO
+from benchmarks.borrowed import DEMO, plain_errors
 from benchmarks.figures import Figure, publish
 from pipeline.asking.stand_ins import Counted
 from pipeline.config import Config, load_config
-from pipeline.errors import LakeError
 from pipeline.estimate.counting import count_requests
 from pipeline.estimate.tokens import TokenCounter, own_counter
 from pipeline.features.selection import select_features
@@ -27,18 +25,13 @@ PER_PROMPT = 5
 """Questions per prompt when an explainer's draws are judged, as in the post."""
 
 
-def main() -> int:
-    """Count and publish; returns the exit code."""
-    try:
-        figures = [
-            figure for per_prompt in (5, 50) for figure in _measure(_with_questions(load_config(DEMO), per_prompt))
-        ]
-        figures += [figure for name in _asking() for figure in _measure_explainer(load_config(DEMO), name)]
-    except LakeError as error:
-        print(f"skipped: {error} ('make demo' makes it)", file=sys.stderr)
-        return 0
+@plain_errors()
+def main() -> None:
+    """Count and publish."""
+    config = load_config(DEMO)
+    figures = [figure for per_prompt in (5, 50) for figure in _measure(_with_questions(config, per_prompt))]
+    figures += [figure for name in _asking() for figure in _measure_explainer(config, name)]
     publish("cost", list({figure.name: figure for figure in figures}.values()))
-    return 0
 
 
 def _with_questions(config: Config, per_prompt: int) -> Config:
@@ -123,4 +116,4 @@ def _measure(config: Config) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

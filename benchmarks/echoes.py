@@ -2,18 +2,17 @@
 
 A model in this process is asked about the demo's features of route llm, each with its own train windows, as in the
 demo. Every answer counts, before any is dropped: also one that was cut off, and the whole text of one without the
-mark. `--scale small` asks the embedded model, `--scale large` the one with 1.5B parameters, in int8 (1.1 GB to
-download at first use). `--answers FILE` keeps the answers.
+mark. `--answers FILE` keeps the answers.
 """
 
-import argparse
 import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.borrowed import borrowed_lake, plain_errors
-from benchmarks.figures import Figure, publish
+from benchmarks.figures import Figure, publish, scale_parser
+from benchmarks.models import answers_of, at_scale
 from pipeline.asking.tools import Batch
 from pipeline.asking.windows import Vocabulary, load_vocabulary
 from pipeline.config import ExplainingConfig, LocalConfig
@@ -26,24 +25,20 @@ from pipeline.llm import Answer
 from pipeline.llm.local.client import LocalClient
 
 SCALES = ("small", "large")
-LARGE = "qwen-coder-1.5b"
 N_FEATURES = 64
 
 
 @plain_errors()
 def main() -> None:
     """Measure and publish."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.echoes", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser = scale_parser("echoes", __doc__)
     parser.add_argument("--answers", type=Path, help="a file for the answers, one JSON object per line")
     given = parser.parse_args()
     with borrowed_lake(N_FEATURES) as lake, lake.connect(lake.config.sae_names[0], 0) as connection:
         batch = Batch(lake, connection, lake.config.sae_names[0], 0)
         batch.create("batch_features")
         features = list(read_features(batch, batch.select("explained_features").pl(), "default"))
-        config, vocabulary = lake.config, load_vocabulary(lake)
-    if given.scale == "large":
-        config = config.with_llm(LARGE)
+        config, vocabulary = at_scale(lake.config, given.scale), load_vocabulary(lake)
     model = config.in_process(config.explaining)
     answers = ask(features, config.explaining, vocabulary, model)
     if given.answers:
@@ -53,7 +48,7 @@ def main() -> None:
         ]
         given.answers.write_text("".join(json.dumps(each) + "\n" for each in said), encoding="utf-8")
     by = f"answers of {model.model}" + (f" in {model.precision}" if model.precision else "")
-    publish("echoes" if given.scale == "small" else "echoes_large", figures(features, answers, vocabulary, by))
+    publish("echoes", figures(features, answers, vocabulary, by), given.scale)
 
 
 def ask(
@@ -61,8 +56,7 @@ def ask(
 ) -> list[Answer]:
     """One answer per feature, in their order."""
     requests = [explainer.request(explaining, "benchmark", each, vocabulary) for each in features]
-    found = {answer.request_id: answer for some in LocalClient(model, "cpu").answer(requests) for answer in some}
-    return [found[request.request_id] for request in requests]
+    return answers_of(LocalClient(model, "cpu"), requests)
 
 
 def figures(

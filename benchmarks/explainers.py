@@ -1,12 +1,10 @@
 """What each explainer writes about the same three features of the demo, for `docs/explainers.md`.
 
 The first features drawn from the demo's route llm are explained by every explainer that needs no file, each with
-its default settings. `--scale small` asks the embedded model, which is too small for this; `--scale large` the one
-with 1.5B parameters in int8 (1.1 GB to download at first use). It needs the tables of a demo run: `make demo`
+its default settings; the embedded model is too small for this. It needs the tables of a demo run: `make demo`
 first. Explanations and scores go to `results/explainers.json`; `make docs` writes the page.
 """
 
-import argparse
 import json
 import shutil
 from collections.abc import Iterator
@@ -15,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.borrowed import borrowed_lake, plain_errors
-from benchmarks.figures import RESULTS, machine
+from benchmarks.figures import RESULTS, machine, scale_parser
+from benchmarks.models import at_scale
 from pipeline.asking.windows import load_vocabulary
 from pipeline.config import Config
 from pipeline.config.explaining import ExplainingConfig
@@ -25,7 +24,6 @@ from pipeline.lake import LEDGER_FOLDER, Lake
 from pipeline.make_table import make_table
 
 SCALES = ("small", "large")
-LARGE = "qwen-coder-1.5b"
 N_FEATURES = 3
 N_WINDOWS = 3
 EXPLAINERS = (
@@ -38,8 +36,7 @@ CHANGED = "output_centric, tokens: changed"
 @plain_errors()
 def main() -> None:
     """Ask, and write the explanations."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.explainers", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser = scale_parser("explainers", __doc__)
     parser.add_argument("--ledger", type=Path, help="a folder that keeps the answers, to continue a run")
     parser.add_argument("--max-requests", type=int, help="maximum requests; the others are shown as `budget`")
     given = parser.parse_args()
@@ -66,8 +63,7 @@ def asked(lake: Lake, scale: str, ledger: Path | None = None) -> dict[str, Any]:
         ledger.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(lake.root / LEDGER_FOLDER, ignore_errors=True)  # nothing was asked yet
         (lake.root / LEDGER_FOLDER).symlink_to(ledger.absolute())
-    if scale == "large":
-        lake = Lake(lake.config.with_llm(LARGE), lake.hashes)
+    lake = Lake(at_scale(lake.config, scale), lake.hashes)
     model = lake.config.in_process(lake.config.explaining)
     return {
         "model": f"{model.model} in {model.precision}" if model.precision else model.model,

@@ -1,5 +1,6 @@
 """Figures: measured in separate processes, printed with their targets, written as JSON."""
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -71,8 +72,23 @@ def measured(work: Callable[..., Result], *arguments: Any) -> Measured[Result]:
         return pool.submit(_measure, work, arguments).result()
 
 
-def publish(name: str, figures: Sequence[Figure]) -> Path:
-    """Print figures beside their targets and write `results/<name>.json`."""
+def cpu_s(work: Callable[[], object]) -> float:
+    """The CPU seconds of work in this process."""
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+def scale_parser(name: str, description: str | None) -> argparse.ArgumentParser:
+    """The command line of a benchmark that has both scales; it may add further options."""
+    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{name}", description=description)
+    parser.add_argument("--scale", choices=("small", "large"), default="small")
+    return parser
+
+
+def publish(name: str, figures: Sequence[Figure], scale: str = "small") -> Path:
+    """Print figures beside their targets and write `results/<name>.json`, or `results/<name>_large.json`."""
+    name = name if scale == "small" else f"{name}_{scale}"
     table = Table(title=name, title_justify="left")
     for column, justify in (("figure", "left"), ("value", "right"), ("target", "right"), ("limit", "right")):
         table.add_column(column, justify=justify, no_wrap=True)  # type: ignore[arg-type]

@@ -39,14 +39,14 @@ class Outcome(NamedTuple):
     left_over: list[str]
 
 
-def main() -> int:
+def main() -> None:
     """Measure and publish."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=FULL_DISKS, help="number of full disks")
     given = parser.parse_args()
     if os.geteuid() != 0:
         print("full_disks needs root to mount small disks: not measured")
-        return 0
+        return
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -81,7 +81,6 @@ def main() -> int:
             Figure("temporary_files_left", sum(len(each.left_over) for each in outcomes), "files", 0),
         ],
     )
-    return 0
 
 
 def _run_until_done(config: Path, quiet: Path, disk: Path, seed: int, most_full: int, quiet_s: float) -> Outcome:
@@ -152,4 +151,4 @@ def _resize(disk: Path, size: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -9,7 +9,6 @@ fire about equally often. It needs an NVIDIA GPU with 60 GB:
 `python -m benchmarks.local_model --device cuda` measures the speed of a local LLM on a GPU.
 """
 
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -61,11 +60,11 @@ LARGE_WIDTHS = (32_768, 131_072)
 LARGE_K = 64
 
 
-def main() -> int:
+def main() -> None:
     """Measure, print, write `results/gpu.json`."""
     if not torch.cuda.is_available():
         print("gpu: torch finds no GPU, so there is nothing to measure")
-        return 0
+        return
     with tempfile.TemporaryDirectory() as folder:
         config = write_corpus(Path(folder), "cuda", SHARD_TOKENS)
         small, usual = measured(take_turns, config).result, measured(usual_paces, config).result
@@ -84,7 +83,6 @@ def main() -> int:
     figures += _figures("8b", "half of an 8B model", large)
     figures.append(Figure("8b_gpu_gib", gib, "GiB", note="peak GPU memory held by torch"))
     publish("gpu", figures)
-    return 0
 
 
 def _figures(prefix: str, model: str, pairs: Mapping[str, Pair]) -> Iterator[Figure]:
@@ -138,4 +136,4 @@ def _random_coder() -> SparseCoder:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,7 +6,6 @@ In the end, the tables must equal those of an undisturbed run, row for row, exce
 requests.
 """
 
-import argparse
 import contextlib
 import json
 import os
@@ -26,7 +25,7 @@ import torch
 import yaml
 
 import pipeline
-from benchmarks.figures import Figure, publish
+from benchmarks.figures import Figure, publish, scale_parser
 from pipeline.models.precision import fast_dtype
 
 SCALES = ("small", "large")
@@ -64,10 +63,9 @@ class Outcome(NamedTuple):
     left_over: list[str]
 
 
-def main() -> int:
+def main() -> None:
     """Measure and publish."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser = scale_parser("kills", __doc__)
     parser.add_argument("--kills", type=int, default=None, help="number of kills; default: the scale's")
     words = "where lakes are kept, so that a stopped benchmark continues after its last complete run"
     parser.add_argument("--folder", type=Path, default=None, help=words)
@@ -94,7 +92,7 @@ def main() -> int:
     done = sum(outcome.kills for outcome in outcomes)
     note = f"{len(outcomes)} runs of {quiet_s:.0f} s"
     publish(
-        "kills" if scale == "small" else f"kills_{scale}",
+        "kills",
         [
             Figure("graph_kills", done, "kills", kills, "higher", note=f"SIGKILL at random moments; {note}"),
             Figure("graph_tables_that_differ", sum(len(each.differ) for each in outcomes), "tables", 0),
@@ -107,8 +105,8 @@ def main() -> int:
                 note="by themselves, with all of their processes alive",
             ),
         ],
+        scale,
     )
-    return 0
 
 
 def write_config(folder: Path, scale: str) -> Path:
@@ -208,4 +206,4 @@ def tables_that_differ(one: Path, two: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

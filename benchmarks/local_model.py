@@ -12,7 +12,6 @@ GPU, in wall-clock time, and compares int8 with bfloat16. `--model random` needs
 same shape are as fast.
 """
 
-import argparse
 import os
 import statistics
 import tempfile
@@ -27,7 +26,8 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 
 from benchmarks.borrowed import DEMO
 from benchmarks.caching import load_whole
-from benchmarks.figures import Figure, measured, publish
+from benchmarks.figures import Figure, measured, publish, scale_parser
+from benchmarks.models import LARGE, answers_of
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import LAKE_VARIABLE, Config, load_config
 from pipeline.explainers.base import Feature, Shown
@@ -60,7 +60,6 @@ N_WRITTEN = 6
 WINDOW_TOKENS = 32
 
 SCALES = ("small", "large")
-LARGE = "qwen-coder-1.5b"
 LARGE_ROWS, GPU_ROWS, LARGE_TURNS = 4, 128, 4
 """Prompts of 256 tokens read per turn, by a CPU and by a GPU, and the number of turns."""
 
@@ -119,8 +118,7 @@ class Large(NamedTuple):
 
 def main() -> None:
     """Measure, print, write `results/local_model.json`, or `local_model_large.json`."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.local_model", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser = scale_parser("local_model", __doc__)
     config = load_config(DEMO)
     parser.add_argument("--model", default=LARGE, help=f"the model at scale large; {RANDOM} for random weights")
     parser.add_argument("--device", default="cpu", help="cpu, or cuda for a GPU, measured in wall-clock time")
@@ -190,7 +188,7 @@ def _paces(name: str, second: str, n_rows: int, pace: Pace) -> Iterator[Figure]:
 def _read_alone(config: Config, device: str) -> None:
     """Answer some questions with the int8 model, the only one in this process."""
     subject = config.in_process(config.scoring)
-    _answers(LocalClient(subject, device), _questions(config, load_local_model(subject, device)))
+    answers_of(LocalClient(subject, device), _questions(config, load_local_model(subject, device)))
 
 
 def _read_in_turns(config: Config, device: str) -> Large:
@@ -222,8 +220,8 @@ def _read_in_turns(config: Config, device: str) -> Large:
             pace.read_s.append((read - started) / (n_rows * len(row)))
             pace.write_s.append((clock() - read) / (n_rows * LARGE_WRITTEN))
     requests = _questions(config, models[0])
-    answers = [_answers(LocalClient(subject, device), requests) for subject in (int8, plain)]
-    pairs = [(_yes(answers[0][name]), _yes(answers[1][name])) for name in answers[0]]
+    answers = [answers_of(LocalClient(subject, device), requests) for subject in (int8, plain)]
+    pairs = [(_yes(one), _yes(other)) for one, other in zip(*answers, strict=True)]
     apart = [abs(one - other) for one, other in pairs if one is not None and other is not None]
     int8_pace, plain_pace = (Pace(pace.read_s[1:], pace.write_s[1:]) for pace in paces)
     return Large(int8_pace, plain_pace, [] if on_cpu else gpu_gib, apart)
@@ -350,22 +348,18 @@ def _windows(model: LocalModel) -> Iterator[list[int]]:
 
 def _ask_both(model: LocalModel, usual: Any, client: LocalClient, requests: Sequence[Request]) -> Turn:
     """Ask an explanation's questions: all batched, some one by one, and their unshared tokens in one pass."""
-    answers, batched_s = _timed(lambda: _answers(client, requests))
-    some = requests[:: len(requests) // N_ONE_BY_ONE]
+    answers, batched_s = _timed(lambda: answers_of(client, requests))
+    every = len(requests) // N_ONE_BY_ONE
+    some = requests[::every]
     probabilities, one_by_one_s = _timed(lambda: [_ask_one(model, usual, request) for request in some])
     n_tokens = _unshared_tokens(model, requests)
     _, forward_s = _timed(lambda: _read_dense(usual, n_tokens))
     pairs = [
         (yes, probability)
-        for request, probability in zip(some, probabilities, strict=True)
-        if (yes := _yes(answers[request.request_id])) is not None
+        for answer, probability in zip(answers[::every], probabilities, strict=True)
+        if (yes := _yes(answer)) is not None
     ]
     return Turn(batched_s / len(requests), one_by_one_s / len(some), forward_s / len(requests), pairs)
-
-
-def _answers(client: LocalClient, requests: Sequence[Request]) -> dict[str, Answer]:
-    """The answers by request_id."""
-    return {answer.request_id: answer for answers in client.answer(requests) for answer in answers}
 
 
 def _ask_one(model: LocalModel, usual: Any, request: Request) -> float:
@@ -377,10 +371,10 @@ def _ask_one(model: LocalModel, usual: Any, request: Request) -> float:
 
 
 def _write_both(model: LocalModel, usual: Any, client: LocalClient, requests: Sequence[Request]) -> Written:
-    answers, batched_s = _timed(lambda: _answers(client, requests))
+    answers, batched_s = _timed(lambda: answers_of(client, requests))
     some = requests[:2]
     texts, one_by_one_s = _timed(lambda: [_write_one(model, usual, request) for request in some])
-    n_equal = sum(answers[request.request_id].text == text for request, text in zip(some, texts, strict=True))
+    n_equal = sum(answer.text == text for answer, text in zip(answers[:2], texts, strict=True))
     return Written(batched_s / len(requests), one_by_one_s / len(some), n_equal, len(some))
 
 

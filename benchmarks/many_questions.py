@@ -4,24 +4,24 @@ Detection questions made by hand (`questions.yaml`: 12 explanations, each with f
 describes and four that do not) are asked as a run asks them, 1, 8 (all for one explanation) and 40 per prompt, in
 the order of a hash. Prompts of 40 have 16 + 16 further texts, which count in no figure: as in a run, half of a
 prompt's answers are yes. The figures are the share of the 96 with a probability, their AUC, and the share that is
-correct. `--scale small` asks the embedded model, `--scale large` the one with 1.5B parameters in int8 (1.1 GB to
-download at first use). `benchmarks.calibration` does the same with the oracle.
+correct. `benchmarks.calibration` does the same with the oracle.
 """
 
-import argparse
 import hashlib
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from benchmarks.borrowed import DEMO
-from benchmarks.figures import Figure, publish
-from benchmarks.wordings import BY_BYTE, LARGE, SCALES, Entry, Question, auc, read_entries
+from benchmarks.figures import Figure, publish, scale_parser
+from benchmarks.models import answers_of, at_scale
+from benchmarks.wordings import BY_BYTE, Entry, Question, auc, read_entries
 from pipeline.config import ScoringConfig, load_config
 from pipeline.llm import Request
 from pipeline.llm.local.client import LocalClient
 from pipeline.scorers.yes_no.requests import Question as Row
 from pipeline.scorers.yes_no.requests import score_request
 
+SCALES = ("small", "large")
 SIZES = (1, 8, 40)
 
 
@@ -34,12 +34,8 @@ class Asked(NamedTuple):
 
 def main() -> None:
     """Measure, print, write `results/many_questions.json` or `results/many_questions_large.json`."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.many_questions", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="small")
-    scale = parser.parse_args().scale
-    config = load_config(DEMO)
-    if scale == "large":
-        config = config.with_llm(LARGE)
+    scale = scale_parser("many_questions", __doc__).parse_args().scale
+    config = at_scale(load_config(DEMO), scale)
     client, entries = LocalClient(config.in_process(config.scoring), "cpu"), read_entries()
     own = {question for entry in entries for question in entry.questions}
     figures = []
@@ -56,7 +52,7 @@ def main() -> None:
                 Figure(f"auc_at_{size}", area, "", better="higher", note=note),
                 Figure(f"accuracy_at_{size}", right / len(known), "", better="higher", note=note),
             ]
-    publish("many_questions" if scale == "small" else "many_questions_large", figures)
+    publish("many_questions", figures, scale)
 
 
 def prompts(scoring: ScoringConfig, entries: Sequence[Entry], size: int) -> Iterator[Asked]:
@@ -85,10 +81,9 @@ def further_questions(entries: Sequence[Entry], number: int, n: int) -> list[Que
 
 def answered(client: LocalClient, asked: Sequence[Asked]) -> Iterator[tuple[Question, float | None]]:
     """Each question with its probability of yes."""
-    requests = [each.request for each in asked]
-    answers = {answer.request_id: answer for some in client.answer(requests) for answer in some}
-    for request, questions in asked:
-        told = answers[request.request_id].probabilities or {}
+    answers = answers_of(client, [each.request for each in asked])
+    for (request, questions), answer in zip(asked, answers, strict=True):
+        told = answer.probabilities or {}
         names = request.keys or ("Yes",)
         yield from zip(questions, [told.get(name) for name in names], strict=True)
 

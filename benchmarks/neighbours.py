@@ -5,7 +5,6 @@ On a busy machine, CPU seconds are inflated because torch's threads wait for eac
 the work alone.
 """
 
-import argparse
 import os
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from benchmarks.figures import Figure, measured, publish
+from benchmarks.figures import Figure, measured, publish, scale_parser
 from pipeline.features.neighbours import nearest
 from pipeline.models.precision import faster_dtype
 
@@ -69,9 +68,7 @@ def resident_gib() -> float:
 
 def main() -> None:
     """Measure and publish."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="small")
-    scale = parser.parse_args().scale
+    scale = scale_parser("neighbours", __doc__).parse_args().scale
     n_features = FEATURES[scale]
     limit = measured(bare_product, n_features).result
     figures = []
@@ -87,7 +84,7 @@ def main() -> None:
                 f"neighbours{name}_peak_gib", run.peak_gib - resident, "GiB", 1.0, note="above the decoder itself"
             ),
         ]
-    publish("neighbours" if scale == "small" else f"neighbours_{scale}", figures)
+    publish("neighbours", figures, scale)
 
 
 if __name__ == "__main__":

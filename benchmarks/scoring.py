@@ -6,12 +6,10 @@ process from the examples to the scores is counted: windows, prompts, the client
 """
 
 import re
-import time
-from collections.abc import Callable
 from functools import cache
 
 from benchmarks.borrowed import asking_at, borrowed_lake, plain_errors
-from benchmarks.figures import Figure, publish
+from benchmarks.figures import Figure, cpu_s, publish
 from benchmarks.lean_server import response, serving
 from pipeline.explainers.write import write_explanations
 from pipeline.lake import Lake
@@ -28,13 +26,12 @@ _SCORING = {
     **{"provider": "openai", "model": "any", "scorers": ("detection", "fuzzing"), "pilot_features": 0},
     **{"n_questions": N_QUESTIONS, "questions_per_prompt": 40, "max_features": None},
 }
-_BUDGET = {"max_requests": None}
 
 
 @plain_errors()
 def main() -> None:
     """Measure and publish."""
-    with borrowed_lake(N_FEATURES, explaining=_EXPLAINING, scoring=_SCORING, budget=_BUDGET) as lake:
+    with borrowed_lake(N_FEATURES, explaining=_EXPLAINING, scoring=_SCORING) as lake:
         figures = _figures(lake)
     publish("scoring", figures)
 
@@ -46,9 +43,9 @@ def _figures(lake: Lake) -> list[Figure]:
     with serving(0.0, complete) as url:
         lake.config = asking_at(lake.config, url)
         seconds = {
-            "windows": _cpu_s(lambda: [make_table(lake, each, sae=sae, batch=0) for each in _WINDOWS]),
-            "predictions": _cpu_s(lambda: write_predictions(lake, sae, 0)),
-            "scores": _cpu_s(lambda: [make_table(lake, each, sae=sae, batch=0) for each in _SCORES]),
+            "windows": cpu_s(lambda: [make_table(lake, each, sae=sae, batch=0) for each in _WINDOWS]),
+            "predictions": cpu_s(lambda: write_predictions(lake, sae, 0)),
+            "scores": cpu_s(lambda: [make_table(lake, each, sae=sae, batch=0) for each in _SCORES]),
         }
     with lake.connect(sae, 0) as connection:
         [counts] = connection.sql(
@@ -92,12 +89,6 @@ def _completion(n: int) -> bytes:
     others = [{"token": each, "logprob": -3.0, "bytes": None} for each in (" true", " false", "Yes", "No")]
     pieces = [{"token": each, "logprob": -0.1, "bytes": None} for each in re.findall(r" ?\w+|\W", text)]
     return response(text, {"content": [{**each, "top_logprobs": [each, *others]} for each in pieces]})
-
-
-def _cpu_s(work: Callable[[], object]) -> float:
-    before = time.process_time()
-    work()
-    return time.process_time() - before
 
 
 if __name__ == "__main__":

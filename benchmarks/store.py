@@ -5,7 +5,6 @@ are measured rather than wall time, because they depend less on other load. The 
 of rows that are already in order; for the statistics and the index it is one pass of DuckDB over every firing.
 """
 
-import argparse
 import io
 import shutil
 import tempfile
@@ -14,28 +13,30 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import median
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from benchmarks.figures import Figure, Measured, measured, publish
+from benchmarks.figures import Figure, Measured, cpu_s, measured, publish, scale_parser
 from benchmarks.kernels import measure_kernels
 from benchmarks.synthetic import (
     SAE,
     SIZES,
     Size,
-    firings_of_shard,
+    Written,
     open_synthetic,
     plan_features,
     write_corpus,
     write_neighbours,
+    write_shard,
 )
 from pipeline.compiled.inputs import Inputs
 from pipeline.compiled.rendering import rendered_windows
 from pipeline.features.selection import write_selected_features
 from pipeline.firings.buckets import open_corpus_tokens
-from pipeline.firings.buffers import FiringBuffer
 from pipeline.firings.files import ENCODING
 from pipeline.firings.layout import BUCKET_FEATURES, bucket_path
 from pipeline.firings.store import write_activations
@@ -60,23 +61,15 @@ STEPS = {
 """The tables that each step makes."""
 
 
-class Written(NamedTuple):
-    """The rows that a writer of shards wrote, and the CPU seconds in the store's code alone."""
-
-    n_rows: int
-    cpu_s: float
-
-
 def main() -> None:
     """Measure a scale and publish its figures."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.store", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="small")
+    parser = scale_parser("store", __doc__)
     parser.add_argument("--folder", type=Path, help="where the lake is made; it is removed afterwards")
     given = parser.parse_args()
     size = SIZES[given.scale]
     folder = Path(tempfile.mkdtemp(prefix="latentlake-bench-", dir=given.folder))
     try:
-        publish("store" if given.scale == "small" else "store_large", measure(size, folder))
+        publish("store", measure(size, folder), given.scale)
     finally:
         shutil.rmtree(folder)
 
@@ -181,18 +174,7 @@ def _write_shards(size: Size, folder: Path) -> list[Written]:
 
 
 def _write_shard(size: Size, folder: Path, shard: int) -> Written:
-    lake = open_synthetic(size, folder)
-    lake.ensure_schema_file("activation_shards", SAE)
-    n_rows, cpu_s = 0, 0.0
-    with lake.writing(lake.path("activation_shards", sae=SAE, shard=shard)) as target:
-        buffer = FiringBuffer(target, SAE, size.n_features)
-        for firings in firings_of_shard(lake, plan_features(size), shard):
-            begin = time.process_time()
-            buffer.add(firings)
-            buffer.flush()
-            cpu_s += time.process_time() - begin
-            n_rows += len(firings.feature)
-    return Written(n_rows, cpu_s)
+    return write_shard(open_synthetic(size, folder), plan_features(size), shard)
 
 
 def _merge(size: Size, folder: Path) -> float:
@@ -234,34 +216,24 @@ def _write_examples(size: Size, folder: Path) -> Examples:
 def _limits(size: Size, folder: Path) -> Limits:
     lake = open_synthetic(size, folder)
     with lake.connect(SAE) as connection:
-        begin = time.process_time()
-        connection.sql("select feature, count(*), max(activation) from activations group by feature").fetchall()
-        scan_s = time.process_time() - begin
+        scan = connection.sql("select feature, count(*), max(activation) from activations group by feature")
+        scan_s = cpu_s(scan.fetchall)
     path = bucket_path(lake, SAE, 0)
     rows = pq.read_table(path)
-    begin = time.process_time()
-    pq.write_table(
-        rows,
-        io.BytesIO(),
-        compression="zstd",
-        compression_level=1,
-        **ENCODING,
-    )
-    encode_s = (time.process_time() - begin) / rows.num_rows
-    smallest = io.BytesIO()
-    pq.write_table(
-        rows,
-        smallest,
-        compression="zstd",
-        compression_level=19,
-        **ENCODING,
-    )
+    encode_s = cpu_s(lambda: _encoded(rows, level=1)) / rows.num_rows
     times = []
     for feature in range(0, BUCKET_FEATURES, 50):
         begin = time.monotonic()
         pq.read_table(path, filters=[("feature", "==", feature)], columns=["token_index", "activation"])
         times.append(1000 * (time.monotonic() - begin))
-    return Limits(scan_s, encode_s, len(smallest.getvalue()) / rows.num_rows, sorted(times)[len(times) // 2])
+    return Limits(scan_s, encode_s, len(_encoded(rows, level=19)) / rows.num_rows, median(times))
+
+
+def _encoded(rows: pa.Table, level: int) -> bytes:
+    """The bytes of a file with these rows, at a level of zstd."""
+    file = io.BytesIO()
+    pq.write_table(rows, file, compression="zstd", compression_level=level, **ENCODING)
+    return file.getvalue()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ answers at once shows the client's own limit.
 import asyncio
 import json
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -43,7 +42,7 @@ class Rate(NamedTuple):
     first_seconds: float = 0.0
 
 
-def main() -> int:
+def main() -> None:
     """Measure and publish."""
     ideal = IN_FLIGHT / LATENCY_SECONDS
     n = round(SECONDS * ideal)
@@ -91,7 +90,6 @@ def main() -> int:
             ),
         ],
     )
-    return 0
 
 
 def _rate(work: Callable[[str, int], tuple[float, float]], url: str, n: int) -> Rate:
@@ -159,4 +157,4 @@ def _complete(_: bytes) -> bytes:
 _COMPLETION = response("[1, 0, 0, 1, 1]")
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -6,9 +6,7 @@ tick reads all of them; later ones, in any process, read only those that have ch
     python -m benchmarks.ticks
 """
 
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -22,7 +20,7 @@ from assets.graph.build import build_definitions
 from assets.graph.partitions import BatchKey
 from assets.graph.schedules import BATCHES
 from benchmarks.explorer_lake import SAE, write_config
-from benchmarks.figures import Figure, measured, publish
+from benchmarks.figures import Figure, cpu_s, measured, publish
 from pipeline.asking.unfinished import unfinished_batches
 from pipeline.config import load_config
 from pipeline.lake import Lake
@@ -38,7 +36,7 @@ CHANGED = 8
 """Batches that are remade between two ticks."""
 
 
-def main() -> int:
+def main() -> None:
     """Measure and publish."""
     with tempfile.TemporaryDirectory() as folder:
         path = write_config(Path(folder), N_BATCHES * SIZE, SIZE)
@@ -61,7 +59,6 @@ def main() -> int:
             Figure("one_batch_s", one, "s", note="a worker checks whether its own batch is unfinished"),
         ],
     )
-    return 0
 
 
 def _first_tick(path: Path, home: str) -> float:
@@ -71,18 +68,18 @@ def _first_tick(path: Path, home: str) -> float:
         for batch in range(N_BATCHES):
             tags = {"dagster/partition": BatchKey(SAE, batch).partition}
             instance.add_run(dg.DagsterRun(BATCHES, status=dg.DagsterRunStatus.SUCCESS, tags=tags))
-        return _cpu_s(tick)
+        return cpu_s(tick)
 
 
 def _later_ticks(path: Path, home: str) -> tuple[float, float, float, float]:
     """CPU seconds of a process's first tick, its second, one after batches were made, and of one check."""
     config = load_config(str(path))
     with _ticking(path, home) as (tick, _):
-        first, warm = _cpu_s(tick), _cpu_s(tick)
+        first, warm = cpu_s(tick), cpu_s(tick)
         for batch in range(CHANGED):
             write_batch(recorded_lake(config), batch)
-        changed = _cpu_s(tick)
-    return first, warm, changed, _cpu_s(lambda: unfinished_batches(recorded_lake(config), {(SAE, 7)}))
+        changed = cpu_s(tick)
+    return first, warm, changed, cpu_s(lambda: unfinished_batches(recorded_lake(config), {(SAE, 7)}))
 
 
 @contextmanager
@@ -102,12 +99,6 @@ def _ticking(path: Path, home: str) -> Iterator[tuple[Callable[[], None], dg.Dag
             assert outcome.skip_message == "0 batches are unfinished, 0 under way, 0 parked after 3 failures"
 
         yield tick, instance
-
-
-def _cpu_s(work: Any) -> float:
-    start = time.process_time()
-    work()
-    return time.process_time() - start
 
 
 def write_batch(lake: Lake, batch: int) -> None:
@@ -150,9 +141,8 @@ def _explanation(feature: int, explainer: str | None) -> dict[str, Any]:
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     """Rows with all the columns of a table; missing ones are null."""
-    fields = TABLES[name].schema
-    return pa.table([pa.array([row.get(each.name) for row in rows], each.type) for each in fields], schema=fields)
+    return pa.Table.from_pylist(rows, TABLES[name].schema)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

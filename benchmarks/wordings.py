@@ -1,11 +1,9 @@
 """How well a model answers detection's question, in its current wording and in others, on questions made by hand.
 
 `questions.yaml` has 12 explanations, each with four texts that contain what it describes and four that do not. The
-figure is the AUC of the probability of Yes over all of them: 0.5 is chance. `--scale small` asks the embedded
-model, `--scale large` the one with 1.5B parameters, in int8 (1.1 GB to download at first use).
+figure is the AUC of the probability of Yes over all of them: 0.5 is chance.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +11,9 @@ from typing import NamedTuple
 import yaml
 
 from benchmarks.borrowed import DEMO
-from benchmarks.figures import Figure, publish
+from benchmarks.figures import Figure, publish, scale_parser
+from benchmarks.models import LARGE as LARGE
+from benchmarks.models import answers_of, at_scale
 from pipeline.asking.prompts import load_prompt
 from pipeline.asking.windows import Vocabulary
 from pipeline.config import load_config
@@ -23,7 +23,6 @@ from pipeline.plugins import find_plugin
 from pipeline.scorers.yes_no.requests import CHOICES
 
 SCALES = ("small", "large")
-LARGE = "qwen-coder-1.5b"
 BY_BYTE = Vocabulary([bytes([value]) for value in range(256)])
 """Writes texts into prompts as a run does, each byte a token."""
 _HERE = Path(__file__).parent
@@ -65,12 +64,8 @@ class Entry(NamedTuple):
 
 def main() -> None:
     """Measure, print, write `results/wordings.json` or `results/wordings_large.json`."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.wordings", description=__doc__)
-    parser.add_argument("--scale", choices=SCALES, default="small")
-    scale = parser.parse_args().scale
-    config = load_config(DEMO)
-    if scale == "large":
-        config = config.with_llm(LARGE)
+    scale = scale_parser("wordings", __doc__).parse_args().scale
+    config = at_scale(load_config(DEMO), scale)
     client = LocalClient(config.in_process(config.scoring), "cpu")
     questions = [question for entry in read_entries() for question in entry.questions]
     figures = []
@@ -80,7 +75,7 @@ def main() -> None:
         yes = sum(probability >= 0.5 for probability in said)
         note = f"{right} of {len(said)} right at 0.5, {yes} Yes; {config.scoring.model}"
         figures.append(Figure(f"{name}_auc", auc(said, questions), "", better="higher", note=note))
-    publish("wordings" if scale == "small" else "wordings_large", figures)
+    publish("wordings", figures, scale)
 
 
 def read_entries() -> list[Entry]:
@@ -108,8 +103,7 @@ def ask(client: LocalClient, wording: Wording, questions: Sequence[Question]) ->
         user = wording.user.replace("{text}", text).replace("{explanation}", each.explanation)
         messages = (Message("system", wording.system), Message("user", user))
         requests.append(Request("detection", "benchmark", number, "wording", messages, 1, choices=CHOICES))
-    answers = {answer.request_id: answer for some in client.answer(requests) for answer in some}
-    said = [answers[request.request_id].probabilities or {} for request in requests]
+    said = [answer.probabilities or {} for answer in answers_of(client, requests)]
     return [each["Yes"] for each in said]
 
 

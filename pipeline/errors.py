@@ -14,7 +14,7 @@ Every message is one sentence for a person: what is wrong, the file or value, an
 import difflib
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class LatentlakeError(Exception):
@@ -115,3 +115,9 @@ def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     names = list(known)
     close = difflib.get_close_matches(name, names, n=n, cutoff=0.4) or names[:n]
     return ", ".join(f"'{each}'" for each in close)
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are: `a, b and 3 more`."""
+    more = f" and {len(names) - most:,} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

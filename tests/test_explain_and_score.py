@@ -25,11 +25,21 @@ import pytest
 from dagster._core.storage.dagster_run import DagsterRunStatus
 from llm.oracle import Oracle, Reply, last_message
 from oracles import ANIMALS_TOLD, coin, is_marked, read_question, scorer, slowly, sometimes
-from tiny import ALWAYS, ANIMAL, COLOUR, STOP, hand_set_entry, open_lake, rows_of, stored, write_experiment
+from tiny import (
+    ALWAYS,
+    ANIMAL,
+    COLOUR,
+    STOP,
+    hand_set_entry,
+    open_lake,
+    rows_of,
+    stored,
+    unfinished_batches,
+    write_experiment,
+)
 from waiting import until
 
 from assets.graph.build import build_definitions
-from assets.graph.schedules import unfinished_batches
 from assets.run.steps import missing_steps
 from pipeline.asking.batches import BatchAsker
 from pipeline.config import Config, load_config

@@ -39,10 +39,11 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from pipeline.asking import unfinished
 from pipeline.config import Config
 from pipeline.lake import Lake
 from pipeline.pilot.write import write_scorer_rhos
-from pipeline.sources import fix_sources
+from pipeline.sources import fix_sources, recorded_lake
 
 STOP, COLOUR, NEVER, ALWAYS, ANIMAL = range(5)
 N_FEATURES = 8
@@ -326,6 +327,11 @@ def rows_of(lake: Lake, sql: str) -> list[dict[str, Any]]:
     """The rows of a select over the lake's views: `rows_of(lake, "from documents")`."""
     with lake.connect(tables=re.findall(r"\w+", sql)) as connection:
         return connection.sql(sql).pl().to_dicts()
+
+
+def unfinished_batches(config: Config) -> list[tuple[str, int]]:
+    """SAE and number of each batch that a run would go on with, in a lake as its last run left it."""
+    return unfinished.unfinished_batches(recorded_lake(config))
 
 
 _RHOS_MADE: dict[tuple[Any, ...], pa.Table] = {}

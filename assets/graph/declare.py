@@ -66,7 +66,7 @@ def table_asset(config: Config, table: Table, versions: Versions) -> dg.AssetsDe
             # A table over all partitions is made after each of them, by runs that share nothing else.
             with lake.alone(table.name, waits=not partition, **partition):
                 published = stage.write(lake, **partition)
-            return materialization(lake, published)
+            return materialization(published)
 
     return asset
 

@@ -57,7 +57,7 @@ def _next(config: Config, context: dg.ScheduleEvaluationContext) -> Requests:
 
     end_dead_runs(context.instance)
     lake = recorded_lake(config)
-    unfinished = _unfinished(lake)
+    unfinished = unfinished_batches(lake)
     stopped = spent_budget(config) if unfinished else None
     without_pilot = {key.sae for key in unfinished if not lake.has("scorer_rhos", sae=key.sae)}
     if stopped:
@@ -85,14 +85,8 @@ def _next(config: Config, context: dg.ScheduleEvaluationContext) -> Requests:
         )
 
 
-def unfinished_batches(config: Config) -> list[BatchKey]:
+def unfinished_batches(lake: "Lake") -> list[BatchKey]:
     """Batches with a selected feature that is not done, higher priority first."""
-    from pipeline.sources import recorded_lake
-
-    return _unfinished(recorded_lake(config))
-
-
-def _unfinished(lake: "Lake") -> list[BatchKey]:
     from pipeline.asking import unfinished
 
     return [BatchKey(*each) for each in unfinished.unfinished_batches(lake)]

@@ -16,7 +16,6 @@ from assets.graph.ticks import Requests, requests_or_reason
 from assets.processes import end_dead_runs
 from pipeline.config import Config
 from pipeline.tables import Group
-from pipeline.tables.versions import SourceHashes
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -60,6 +59,7 @@ def new_documents(config: Config, jobs: "Sequence[UnresolvedAssetJobDefinition]"
 
 def _next(lake: "Lake", instance: dg.DagsterInstance) -> Requests:
     """The next runs: of the first job whose tables lack something of the last generation, or for new documents."""
+    from pipeline.lake import Lake
     from pipeline.sources import new_documents
 
     if not lake.has("documents", generation=0):
@@ -74,7 +74,8 @@ def _next(lake: "Lake", instance: dg.DagsterInstance) -> Requests:
     if any(0 <= age < _SETTLED_SECONDS for age in ages) and max(ages) < _PATIENCE_SECONDS:
         yield dg.SkipReason("a file was added to the corpus less than a minute ago and may still be written")
     elif found.names:
-        grown = type(lake)(lake.config, _grown(lake.hashes))
+        more = replace(lake.hashes, generations=(*lake.hashes.generations, "more"))
+        grown = Lake(lake.config, more)
         tables = [table.name for table in tables_of(lake.config, "corpus")]
         changed = [name for name in tables if _folders(lake, name) != _folders(grown, name)]
         yield from _ask_for(lake, "corpus", {None: changed}, instance, found.stamp)
@@ -118,11 +119,6 @@ def _ask_for(
             partition_key=key,
             asset_selection=[asset_key(lake.config, table) for table in (*missing[key], *again)],
         )
-
-
-def _grown(hashes: SourceHashes) -> SourceHashes:
-    """The source hashes as they would be with one more generation of the corpus."""
-    return replace(hashes, generations=(*hashes.generations, "more"))
 
 
 def _folders(lake: "Lake", table: str) -> list[str]:

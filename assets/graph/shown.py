@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 if TYPE_CHECKING:
-    from pipeline.lake import Lake, Published
+    from pipeline.lake import Published
 
 
-def materialization(lake: "Lake", published: "Published") -> dg.MaterializeResult[Any]:
+def materialization(published: "Published") -> dg.MaterializeResult[Any]:
     """Row count, figures, sample rows and, for tables that have one, a plot."""
     from pipeline.show.plots import plot_png
     from pipeline.show.terminal import sample_markdown
@@ -19,6 +19,6 @@ def materialization(lake: "Lake", published: "Published") -> dg.MaterializeResul
         "sample": dg.MetadataValue.md(sample_markdown(published)),
         **published.figures,
     }
-    if png := plot_png(lake, published):
+    if png := plot_png(published):
         metadata["plot"] = dg.MetadataValue.md(f"![{published.table}](data:image/png;base64,{png})")
     return dg.MaterializeResult(metadata=metadata)

@@ -11,7 +11,6 @@ from collections.abc import Collection
 
 import dagster as dg
 from rich.console import Console
-from rich.markup import escape
 from sqlalchemy.exc import OperationalError
 
 from assets.graph.build import JOBS, build_definitions
@@ -19,13 +18,14 @@ from assets.graph.keys import asset_key
 from assets.graph.lakes import open_lake
 from assets.processes import end_dead_runs, process_tag
 from assets.run.dagster_home import POSTGRES_VARIABLE, use_dagster_home
-from assets.run.printing import announce, print_end, print_failures, print_wait
+from assets.run.printing import announce, print_end, print_failures, print_heading, print_step, print_wait
 from assets.run.ray import checked_address, materialise_on
 from assets.run.steps import ASKING, Part, check_job, missing_steps
 from assets.share import REPORT_JOB
 from assets.stopping import raise_if_asked, stops_noted
 from pipeline.config import Config, load_config
 from pipeline.errors import LakeError
+from pipeline.show.terminal import plain_console
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -35,7 +35,7 @@ def run(path: str, part: Part | None = None, on: str | None = None) -> int:
 
     Returns the exit code. Raises LatentlakeError if the input is wrong, or if a part needs a missing table.
     """
-    console = Console()
+    console = plain_console()
     started = time.monotonic()
     config = load_config(path)
     if part:
@@ -46,20 +46,19 @@ def run(path: str, part: Part | None = None, on: str | None = None) -> int:
         # Of many workers only those that read the corpus take documents that were added to it.
         lake = open_lake(config, takes_new=not part or part.job == "corpus")
     use_dagster_home()
-    console.print(f"[bold]{config.name}[/] into {escape(str(lake.root))}", highlight=False, soft_wrap=True)
+    print_heading(lake, console)
     if config.has_auto_precision:
         console.print(
-            f"language models in {lake.hashes.dtype}, the faster type where this lake was begun (dtype: auto)",
-            highlight=False,
+            f"language models in {lake.hashes.dtype}, the faster type where this lake was begun (dtype: auto)"
         )
     from pipeline.asking.roles import find_local_models, oracle_sentence
     from pipeline.lake.remaking import remaking_sentence
 
     find_local_models(config)
     if not part and (remade := remaking_sentence(lake)):
-        console.print(remade, markup=False, highlight=False, soft_wrap=True)
+        console.print(remade, soft_wrap=True)
     if caution := oracle_sentence(config):
-        console.print(caution, style="bold", highlight=False)
+        console.print(caution, style="bold")
     try:
         if not (materialise_on(on, config, path, console, part) if on else materialise(config, console, part)):
             return 1
@@ -73,7 +72,7 @@ def run(path: str, part: Part | None = None, on: str | None = None) -> int:
             "continue"
         ) from None
     if part:
-        console.print(f"Done in {time.monotonic() - started:.0f} s.", highlight=False)
+        console.print(f"Done in {time.monotonic() - started:.0f} s.")
         return 0
     print_end(lake, path, console, started)
     return 0
@@ -83,7 +82,6 @@ def make_report(path: str) -> int:
     """Write the report of the experiment of the config at `path`; the exit code. Raises LatentlakeError."""
     from pipeline.sources import recorded_lake
 
-    console = Console()
     config = load_config(path)
     lake = recorded_lake(config)
     lake.require("feature_routes")  # and not `summary`, which is missing where no feature is selected
@@ -95,7 +93,7 @@ def make_report(path: str) -> int:
     if not result.success:
         print_failures(result.all_events)
         return 1
-    console.print(f"report: {escape(str(lake.root / 'report' / 'report.html'))}", highlight=False, soft_wrap=True)
+    print(f"report: {lake.root / 'report' / 'report.html'}")
     return 0
 
 
@@ -115,8 +113,7 @@ def materialise(config: Config, console: Console, part: Part | None = None, jobs
             if step.job not in announced:
                 announce(config, step.job, console)
                 announced |= ASKING if step.job in ASKING else {step.job}
-            where = f" {step.partition}" if step.partition else ""
-            console.print(f"[dim]{step.job}{where}:[/] {', '.join(step.tables)}", highlight=False)
+            print_step(step, ", ".join(step.tables), console)
             if step.job in ASKING:
                 print_wait(instance, console)
             with stops_noted():

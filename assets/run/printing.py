@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from assets.graph.declare import ASKING_POOL
 from assets.graph.lakes import open_lake
-from assets.graph.missing import is_there, tables_of
 from assets.graph.schedules import BATCHES, unfinished_batches
-from assets.run.steps import ASKING, check_job, partitions_of
+from assets.run.steps import ASKING, Step, check_job, partitions_of
 from pipeline.config import LLM_VARIABLE, Config, load_config
+from pipeline.show.terminal import plain_console
 
 if TYPE_CHECKING:
     from pipeline.lake import Lake
@@ -27,6 +27,17 @@ def print_partitions(path: str, job: str) -> None:
         print(key or "all")
 
 
+def print_heading(lake: "Lake", console: Console) -> None:
+    """Print which experiment is run, and where its lake is."""
+    console.print(Text.assemble((lake.config.name, "bold"), f" into {lake.root}"), soft_wrap=True)
+
+
+def print_step(step: Step, what: str, console: Console) -> None:
+    """Print a line about a step."""
+    where = f" {step.partition}" if step.partition else ""
+    console.print(Text.assemble((f"{step.job}{where}:", "dim"), f" {what}"))
+
+
 def announce(config: Config, job: str, console: Console) -> None:
     """Print what a job costs before it begins. Raises LakeError if the disk is too small for it."""
     lake = open_lake(config)
@@ -34,24 +45,19 @@ def announce(config: Config, job: str, console: Console) -> None:
         from pipeline.estimate.times import reading_sentence
 
         if not lake.has("documents"):
-            console.print(reading_sentence(lake), markup=False, highlight=False)
+            console.print(reading_sentence(lake))
     if job == "cache":
         from pipeline.estimate.caching import caching_cost, check_disk
 
         cost = caching_cost(lake)
         if cost:
-            console.print(cost.sentence(), markup=False, highlight=False)
+            console.print(cost.sentence())
             check_disk(lake, cost)
     if job == "prepare":
-        from pipeline.estimate.times import preparing_sentence
+        from pipeline.estimate.times import preparing_sentence, tables_to_prepare
 
-        tables = [table for table in tables_of(config, job) if not table.is_always_made]
-        by_sae = {
-            sae: [table.name for table in tables if not is_there(lake, table, sae)] for sae in config.sae_names
-        }
-        missing = {sae: names for sae, names in by_sae.items() if names}
-        if missing and lake.objects is None:  # with an object store, counting rows would fetch every shard
-            console.print(preparing_sentence(lake, missing), markup=False, highlight=False)
+        if missing := tables_to_prepare(lake):
+            console.print(preparing_sentence(lake, missing))
     if job in ASKING:
         from pipeline.asking.spending import shortfall_sentence
         from pipeline.estimate.printing import estimate_sentence, to_send
@@ -61,11 +67,11 @@ def announce(config: Config, job: str, console: Console) -> None:
         for sae in config.sae_names:
             if lake.has("selected_features", sae=sae):
                 for note in selection_notes(lake, sae, select_features(lake, sae)):
-                    console.print(note, markup=False, highlight=False, soft_wrap=True)
+                    console.print(note, soft_wrap=True)
         rows = lake.query("estimates")
-        console.print(f"asking: {estimate_sentence(rows)}", highlight=False)
+        console.print(f"asking: {estimate_sentence(rows)}")
         if short := shortfall_sentence(config, to_send(rows)):
-            console.print(short, markup=False, highlight=False)
+            console.print(short)
 
 
 def print_wait(instance: dg.DagsterInstance, console: Console) -> None:
@@ -77,15 +83,13 @@ def print_wait(instance: dg.DagsterInstance, console: Console) -> None:
         console.print(
             f"waiting until another run has asked its questions ({runs}); concurrency.pools in "
             f"'{os.environ['DAGSTER_HOME']}/dagster.yaml' sets how many may ask at once",
-            markup=False,
-            highlight=False,
             soft_wrap=True,
         )
 
 
 def print_failures(events: Iterable[dg.DagsterEvent]) -> int:
     """Print a sentence per failed step or check, and a stack trace only for a bug of ours; return their number."""
-    console, n_failures = Console(stderr=True), 0
+    n_failures = 0
     for event in events:
         if event.is_step_failure:
             n_failures += 1
@@ -94,17 +98,22 @@ def print_failures(events: Iterable[dg.DagsterEvent]) -> int:
                 words = failure.user_failure_data.description
             else:
                 words = failure.error.to_string() if failure.error else "no reason given"
-            console.print(f"[bold red]error:[/] {event.step_key}:", highlight=False)
-            console.print(words, markup=False, highlight=False, soft_wrap=True)
+            print_error(event.step_key, words)
         if event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data
             if not evaluation.passed:
                 n_failures += 1
                 name = f"{evaluation.asset_key.path[-1]}: {evaluation.check_name}"
                 words = evaluation.description or "found rows that break it"
-                console.print(f"[bold red]error:[/] the check of {name}:", highlight=False)
-                console.print(words, markup=False, highlight=False)
+                print_error(f"the check of {name}", words)
     return n_failures
+
+
+def print_error(where: str | None, words: str) -> None:
+    """Print what went wrong, and where."""
+    console = plain_console(stderr=True)
+    console.print(Text.assemble(("error:", "bold red"), f" {where}:"))
+    console.print(words, soft_wrap=True)
 
 
 def print_end(lake: "Lake", path: str, console: Console, started: float) -> None:
@@ -116,19 +125,18 @@ def print_end(lake: "Lake", path: str, console: Console, started: float) -> None
     if stale := lake.query("stale_batches").height:
         console.print(
             f"\n{stale:,} batches were made before documents were added (see column generation). They stay "
-            "as they are until you materialise them in the UI or set selection.remake_stale",
-            highlight=False,
+            "as they are until you materialise them in the UI or set selection.remake_stale"
         )
     _print_next_steps(config, path, console, time.monotonic() - started)
-    _print_what_is_left(config, console)
+    _print_what_is_left(lake, console)
 
 
 def _print_next_steps(config: Config, path: str, console: Console, seconds: float) -> None:
     # Run by make, suggest make commands.
     command, of = ("make", "CONFIG=") if "MAKELEVEL" in os.environ else ("latentlake", "")
-    option = "" if config.name == "demo" else f" {of}{escape(path)}"
+    option = "" if config.name == "demo" else f" {of}{path}"
     if "MAKELEVEL" in os.environ and (llm := os.environ.get(LLM_VARIABLE)):
-        option += f" LLM={escape(llm)}"
+        option += f" LLM={llm}"
     for line in (
         f"\nDone in {seconds:.0f} s. What next:",
         f"  {command} explore{option}    the features in a browser: explanations, scores and windows",
@@ -136,22 +144,22 @@ def _print_next_steps(config: Config, path: str, console: Console, seconds: floa
         f"  {command} dev{option}        the Dagster UI: the graph, its tables, plots and checks",
         f"  {command} run {of}config/mine.yaml   your own model, SAEs and corpus",
     ):
-        console.print(line, highlight=False)
+        console.print(line)
 
 
-def _print_what_is_left(config: Config, console: Console) -> None:
+def _print_what_is_left(lake: "Lake", console: Console) -> None:
     """Print why batches are unfinished: the budget is spent, or a run makes no more of them."""
     from pipeline.asking.spending import spent_budget
 
-    unfinished = unfinished_batches(config)
+    config = lake.config
+    unfinished = unfinished_batches(lake)
     n_taken = config.selection.batches_per_run
     first = "first" if n_taken in (1, None) else f"first {n_taken:,}"
     if beyond := {key.partition for key in unfinished} - {*partitions_of(config, BATCHES, n_taken)}:
         console.print(
             f"\n{len(beyond):,} more batches of features are selected; a run makes the {first} of each SAE. "
             "Raise selection.batches_per_run to make more, or switch on the schedule next_feature_batches in the "
-            "UI to make all",
-            highlight=False,
+            "UI to make all"
         )
     if unfinished and (stopped := spent_budget(config)):
-        console.print(f"\n[bold]Stopped:[/] {escape(stopped)}", highlight=False)
+        console.print(Text.assemble(("\nStopped:", "bold"), f" {stopped}"))

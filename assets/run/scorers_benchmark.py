@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 
 from assets.graph.lakes import open_lake
 from assets.run.dagster_home import use_dagster_home
 from assets.run.experiment import materialise
+from assets.run.printing import print_heading
 from pipeline.config import Config, load_config
+from pipeline.show.terminal import plain_console
 
 if TYPE_CHECKING:
     from pipeline.planting.experiment import JudgedPlants
@@ -27,7 +28,7 @@ def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Seque
     from pipeline.asking.roles import oracle_sentence
     from pipeline.planting.report import benchmark_page, print_benchmark
 
-    console = Console()
+    console = plain_console()
     judged = judge_plants(load_config(path), per_kind, n_questions, scorers, console)
     if judged is None:
         return 1
@@ -36,7 +37,7 @@ def benchmark_scorers(path: str, per_kind: int, n_questions: int, scorers: Seque
         page = f"{caution}\n\n{page}"
     (lake.root / _PAGE).write_text(page, encoding="utf-8")
     print_benchmark(page, console)
-    console.print(f"\nwrote {escape(str(lake.root / _PAGE))}", highlight=False, soft_wrap=True)
+    console.print(f"\nwrote {lake.root / _PAGE}", soft_wrap=True)
     return 0
 
 
@@ -51,7 +52,7 @@ def judge_plants(
 
     planted = plant_experiment(config, per_kind, n_questions, scorers)
     lake = open_lake(planted.config)
-    console.print(f"[bold]{planted.config.name}[/] into {escape(str(lake.root))}", highlight=False, soft_wrap=True)
+    print_heading(lake, console)
     use_dagster_home()
     if not materialise(planted.config, console, jobs=_BEFORE):
         return None

@@ -9,8 +9,6 @@ from string import Template
 from typing import Any, NamedTuple
 
 import yaml
-from rich.console import Console
-from rich.text import Text
 
 from pipeline.commands.names import experiment_name, sae_names
 from pipeline.commands.spelled import spelled
@@ -22,6 +20,7 @@ from pipeline.sae.finding import saes_inside
 from pipeline.sae.load import load_with_training
 from pipeline.sae.training import Fact, Training, training_in
 from pipeline.shipped import find
+from pipeline.show.terminal import plain_console
 from pipeline.texts.delphi import Cache, Folder, cache_settings, find_cache, splits_of
 
 FOLDER = Path("config")
@@ -268,14 +267,14 @@ def _scalar(value: Any) -> str:
 
 
 def _print(path: Path, content: _Content) -> None:
-    console, lines = Console(), content.lines
+    console, lines = plain_console(), content.lines
     kinds = "; ".join(dict.fromkeys(sae.kind for sae in content.saes))
-    console.print(f"wrote {path} for: {kinds}", markup=False, soft_wrap=True)
+    console.print(f"wrote {path} for: {kinds}", soft_wrap=True)
     for line in lines:
         style = "bold red" if line.value is None else "yellow" if line.is_guess else ""
-        console.print(Text(f"{line.key}: {_scalar(line.value)}\n    {line.comment}", style=style), soft_wrap=True)
+        console.print(f"{line.key}: {_scalar(line.value)}\n    {line.comment}", style=style, soft_wrap=True)
     if missing := [line.key for line in lines if line.value is None]:
-        console.print(f"Fill in {' and '.join(missing)}, then:", markup=False)
+        console.print(f"Fill in {' and '.join(missing)}, then:")
     for command in ("estimate", "run"):
         whole = spelled(f"make {command} CONFIG={path}", f"latentlake {command} {path}")
-        console.print(whole, markup=False, soft_wrap=True)
+        console.print(whole, soft_wrap=True)

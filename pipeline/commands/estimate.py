@@ -13,29 +13,28 @@ from pipeline.estimate.bounds import bounds_of, most_features
 from pipeline.estimate.caching import caching_cost
 from pipeline.estimate.printing import bounds_table, print_estimate, to_send, waits_sentence
 from pipeline.estimate.selection import beyond_run_note, selection_notes
-from pipeline.estimate.times import preparing_sentence, reading_sentence
+from pipeline.estimate.times import preparing_sentence, reading_sentence, tables_to_prepare
 from pipeline.estimate.write import estimate
 from pipeline.features.selection import select_features
 from pipeline.lake import Lake
 from pipeline.lake.remaking import remaking_sentence
 from pipeline.preflight import look
+from pipeline.show.terminal import plain_console
 from pipeline.tables import TABLES
-from pipeline.tables.inputs import inputs_of, is_made
+from pipeline.tables.inputs import inputs_of
 
 
 def print_estimates(path: str) -> None:
     """Estimate the experiment of the config at `path`."""
-    console = Console()
+    console = plain_console()
     lake = look(load_config(path))
     check_first_texts(lake)
-    if remade := remaking_sentence(lake):
-        console.print(remade, markup=False, highlight=False, soft_wrap=True)
-    for words in _times(lake):
-        console.print(words, markup=False, highlight=False, soft_wrap=True)
+    for words in filter(None, (remaking_sentence(lake), *_times(lake))):
+        console.print(words, soft_wrap=True)
     rows = pl.concat([_print_sae(lake, sae, console) for sae in lake.config.sae_names])
     short = shortfall_sentence(lake.config, to_send(rows))
     for words in filter(None, (budget_sentence(lake.config), short, oracle_sentence(lake.config))):
-        console.print(words, markup=False, highlight=False, soft_wrap=True)
+        console.print(words, soft_wrap=True)
 
 
 def _times(lake: Lake) -> Iterator[str]:
@@ -45,17 +44,9 @@ def _times(lake: Lake) -> Iterator[str]:
     cost = caching_cost(lake)
     if cost:
         yield cost.sentence()
-    by_sae = {sae: _to_prepare(lake, sae) for sae in lake.config.sae_names}
-    missing = {sae: names for sae, names in by_sae.items() if names}
-    # With an object store, counting rows would fetch every shard.
-    if missing and lake.objects is None and not (cost and cost.n_tokens is None):
+    missing = tables_to_prepare(lake)
+    if missing and not (cost and cost.n_tokens is None):
         yield preparing_sentence(lake, missing, round((cost.n_tokens or 0) * cost.firings_a_token) if cost else 0)
-
-
-def _to_prepare(lake: Lake, sae: str) -> list[str]:
-    """The tables of job `prepare` that an SAE lacks."""
-    names = [table.name for table in TABLES.values() if table.group == "prepare" and not table.is_always_made]
-    return [name for name in names if is_made(lake.config, name) and not lake.is_complete(name, sae)]
 
 
 def _is_prepared(lake: Lake, sae: str) -> bool:
@@ -68,16 +59,15 @@ def _print_bounds(lake: Lake, sae: str, console: Console) -> None:
     bounds, others = bounds_of(lake, sae)
     said = f"{sae}: not prepared yet. A run explains at most {n_features:,} of its features"
     if not bounds and not others:
-        console.print(f"{said} and asks no language model.", highlight=False, soft_wrap=True)
+        console.print(f"{said} and asks no language model.", soft_wrap=True)
         return
-    console.print(f"{said} and asks at most:", highlight=False, soft_wrap=True)
+    console.print(f"{said} and asks at most:", soft_wrap=True)
     if bounds:
         console.print(bounds_table(bounds))
     if others:
-        console.print(f"Not counted before it is prepared: {', '.join(others)}.", highlight=False, soft_wrap=True)
+        console.print(f"Not counted before it is prepared: {', '.join(others)}.", soft_wrap=True)
     console.print(
         "A run with budget: {max_requests: 0} makes all that needs no LLM; then this command counts the requests.",
-        highlight=False,
         soft_wrap=True,
     )
 
@@ -94,7 +84,7 @@ def _print_sae(lake: Lake, sae: str, console: Console) -> pl.DataFrame:
     beyond = beyond_run_note(lake, sae, selected)
     own = selection_notes(lake, sae, selected)
     for note in (*own, *([beyond] if beyond else ()), *_notes(rows, lake.config.scoring.scorers)):
-        console.print(note, markup=False, highlight=False, soft_wrap=True)
+        console.print(note, soft_wrap=True)
     return rows
 
 

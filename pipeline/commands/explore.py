@@ -4,8 +4,6 @@ import logging
 import secrets
 import socket
 
-from rich.console import Console
-
 from pipeline.config import load_config
 from pipeline.errors import LatentlakeError
 
@@ -23,8 +21,8 @@ def serve_explorer(path: str, port: int) -> None:
         raise LatentlakeError(f"the explorer needs '{error.name}'; {hint}") from None
     token = secrets.token_urlsafe(16)
     address = f"http://localhost:{port}"
-    Console().print(f"{config.name}: {address} (Ctrl-C stops it)", highlight=False)
-    Console().print(f"to rate explanations: {address}/readers?token={token}", highlight=False, soft_wrap=True)
+    print(f"{config.name}: {address} (Ctrl-C stops it)")
+    print(f"to rate explanations: {address}/readers?token={token}", flush=True)
     app = create_app(config, token)
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", access_log=False, server_header=False)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from pipeline.commands.spelled import spelled
 from pipeline.config import load_config
 from pipeline.errors import ConfigError, nearest
-from pipeline.exports import GIVEN, Export, ExportedSae, exported_sae
+from pipeline.exports import GIVEN, SAES_SCHEMA, Export, ExportedSae, exported_sae
 from pipeline.fit.verdict import misfits_in
 from pipeline.lake import Lake, whole_folder
 from pipeline.plugins import find_plugin, find_plugins
@@ -27,19 +27,6 @@ _MARK = ".latentlake-export"
 
 _RESULTS = ("explanations", "predictions", "scores")
 """Tables of what models were asked for; where only another version has rows, an export would have none."""
-
-_SCHEMA = pa.schema(
-    [
-        ("sae", pa.string()),
-        ("hookpoint", pa.string()),
-        ("n_features", pa.int64()),
-        ("layer", pa.int64()),
-        ("model_id", pa.string()),
-        ("source_id", pa.string()),
-        ("set_name", pa.string()),
-        ("hook_name", pa.string()),
-    ]
-)
 
 
 def write_export(
@@ -98,7 +85,7 @@ def _write(
     lake: Lake, module: Any, folder: Path, saes: tuple[ExportedSae, ...], explainer: str | None, graph: Path | None
 ) -> str:
     """Write into a folder with an export's module; returns what was written, usually explanations by explainer."""
-    rows = pa.Table.from_pylist([sae._asdict() for sae in saes], _SCHEMA)
+    rows = pa.Table.from_pylist([sae._asdict() for sae in saes], SAES_SCHEMA)
     with lake.connect(given={"exported_saes": rows}, tables=_tables_read(module, "chosen_counts")) as connection:
         lake.create_steps(connection, "chosen_counts", GIVEN[:1], explainer=explainer)  # chosen_explanations too
         if words := module.write(Export(lake, connection, folder, saes, explainer, graph)):

@@ -1,14 +1,12 @@
 """`make fires TEXT="…"`: the features that fire on a text, and what is known about them."""
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from pipeline.commands.spelled import spelled
 from pipeline.config import load_config
 from pipeline.errors import CorpusError
 from pipeline.show.notebook import fires, known_misfits
-from pipeline.show.terminal import printable
+from pipeline.show.terminal import plain_console, printable
 
 _ROWS = 25
 
@@ -37,11 +35,11 @@ def print_fires(path: str, text: str) -> None:
             *([] if of_one else [row["sae"]]),
             str(row["feature"]),
             f"{row['activation']:.1f}",
-            Text(" ".join(f"'{printable(token)}'" for token in tokens)),
+            " ".join(f"'{printable(token)}'" for token in tokens),
             row["route"] or "",
-            Text(words if len(words) <= 90 else words[:89] + "…"),
+            words if len(words) <= 90 else words[:89] + "…",
         )
-    console = Console()
+    console = plain_console()
     console.print(table)
     for sentence in known_misfits(config):
-        console.print(printable(sentence), style="bold red", markup=False, highlight=False)
+        console.print(printable(sentence), style="bold red")

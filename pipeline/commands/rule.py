@@ -1,6 +1,5 @@
 """`make rule SAE=… FEATURE=… RULE="…"`: how well a rule predicts where a feature fires."""
 
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.commands.spelled import spelled
@@ -8,7 +7,7 @@ from pipeline.config import load_config
 from pipeline.errors import RuleError
 from pipeline.fit.verdict import misfits_in
 from pipeline.rules.score import score_rule
-from pipeline.show.terminal import printable, with_interval
+from pipeline.show.terminal import plain_console, printable, with_interval
 from pipeline.sources import recorded_lake
 
 _MAKE = "make rule SAE=layers.9 FEATURE=12 RULE=\"token is ' stop' and previous is ' don'\""
@@ -42,10 +41,10 @@ def print_rule(path: str, sae: str, feature: str, rule: str) -> None:
         bounded = scores.select(name, f"{name}_low", f"{name}_high").iter_rows()
         table.add_row(words, *(with_interval(*row) for row in bounded))
     table.add_row("F1 of always firing", *(f"{f1:.2f}" for f1 in scores["always_f1"]))
-    console = Console()
-    console.print(f"feature {feature} of {sae}: {printable(words_of_rule)}", markup=False, soft_wrap=True)
+    console = plain_console()
+    console.print(f"feature {feature} of {sae}: {printable(words_of_rule)}", soft_wrap=True)
     console.print(table)
     if misfit := misfits_in(lake).get(sae):
-        console.print(printable(misfit), style="bold red", markup=False, highlight=False)
+        console.print(printable(misfit), style="bold red")
     for reason in filter(None, scores["reason"]):
         console.print(reason)

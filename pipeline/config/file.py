@@ -109,7 +109,7 @@ def first_problem(error: ValidationError, whole: str = "the file") -> str:
     path = [str(part) for number, part in enumerate(loc) if not (number == 3 and loc[:2] == ("corpus", "sources"))]
     where = ".".join(path) or whole
     if problem["type"] == "extra_forbidden":
-        known = _known_keys(problem["loc"][:-1])
+        known = list(_section_at(problem["loc"][:-1]).model_fields)
         return f"unknown key '{where}'; nearest known: {nearest(path[-1], known)}"
     if problem["type"] == "missing":
         return f"key '{where}' is missing"
@@ -137,11 +137,6 @@ def _message(problem: "ErrorDetails") -> str:
     if kind == "string_pattern_mismatch" and context["pattern"] in _ALLOWED:
         return _ALLOWED[context["pattern"]]
     return _WANTED.get(kind) or problem["msg"].removeprefix("Value error, ")
-
-
-def _known_keys(path: Sequence[int | str]) -> list[str]:
-    """The keys of the section at a path of keys; for a text source, those of the kind in the path."""
-    return list(_section_at(path).model_fields)
 
 
 def _section_at(path: Sequence[int | str]) -> type[BaseModel]:

@@ -14,6 +14,7 @@ from pipeline.llm.ledger.spent import Amount
 _MILLION = 1_000_000
 _COUNTS = ("requests", "known_requests", "prompt_tokens", "completion_tokens", "max_completion_tokens")
 _AMOUNTS = ("cost_usd", "max_cost_usd", "seconds")
+_A_FEATURE = ("requests_a_feature", "prompt_tokens_a_feature", "completion_tokens_a_feature")
 
 
 def print_estimate(rows: pl.DataFrame, n_llm_features: int, console: Console) -> None:
@@ -24,17 +25,15 @@ def print_estimate(rows: pl.DataFrame, n_llm_features: int, console: Console) ->
     Args:
         rows: The SAE's rows of the table `estimate`.
         n_llm_features: Number of its features of route `llm`.
-        console: The console to print to.
+        console: The console to print to; a plain one.
     """
     for (sae, batch), some in rows.group_by("sae", "batch", maintain_order=True):
-        console.print(
-            f"[bold]{sae}, batch {batch}: what the next run sends, in requests and tokens", highlight=False
-        )
+        console.print(f"{sae}, batch {batch}: what the next run sends, in requests and tokens", style="bold")
         console.print(_batch_table(some))
         if some["subject_tokens"].sum():
-            console.print(_subject_sentence(some), highlight=False)
+            console.print(_subject_sentence(some))
     if rows["requests"].sum() == 0:
-        console.print("Nothing is left to send: 0 requests.", highlight=False)
+        console.print("Nothing is left to send: 0 requests.")
     counted = rows.filter(pl.col("n_llm_features") > 0)
     if counted.is_empty():
         return
@@ -42,7 +41,7 @@ def print_estimate(rows: pl.DataFrame, n_llm_features: int, console: Console) ->
     if n_llm_features:
         sizes.append((f"all {n_llm_features:,} llm features of {rows['sae'][0]}", n_llm_features))
     for title, n_features in sizes:
-        console.print(f"\n[bold]{title}", highlight=False)
+        console.print(f"\n{title}", style="bold")
         console.print(_extrapolation(n_features, counted))
 
 
@@ -127,10 +126,9 @@ def _extrapolation(n_features: int, rows: pl.DataFrame) -> Table:
         pl.col("n_llm_features").sum(),
         *(
             (pl.col(name) * pl.col("n_llm_features")).sum() / pl.col("n_llm_features").sum()
-            for name in ("requests_a_feature", "prompt_tokens_a_feature", "completion_tokens_a_feature")
+            for name in (*_A_FEATURE, "cost_usd_a_feature")
         ),
         # One stage asks one model, so its price is known in all batches or in none.
-        (pl.col("cost_usd_a_feature") * pl.col("n_llm_features")).sum() / pl.col("n_llm_features").sum(),
         pl.col("cost_usd_a_feature").is_null().any().alias("is_unpriced"),
     )
     for purpose, n_counted, *counts, usd, is_unpriced in means.iter_rows():

@@ -6,6 +6,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.asking.unfinished import is_whole
+from pipeline.errors import some_of
 from pipeline.explainers.prompted import Prompted
 from pipeline.features.selection import left_out_features
 from pipeline.features.wanted import LEAST_SLOTS, FeatureList, read_feature_list
@@ -75,11 +76,11 @@ def _notes_on_list(lake: Lake, sae: str, listed: FeatureList, selected: pa.Table
         rows = left_out.filter(reason=reason)
         shown = [
             f"{feature} ({train:,} train, {test:,} test)" if reason == "hardly_fires" else f"{feature}"
-            for feature, _, train, test in rows.head(_SHOWN_FEATURES).iter_rows()
+            for feature, _, train, test in rows.iter_rows()
         ]
         if shown:
-            more = f" and {rows.height - len(shown):,} more" if rows.height > len(shown) else ""
-            yield f"{rows.height:,} {of_listed} {_are(rows.height)} left out, {why}: {', '.join(shown)}{more}."
+            few = some_of(shown, _SHOWN_FEATURES)
+            yield f"{rows.height:,} {of_listed} {_are(rows.height)} left out, {why}: {few}."
     if asking := _explainers_without_rules(lake):
         routes = lake.query("figures/selected_features", sae=sae, given={"selected_features": selected})
         if n_rules := routes.filter(figure="selected_rule")["value"].sum():

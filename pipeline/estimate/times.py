@@ -18,6 +18,8 @@ from pipeline.models.load import load_tokenizer
 from pipeline.models.tokenising import tokenise
 from pipeline.sources import corpus_texts
 from pipeline.subject.forward import load_subject
+from pipeline.tables import TABLES
+from pipeline.tables.inputs import is_made
 
 _SAMPLE_CHARACTERS = 200_000
 
@@ -63,8 +65,21 @@ def reading_sentence(lake: Lake) -> str:
     return f"reading: {quantity} in {seconds} at {speed:,.0f} tokens per second{then}"
 
 
+def tables_to_prepare(lake: Lake) -> dict[str, list[str]]:
+    """The tables of job `prepare` that each SAE lacks, by SAE; none with an object store.
+
+    There, counting the firings that they are made from would fetch every shard.
+    """
+    if lake.objects is not None:
+        return {}
+    tables = [table.name for table in TABLES.values() if table.group == "prepare" and not table.is_always_made]
+    made = [name for name in tables if is_made(lake.config, name)]
+    lacking = {sae: [name for name in made if not lake.is_complete(name, sae)] for sae in lake.config.sae_names}
+    return {sae: names for sae, names in lacking.items() if names}
+
+
 def preparing_sentence(lake: Lake, missing: Mapping[str, Sequence[str]], n_to_come: int = 0) -> str:
-    """The time to make tables of all features: the missing ones, by SAE.
+    """The time to make tables of all features: the missing ones, by SAE (`tables_to_prepare`).
 
     They are made from the firings of the shards that exist and `n_to_come` more, of all these SAEs together.
     """

@@ -17,12 +17,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import Config
-from pipeline.errors import LatentlakeError, sentence_of
+from pipeline.errors import LatentlakeError
+from pipeline.explore.background import Background
 from pipeline.explore.catalog import Catalog
 from pipeline.tables.macros import ready_text
 
 Embed = Callable[[Sequence[str]], Any]
 """Embeddings of texts, [n_texts, width]."""
+
+_WAIT_SECONDS = 2
+"""How long a search waits for the model before its page has to reload."""
 
 _TEXTS_AT_ONCE = 512
 """Texts that are embedded and stored together; a search waits for at most one such group."""
@@ -63,9 +67,8 @@ class Meanings:
         self._width = 0
         self._n_left = 0
         self._embed: Embed | None = None
-        self._error = ""
         self._seen: object = None
-        self._working: threading.Thread | None = None
+        self._working = Background(self._embed_all, "the embedding model cannot be used")
         self._lock = threading.Lock()
         self._embedding = threading.Lock()  # tokenizers are not thread-safe
 
@@ -77,16 +80,10 @@ class Meanings:
         if self.missing:
             raise LatentlakeError(self.missing)
         with self._lock:
-            if self._error:
-                sentence, self._error, self._working = self._error, "", None
-                raise LatentlakeError(sentence)
-            is_idle = self._working is None or not self._working.is_alive()
-            if is_idle and self._seen is not self._catalog.state:
-                self._working = threading.Thread(target=self._work, daemon=True)
+            if self._seen is not self._catalog.state:
                 self._working.start()
-            working = self._working
-        if self._embed is None and working is not None:
-            working.join(timeout=2)
+        if self._embed is None:
+            self._working.wait(_WAIT_SECONDS)
         if self._embed is None or not self._width:
             return None
         n_left = self._n_left  # before the search: what is embedded meanwhile may be missing from it
@@ -96,30 +93,24 @@ class Meanings:
         near = cursor.sql(text, params={"n": _FOUND}).to_arrow_table().cast(NEAR_MEANINGS)
         return Found(near, n_left)
 
-    def _work(self) -> None:
+    def _embed_all(self) -> None:
         """Load the model, and embed every explanation that is not embedded yet."""
-        try:
-            seen = self._catalog.state
-            embed = self._embed or self._load(self._catalog.config)
-            if not self._width:
-                self._open(embed)
-            rows = self._database.cursor().execute("select explanation from meanings").fetchall()
-            known = {text for (text,) in rows}
-            with self._catalog.reading() as reader:
-                texts = [row["explanation"] for row in reader.rows("texts_of_explanations")]
-            new = [text for text in texts if text not in known]
+        seen = self._catalog.state
+        embed = self._embed or self._load(self._catalog.config)
+        if not self._width:
+            self._open(embed)
+        rows = self._database.cursor().execute("select explanation from meanings").fetchall()
+        known = {text for (text,) in rows}
+        with self._catalog.reading() as reader:
+            texts = [row["explanation"] for row in reader.rows("texts_of_explanations")]
+        new = [text for text in texts if text not in known]
+        self._n_left = len(new)
+        self._embed = embed
+        while new:
+            some, new = new[:_TEXTS_AT_ONCE], new[_TEXTS_AT_ONCE:]
+            self._add(self._rows(some, embed))
             self._n_left = len(new)
-            self._embed = embed
-            while new:
-                some, new = new[:_TEXTS_AT_ONCE], new[_TEXTS_AT_ONCE:]
-                self._add(self._rows(some, embed))
-                self._n_left = len(new)
-            self._seen = seen
-        except Exception as error:  # of any kind: the page that waits for this thread has to show it
-            sentence = sentence_of(error)
-            self._error = sentence or f"the embedding model cannot be used ({type(error).__name__}: {error})"
-            if sentence is None:
-                raise
+        self._seen = seen
 
     def _open(self, embed: Embed) -> None:
         """Read the embeddings that the same model left in the lake."""

@@ -16,6 +16,7 @@ from pipeline.asking.windows import Vocabulary
 from pipeline.errors import LakeError
 from pipeline.explore.catalog import Reader, Row
 from pipeline.explore.feature import Windows, shade
+from pipeline.llm.ledger.files import ends_in_newline
 from pipeline.tables import TABLES
 
 VERDICTS = {
@@ -100,7 +101,7 @@ def keep_rating(
         path.parent.mkdir(exist_ok=True)
         with path.open("a+b", buffering=0) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) + 1 and file.read(1) != b"\n":
+            if not ends_in_newline(file):
                 line = b"\n" + line  # the last write was cut off
             file.write(line)
             os.fsync(file.fileno())

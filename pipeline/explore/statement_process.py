@@ -90,21 +90,8 @@ def _answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 _NUMBERS = frozenset(
-    {
-        "tinyint",
-        "smallint",
-        "integer",
-        "bigint",
-        "hugeint",
-        "utinyint",
-        "usmallint",
-        "uinteger",
-        "ubigint",
-        "uhugeint",
-        "float",
-        "double",
-        "decimal",
-    }
+    {"tinyint", "smallint", "integer", "bigint", "hugeint", "float", "double", "decimal"}
+    | {"utinyint", "usmallint", "uinteger", "ubigint", "uhugeint"}
 )
 
 

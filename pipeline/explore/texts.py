@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from pipeline.config import Config
-from pipeline.errors import LatentlakeError, sentence_of
+from pipeline.explore.background import Background
 from pipeline.explore.catalog import Reader
 from pipeline.explore.feature import Piece
 
@@ -33,8 +33,7 @@ class Texts:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._reader: TextReader | None = None
-        self._error = ""
-        self._loading: threading.Thread | None = None
+        self._loading = Background(self._load, "the subject model cannot be loaded")
         self._reading = threading.Lock()
 
     def read(self, text: str) -> "TextFirings | None":
@@ -48,28 +47,16 @@ class Texts:
         try:
             if self._reader is not None:
                 return self._reader.read(text)
-            if self._error:
-                sentence, self._error, self._loading = self._error, "", None
-                raise LatentlakeError(sentence)
-            if self._loading is None:
-                self._loading = threading.Thread(target=self._load, daemon=True)
-                self._loading.start()
-            loading = self._loading
+            self._loading.start()
         finally:
             self._reading.release()
-        loading.join(timeout=_WAIT_SECONDS)
+        self._loading.wait(_WAIT_SECONDS)
         return None
 
     def _load(self) -> None:
         from pipeline.show.notebook import TextReader
 
-        try:
-            self._reader = TextReader(self._config)
-        except Exception as error:  # of any kind: the page that waits for this thread has to show it
-            sentence = sentence_of(error)
-            self._error = sentence or f"the subject model cannot be loaded ({type(error).__name__}: {error})"
-            if sentence is None:
-                raise
+        self._reader = TextReader(self._config)
 
 
 def text_page(reader: Reader, found: "TextFirings", position: int | None) -> dict[str, Any]:

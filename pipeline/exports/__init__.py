@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import duckdb
+import pyarrow as pa
 
 from pipeline.config import Config, SaeConfig
 from pipeline.firings.layout import BUCKET_FEATURES
@@ -25,7 +26,7 @@ GIVEN = ("exported_saes", "chosen_explanations")
 
 
 class ExportedSae(NamedTuple):
-    """An SAE, and its names in other programs: the columns of `exported_saes`.
+    """An SAE, and its names in other programs: a row of `exported_saes`.
 
     Attributes:
         sae: Its name in the config.
@@ -47,6 +48,11 @@ class ExportedSae(NamedTuple):
     set_name: str
     hook_name: str | None
 
+
+SAES_SCHEMA = pa.schema(
+    [(name, pa.int64() if name in ("n_features", "layer") else pa.string()) for name in ExportedSae._fields]
+)
+"""The columns of `exported_saes`."""
 
 _NAMED_THERE = re.compile(r"(?P<model>[A-Za-z0-9._-]+)/(?P<source>[0-9]+-(?P<set>[A-Za-z0-9_-]+))")
 """Neuronpedia's name for an SAE."""

@@ -4,7 +4,6 @@
 """
 
 import csv
-from typing import Any
 
 from pipeline.exports import Export
 from pipeline.tables import TABLES
@@ -36,13 +35,9 @@ def write_dictionary(export: Export) -> None:
         writer.writerow(["file", "column", "type", "unit", "meaning"])
         for file, name in FILES.items():
             meanings = _meanings(name)
-            for column, kind in zip(*_columns(export, name), strict=True):
+            rows = export.lake.select(export.connection, name)
+            for column, kind in zip(rows.columns, rows.types, strict=True):
                 writer.writerow([file, column, str(kind).lower(), *meanings[column]])
-
-
-def _columns(export: Export, name: str) -> tuple[list[str], list[Any]]:
-    rows = export.lake.select(export.connection, name)
-    return rows.columns, rows.types
 
 
 def _meanings(name: str) -> dict[str, tuple[str, str]]:

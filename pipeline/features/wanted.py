@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from pipeline.config import Config, SelectionConfig
 from pipeline.config.features import MOST_PRIORITY
-from pipeline.errors import ConfigError, nearest
+from pipeline.errors import ConfigError, nearest, some_of
 from pipeline.features.lists import HOW, Entry, check_columns, read_entries, sae_finder, whole
 from pipeline.plugins import find_plugin
 from pipeline.tables import TABLES
@@ -21,7 +21,7 @@ LEAST_SLOTS = 2
 """Slots in train and in test documents, each, below which a feature cannot be explained or judged."""
 
 _SHOWN_ROWS = 10
-_SCHEMA = pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())])
+WANTED_SCHEMA = pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())])
 _KEY = "selection.features"
 _ODD_ROWS_FILE = "rows_without_feature.txt"
 
@@ -46,18 +46,8 @@ def check_selection(config: Config) -> None:
     Raises ConfigError if the condition fails or is not deterministic, or no row of the list names a feature.
     """
     listed = read_feature_list(config)
-    if listed and listed.odd_rows:
-        _log.warning("selection.features: %s; the others are taken", _odd_sentence(config, listed.odd_rows))
-    if listed and (quotas := config.selection.quotas_in_words):
-        _log.warning(
-            "selection.features: '%s' names %s features, of which selection.quotas (%s) selects some; to take "
-            "all, set selection.quotas to null",
-            config.selection.features,
-            f"{len(listed.features):,}",
-            quotas,
-        )
     if listed:
-        _warn_of_limits(config, listed)
+        _warn_of_what_is_left_out(config, listed)
     with duckdb.connect() as connection:
         for name in ("feature_stats", "feature_routes"):
             connection.from_arrow(pa.Table.from_pylist([{}], TABLES[name].schema)).create_view(name)
@@ -71,8 +61,16 @@ def check_selection(config: Config) -> None:
             )
 
 
-def _warn_of_limits(config: Config, listed: FeatureList) -> None:
-    """Warn of `max_features` below the number of listed features in a batch, where a model is asked."""
+def _warn_of_what_is_left_out(config: Config, listed: FeatureList) -> None:
+    """Warn of rows that name no feature, of quotas, and of `max_features` below the listed features of a batch."""
+    named = f"{_KEY}: '{config.selection.features}' names {len(listed.features):,} features"
+    if listed.odd_rows:
+        _log.warning(f"{_KEY}: {_odd_sentence(config, listed.odd_rows)}; the others are taken")
+    if quotas := config.selection.quotas_in_words:
+        _log.warning(
+            f"{named}, of which selection.quotas ({quotas}) selects some; to take all, set selection.quotas to "
+            "null"
+        )
     features = zip(*(listed.features[name].to_pylist() for name in ("sae", "feature")), strict=True)
     sizes = Counter((sae, feature // config.selection.batch_size) for sae, feature in features)
     asking: dict[str, tuple[int | None, Literal["explainers", "scorers"], tuple[str, ...]]] = {
@@ -84,16 +82,9 @@ def _warn_of_limits(config: Config, listed: FeatureList) -> None:
         if most is not None and asks and most < max(sizes.values()):
             n_asked = sum(min(most, size) for size in sizes.values())
             _log.warning(
-                "selection.features: '%s' names %s features, but with %s.max_features: %s a model is asked about "
-                "%s of them at most, %s in each batch of %s (by %s); to ask about all, set it to null",
-                config.selection.features,
-                f"{len(listed.features):,}",
-                section,
-                f"{most:,}",
-                f"{n_asked:,}",
-                f"{most:,}",
-                f"{config.selection.batch_size:,}",
-                ", ".join(asks),
+                f"{named}, but with {section}.max_features: {most:,} a model is asked about {n_asked:,} of them "
+                f"at most, {most:,} in each batch of {config.selection.batch_size:,} (by {', '.join(asks)}); to "
+                "ask about all, set it to null"
             )
 
 
@@ -151,7 +142,7 @@ def read_feature_list(config: Config) -> FeatureList | None:
     if not priorities:
         raise ConfigError(_no_feature(config, entries, odd_rows))
     columns_of = zip(*((*key, priority) for key, priority in sorted(priorities.items())), strict=True)
-    return FeatureList(pa.table([list(column) for column in columns_of], schema=_SCHEMA), odd_rows)
+    return FeatureList(pa.table([list(column) for column in columns_of], schema=WANTED_SCHEMA), odd_rows)
 
 
 def _no_feature(config: Config, entries: Sequence[Entry], odd_rows: list[str]) -> str:
@@ -166,10 +157,9 @@ def _no_feature(config: Config, entries: Sequence[Entry], odd_rows: list[str]) -
 
 def _odd_sentence(config: Config, odd_rows: list[str]) -> str:
     counted = "1 row names" if len(odd_rows) == 1 else f"{len(odd_rows):,} rows name"
-    sentence = f"{counted} no feature: {', '.join(odd_rows[:_SHOWN_ROWS])}"
+    sentence = f"{counted} no feature: {some_of(odd_rows, _SHOWN_ROWS)} of '{config.selection.features}'"
     if len(odd_rows) <= _SHOWN_ROWS:
-        return f"{sentence} of '{config.selection.features}'"
-    sentence += f" and {len(odd_rows) - _SHOWN_ROWS:,} more of '{config.selection.features}'"
+        return sentence
     try:
         return f"{sentence}, all listed in '{_write_odd_rows(config, odd_rows)}'"
     except OSError:  # who only reads the lake, say for an estimate, need not be able to write into it

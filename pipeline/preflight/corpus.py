@@ -52,11 +52,8 @@ def check_positions(config: Config) -> None:
             f"set corpus.context_length to {positions.n} or less"
         )
     _log.warning(
-        "corpus.context_length is %d, but '%s' was made for at most %d tokens; its activations beyond may mean "
-        "nothing",
-        length,
-        config.subject.model,
-        positions.n,
+        f"corpus.context_length is {length}, but '{config.subject.model}' was made for at most {positions.n} "
+        "tokens; its activations beyond may mean nothing"
     )
 
 
@@ -80,9 +77,7 @@ def check_cache(config: Config, cache: DelphiRows) -> None:
         model = cache_settings(cache.folder / sae.hookpoint).get("model_name", config.subject.model)
         if Path(str(model)).name != Path(config.subject.model).name:
             _log.warning(
-                "delphi's cache '%s' was made with the model '%s', and subject.model is '%s'; if their tokenizers "
-                "differ, its tokens will be decoded to the wrong text",
-                cache.folder / sae.hookpoint,
-                model,
-                config.subject.model,
+                f"delphi's cache '{cache.folder / sae.hookpoint}' was made with the model '{model}', and "
+                f"subject.model is '{config.subject.model}'; if their tokenizers differ, its tokens will be "
+                "decoded to the wrong text"
             )

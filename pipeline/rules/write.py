@@ -32,7 +32,8 @@ def write_stated_rule_scores(lake: Lake, sae: str) -> Published:
     rules = _rules(lake, said)
     rows = TABLES[_TABLE].schema.empty_table()
     if len(rules):
-        proved = prove_rules(lake, sae, rules.select(RULE_SCHEMA.names).to_arrow(), _features(lake, sae))
+        features = range(lake.config.sae(sae).n_features)
+        proved = prove_rules(lake, sae, rules.select(RULE_SCHEMA.names).to_arrow(), features)
         scored = proved.filter(role="test").join(rules.select("rule_id", "explainer"), on="rule_id")
         scored = scored.with_columns(sae=pl.lit(sae)).select(rows.schema.names)
         rows = scored.sort("feature", "explainer").to_arrow().cast(rows.schema)
@@ -72,7 +73,3 @@ def _rules(lake: Lake, said: list[tuple[str, int, str]]) -> pl.DataFrame:
         _log.warning("%s: not proved, but judged as words: %s%s", _TABLE, "; ".join(odd[:_SHOWN]), more)
     schema = RULE_SCHEMA.append(pa.field("explainer", pa.string()))
     return pl.DataFrame(pa.Table.from_pylist(rows, schema=schema))
-
-
-def _features(lake: Lake, sae: str) -> range:
-    return range(lake.config.sae(sae).n_features)

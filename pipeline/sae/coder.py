@@ -172,7 +172,8 @@ class SparseCoder:
             not a transcoder.
         architecture: Its name in its files: `topk`, `jumprelu`, `gated`, `BatchTopKSAE`, …
         folded: What was multiplied into the weights, so that they differ from those in the files; None if nothing.
-        declared_l0: Firings per token that its files, or the name of their folder, declare; None if they do not.
+        declared_l0: Firings per token that its files, or the name of their folder, declare, or else its k; None if
+            neither is known (`load`).
         format: Name of its file format; empty if it was not loaded.
         revision: Commit of its files on the hub; None if they are local.
     """

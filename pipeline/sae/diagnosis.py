@@ -1,8 +1,9 @@
 """Why a path holds no sparse autoencoder that can be read, and what to do instead, in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
+from pipeline.errors import some_of
 from pipeline.sae.hub import named_elsewhere
 from pipeline.sae.matching import Format, files_like, folders_inside, match
 from pipeline.sae.sources import Source
@@ -59,7 +60,8 @@ def _other_tensors(path: Path, formats: Mapping[str, Format]) -> str | None:
     files = next(iter(named.values()))
     content = files.tensors(files.weights_name).content
     within = next((name for name, each in content.items() if isinstance(each, Mapping) and each), None)
-    held = f"'{within}' with {_some_of(sorted(content[within]))}" if within else _some_of(sorted(content))
+    held = some_of(sorted(content[within] if within else content), _NAMED) or "nothing"
+    held = f"'{within}' with {held}" if within else held
     return f"SAE '{path}' has the file name of format {' or '.join(named)} but other tensors: {held}; {_OWN_SAE}"
 
 
@@ -128,9 +130,5 @@ def _of_no_format(path: Path, formats: Mapping[str, Format]) -> str:
 
 def _listed(folder: Path) -> str:
     """The names in a folder, cut short if there are many."""
-    return _some_of(sorted(each.name + "/" * each.is_dir() for each in folder.iterdir()))
-
-
-def _some_of(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more if names else "nothing"
+    names = sorted(each.name + "/" * each.is_dir() for each in folder.iterdir())
+    return some_of(names, _NAMED) or "nothing"

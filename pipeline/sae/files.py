@@ -10,7 +10,7 @@ import sys
 import warnings
 import zipfile
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
@@ -167,9 +167,11 @@ def is_number(value: Any) -> TypeGuard[int | float]:
     return not isinstance(value, bool) and isinstance(value, int | float) and abs(value) <= sys.float_info.max
 
 
-def is_count(value: Any, most: int) -> TypeGuard[int | float]:
-    """Whether a config value is a whole number from 1 to `most`, also if written as a float."""
-    return is_number(value) and value == int(value) and 0 < value <= most
+def count_of(value: Any, most: int, fail: Callable[[str], NoReturn], what: str) -> int:
+    """A whole number from 1 to `most`, also if written as a float; `fail` refuses anything else, called `what`."""
+    if is_number(value) and value == int(value) and 0 < value <= most:
+        return int(value)
+    fail(f"{what} {value!r}, not a number from 1 to {most}")
 
 
 def text_in(config: Mapping[str, Any], key: str) -> str | None:

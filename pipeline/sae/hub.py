@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 
 import yaml
 
-from pipeline.errors import SaeError, nearest
+from pipeline.errors import SaeError, nearest, some_of
 
 _SETTINGS = (".json", ".yaml")
 _SUFFIXES = (*_SETTINGS, ".safetensors", ".npz", ".pt", ".pth")
@@ -64,10 +64,9 @@ def download(
     if other := named_elsewhere(root / path):
         raise SaeError(f"'{source}' {other}")
     if inside:
-        more = f" and {len(inside) - _NAMED} more" if len(inside) > _NAMED else ""
         raise SaeError(
             f"'{source}' is not one SAE of a known format (docs/sae-formats.md): it contains "
-            f"{', '.join(inside[:_NAMED])}{more}; name the folder or file of one SAE"
+            f"{some_of(inside, _NAMED)}; name the folder or file of one SAE"
         )
     if not (root / path).exists():
         files = _listed(repository, revision)

@@ -57,7 +57,7 @@ def _load(name: str, files: SaeFiles, hookpoint: str | None = None) -> SparseCod
         format=name,
         revision=files.revision,
         hookpoint=coder.hookpoint or hookpoint,
-        declared_l0=coder.declared_l0 or files.overrides.get("l0"),
+        declared_l0=coder.declared_l0 or coder.k or files.overrides.get("l0"),
     )
 
 

@@ -4,7 +4,7 @@ Token text is untrusted: control characters become escapes, and none of it is re
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from textwrap import wrap
 from typing import Any
 
@@ -35,44 +35,49 @@ _LEAST_WIDTH = 20
 def print_closing_table(lake: Lake, console: Console) -> None:
     """Print where the features went, explanations with their windows, and the scores beside the controls."""
     for sae in lake.config.sae_names:
-        style = "bold red" if is_misfit(lake, sae) else ""
-        console.print(printable(fit_sentence(lake, sae)), style=style, markup=False)
-        routes = lake.query("closing_funnel", sae=sae)
-        console.print(_routes(routes, sae))
-        if reason := none_selected(routes, sae):
-            console.print(reason, style="bold", highlight=False)
-        statuses = lake.query("closing_statuses", sae=sae)
-        if statuses.is_empty():
-            console.print(_features(lake.query("closing_features", sae=sae), sae))
-        else:
-            ranked = lake.query("closing_best", sae=sae, n=_SHOWN)
-            marked_share = lake.config.explaining.marked_share
-            console.print(_ranked(ranked, sae, load_vocabulary(lake), marked_share, console.width))
-            summary = lake.query("closing_summary", sae=sae)
-            console.print(_summary(summary, sae))
-            if failed := _failed(summary):
-                console.print(failed, highlight=False)
-            if verdicts := _control_verdicts(lake.query("control_verdicts", sae=sae)):
-                console.print(verdicts, highlight=False)
-            if lake.config.scoring.scorers:
-                console.print(_correlations(summary, lake.query("assumed_rhos", sae=sae)), highlight=False)
-            comparisons = lake.query("closing_comparisons", sae=sae, n=_SHOWN_PAIRS)
-            if not comparisons.is_empty():
-                console.print(_comparisons(comparisons, sae))
-            console.print(_statuses(statuses), highlight=False)
-            if caution := caution_on_small_models(lake):
-                console.print(caution, highlight=False)
-            if caution := oracle_sentence(lake.config):
-                console.print(caution, style="bold", highlight=False)
-        failures = lake.query("closing_failures", sae=sae)
-        if not failures.is_empty():
-            console.print(_failures(failures, sae))
+        for part in _parts(lake, sae, console.width):
+            if part:
+                console.print(part)
+
+
+def _parts(lake: Lake, sae: str, width: int) -> Iterator[Table | Text]:
+    """What is printed about an SAE, part by part; a text is empty if there is nothing to say."""
+    yield Text(printable(fit_sentence(lake, sae)), "bold red" if is_misfit(lake, sae) else "")
+    routes = lake.query("closing_funnel", sae=sae)
+    yield _routes(routes, sae)
+    yield Text(none_selected(routes, sae), "bold")
+    statuses = lake.query("closing_statuses", sae=sae)
+    if statuses.is_empty():
+        yield _features(lake.query("closing_features", sae=sae), sae)
+    else:
+        ranked = lake.query("closing_best", sae=sae, n=_SHOWN)
+        yield _ranked(ranked, sae, load_vocabulary(lake), lake.config.explaining.marked_share, width)
+        summary = lake.query("closing_summary", sae=sae)
+        yield _summary(summary, sae)
+        yield Text(_failed(summary))
+        yield Text(_control_verdicts(lake.query("control_verdicts", sae=sae)))
+        if lake.config.scoring.scorers:
+            yield Text(_correlations(summary, lake.query("assumed_rhos", sae=sae)))
+        comparisons = lake.query("closing_comparisons", sae=sae, n=_SHOWN_PAIRS)
+        if not comparisons.is_empty():
+            yield _comparisons(comparisons, sae)
+        yield Text(_statuses(statuses))
+        yield Text(caution_on_small_models(lake) or "")
+        yield Text(oracle_sentence(lake.config) or "", "bold")
+    failures = lake.query("closing_failures", sae=sae)
+    if not failures.is_empty():
+        yield _failures(failures, sae)
+
+
+def _titled(title: str, **options: Any) -> Table:
+    return Table(title=title, title_justify="left", title_style="bold", **options)
 
 
 def _routes(routes: pl.DataFrame, sae: str) -> Table:
-    table = Table(title=f"{sae}: where its features went", title_justify="left", title_style="bold")
-    for name, justify in (("route", "left"), ("features", "right"), ("share", "right"), ("selected", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    table = _titled(f"{sae}: where its features went")
+    table.add_column("route")
+    for name in ("features", "share", "selected"):
+        table.add_column(name, justify="right")
     for row in routes.iter_rows(named=True):
         table.add_row(row["route"], f"{row['n_features']:,}", f"{row['share']:.1%}", f"{row['n_selected']:,}")
     return table
@@ -93,10 +98,10 @@ def none_selected(routes: pl.DataFrame, sae: str) -> str:
 
 
 def _features(features: pl.DataFrame, sae: str) -> Table:
-    table = Table(title=f"{sae}: a few features of each route", title_justify="left", title_style="bold")
+    table = _titled(f"{sae}: a few features of each route")
     table.add_column("route", no_wrap=True)
-    table.add_column("feature", justify="right", no_wrap=True)
-    table.add_column("firings", justify="right", no_wrap=True)
+    for name in ("feature", "firings"):
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("top tokens, and how often it fires on each", overflow="fold")
     for row in features.iter_rows(named=True):
         tokens = "  ".join(f"{_quoted(each['text'])} {each['fire_share']:.0%}" for each in row["top_tokens"])
@@ -107,7 +112,7 @@ def _features(features: pl.DataFrame, sae: str) -> Table:
 def _summary(rows: pl.DataFrame, sae: str) -> Table:
     """Means, controls last: an explanation that does not beat another feature's is worthless."""
     title = f"{sae}: how well explanations predict where features fire\n({_means(rows)}; controls last)"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    table = _titled(title, box=None)
     for name in ("scorer", "explainer", "route"):
         table.add_column(name, no_wrap=True)
     for name in ("n", "mean", "same\ntoken (n)", "answered"):
@@ -172,7 +177,7 @@ def _comparisons(rows: pl.DataFrame, sae: str) -> Table:
     most = max(rows["n_pairs"].to_list())
     if most > _SHOWN_PAIRS:
         title += f"\n(the {_SHOWN_PAIRS} of a scorer's {most} that differ most; explainer_comparisons has all)"
-    table = Table(title=title, title_justify="left", title_style="bold", box=None)
+    table = _titled(title, box=None)
     table.add_column("scorer", no_wrap=True)
     table.add_column("explainers", overflow="fold")
     table.add_column("route", no_wrap=True)

@@ -11,14 +11,13 @@ from pipeline.show.panels import (
     COLOURS,
     GREY,
     INK,
-    MARKERS,
     STYLE,
     Labels,
     draw_by_layer,
     draw_chance,
     draw_legend,
     draw_line,
-    number_of,
+    look_of,
     panels_of,
     parts_by,
     reach_of,
@@ -119,12 +118,11 @@ def _strata(rows: pl.DataFrame, labels: Labels) -> "Figure":
     figure, panels = panels_of(rows, ["sae", "scorer"], height=2.6)
     for key, part, axes in panels:
         for number, (name, own) in enumerate(parts_by(part, "explainer")):
-            is_control = own["is_control"][0]
             shift = (number - part["explainer"].n_unique() / 2) * 0.09
-            look = number_of(name, labels), labels.get(name, name), is_control
+            look = look_of(name, labels, own["is_control"][0])
             for side in (own.filter(pl.col("stratum_order") < 0), own.filter(pl.col("stratum_order") > 0)):
                 beside = side.with_columns(pl.col("stratum_order") + shift)
-                draw_line(axes, beside, "stratum_order", "mean", *look)
+                draw_line(axes, beside, "stratum_order", "mean", look)
         axes.axvline(0, color=GREY, linewidth=0.8)
         kinds = ["random", "neighbour", "same token"]
         axes.set_xticks([*range(-3, 0), *range(1, 11)], [*kinds, *map(str, range(1, 11))], rotation=90)
@@ -146,10 +144,9 @@ def _pairs(rows: pl.DataFrame, labels: Labels) -> "Figure":
     figure, panels = panels_of(rows, ["sae", "scorer", "other_scorer"], height=2.6)
     for key, part, axes in panels:
         for name, own in parts_by(part, "explainer"):
-            number = number_of(name, labels)
-            axes.plot(own["value"].to_list(), own["other_value"].to_list(), MARKERS[number % len(MARKERS)],
-                      color=COLOURS[number % len(COLOURS)], label=labels.get(name, name), alpha=0.6,
-                      markersize=4, linestyle="none")  # fmt: skip
+            look = look_of(name, labels)
+            axes.plot(own["value"].to_list(), own["other_value"].to_list(), look.marker, color=look.colour,
+                      label=look.label, alpha=0.6, markersize=4, linestyle="none")  # fmt: skip
         r, low, high = (part[name][0] for name in ("correlation", "correlation_low", "correlation_high"))
         words = "too few for r" if r is None else f"r {r:.2f}"
         words += "" if low is None else f" ({low:.2f} to {high:.2f})"
@@ -164,11 +161,9 @@ def _distributions(rows: pl.DataFrame, labels: Labels) -> "Figure":
     figure, panels = panels_of(rows, ["sae", "scorer"], height=2.3)
     for key, part, axes in panels:
         for name, own in parts_by(part, "explainer"):
-            values = own["value"].sort().to_list()
-            number, is_control = number_of(name, labels), own["is_control"][0]
-            axes.ecdf(values, color=GREY if is_control else COLOURS[number % len(COLOURS)],
-                      linestyle=("--", ":")[number % 2] if is_control else "-",
-                      label=labels.get(name, name))  # fmt: skip
+            look = look_of(name, labels, own["is_control"][0])
+            style = ("--", ":")[look.number % 2] if look.is_control else "-"
+            axes.ecdf(own["value"].sort().to_list(), color=look.colour, linestyle=style, label=look.label)
         draw_chance(axes, part["metric"][0])
         axes.set_xlabel(_words_of(part["metric"][0]))
         axes.set_ylabel("share of explanations")
@@ -181,8 +176,7 @@ def _neighbours(rows: pl.DataFrame, labels: Labels) -> "Figure":
     figure, panels = panels_of(rows, ["sae"], height=2.6)
     for (sae,), part, axes in panels:
         for name, own in parts_by(part, "explainer"):
-            number, is_control = number_of(name, labels), own["is_control"][0]
-            draw_line(axes, own, "rank", "mean", number, labels.get(name, name), is_control)
+            draw_line(axes, own, "rank", "mean", look_of(name, labels, own["is_control"][0]))
         axes.set_xlabel("rank of the neighbour (1: nearest)")
         axes.set_ylabel("share of right answers")
         axes.set_ylim(-0.03, 1.03)

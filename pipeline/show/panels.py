@@ -5,7 +5,7 @@ The colours are distinguishable in both, and the markers without any colour.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import polars as pl
 
@@ -67,9 +67,32 @@ def panels_of(
     return figure, [(tuple(map(str, key)), part, axes[number]) for number, (key, part) in enumerate(parts)]
 
 
-def number_of(explainer: str, labels: Labels) -> int:
-    """An explainer's index in the config, which decides its colour; controls come after all explainers."""
-    return list(labels).index(explainer) if explainer in labels else len(labels) + (explainer != "empty")
+class Look(NamedTuple):
+    """How a line or a cloud of points is drawn: its label, and by its number its colour and marker.
+
+    A control is grey and hollow.
+    """
+
+    label: str
+    number: int
+    is_control: bool = False
+
+    @property
+    def colour(self) -> str:
+        """Its colour."""
+        return GREY if self.is_control else COLOURS[self.number % len(COLOURS)]
+
+    @property
+    def marker(self) -> str:
+        """Its marker."""
+        return MARKERS[self.number % len(MARKERS)]
+
+
+def look_of(explainer: str, labels: Labels, is_control: bool = False) -> Look:
+    """The look of an explainer, by its index in the config; controls come after all explainers."""
+    known = list(labels)
+    number = known.index(explainer) if explainer in labels else len(known) + (explainer != "empty")
+    return Look(labels.get(explainer, explainer), number, is_control)
 
 
 def parts_by(rows: pl.DataFrame, column: str) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -85,19 +108,16 @@ def reach_of(row: dict[str, Any]) -> list[list[float]] | None:
     return [[max(0.0, row["mean"] - row["ci_low"])], [max(0.0, row["ci_high"] - row["mean"])]]
 
 
-def draw_line(
-    axes: "Axes", rows: pl.DataFrame, x: str, y: str, number: int, label: str, is_control: bool = False
-) -> None:
-    """Points joined by a line, with their intervals if they have any; grey and dashed for a control."""
+def draw_line(axes: "Axes", rows: pl.DataFrame, x: str, y: str, look: Look) -> None:
+    """Points joined by a line, dashed for a control, with their intervals if they have any."""
     if rows.is_empty():
         return
-    colour = GREY if is_control else COLOURS[number % len(COLOURS)]
     xs = rows[x].to_list()
-    axes.plot(xs, rows[y].to_list(), MARKERS[number % len(MARKERS)], color=colour, label=label, markersize=4,
-              markerfacecolor="none" if is_control else colour,
-              linestyle="--" if is_control else "-", linewidth=1)  # fmt: skip
+    axes.plot(xs, rows[y].to_list(), look.marker, color=look.colour, label=look.label, markersize=4,
+              markerfacecolor="none" if look.is_control else look.colour,
+              linestyle="--" if look.is_control else "-", linewidth=1)  # fmt: skip
     if "ci_low" in rows.columns:
-        axes.vlines(xs, rows["ci_low"].fill_null(rows[y]), rows["ci_high"].fill_null(rows[y]), color=colour,
+        axes.vlines(xs, rows["ci_low"].fill_null(rows[y]), rows["ci_high"].fill_null(rows[y]), color=look.colour,
                     alpha=0.6, linewidth=1)  # fmt: skip
 
 
@@ -106,12 +126,12 @@ def draw_by_layer(axes: "Axes", rows: pl.DataFrame, y: str) -> None:
     saes = rows["sae"].unique(maintain_order=True).to_list()
     if len(saes) < 3:
         for number, (sae, own) in enumerate(parts_by(rows, "sae")):
-            draw_line(axes, own, "threshold", y, number, sae)
+            draw_line(axes, own, "threshold", y, Look(sae, number))
         axes.set_xlabel("threshold")
         return
     for number, (threshold, own) in enumerate(parts_by(rows, "threshold")):
         own = own.with_columns(pl.Series("sae_number", [saes.index(sae) for sae in own["sae"]]))
-        draw_line(axes, own, "sae_number", y, number, f"threshold {float(threshold):g}")
+        draw_line(axes, own, "sae_number", y, Look(f"threshold {float(threshold):g}", number))
     axes.set_xticks(range(len(saes)), saes, rotation=90)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.parquet as pq
+from rich.console import Console
 
 if TYPE_CHECKING:  # errors in what a config needs are printed, too, and the lake imports the config
     from pipeline.lake import Published
@@ -32,6 +33,11 @@ def rows_markdown(names: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> st
     lines = [f"| {' | '.join(names)} |", "|" + "---|" * len(names)]
     lines += ["| " + " | ".join(_markdown_cell(row[name]) for name in names) + " |" for row in rows]
     return "\n".join(lines)
+
+
+def plain_console(**options: Any) -> Console:
+    """A console that prints text as it is: no markup is read unless told to, no emoji code, no highlight."""
+    return Console(markup=False, emoji=False, highlight=False, **options)
 
 
 def printable(text: str) -> str:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from tiny import corpus_texts, hand_set_entry, rows_of, write_experiment
+from tiny import corpus_texts, hand_set_entry, rows_of, unfinished_batches, write_experiment
 
 from assets.graph import sensors
 from assets.graph.build import build_definitions
 from assets.graph.history import EndedRuns
 from assets.graph.lakes import forget_lakes
-from assets.graph.schedules import FAILURES_UNTIL_PARKED, unfinished_batches
+from assets.graph.schedules import FAILURES_UNTIL_PARKED
 from assets.run.steps import missing_steps
 from pipeline.config import Config, load_config
 from pipeline.corpus.documents import write_documents
@@ -117,7 +117,7 @@ def test_the_sensor_takes_new_documents_step_by_step_and_buys_nothing(
         assert steps[-1].partition is None and "summary" in steps[-1].tables
         # It is made anew where a person asks for it: by the config, or in the UI.
         again = explained(selection={"remake_stale": True})
-        assert [each.partition for each in unfinished_batches(again)] == [KEY]
+        assert unfinished_batches(again) == [("hand-set", 0)]
         launch(config, instance, "explain_and_score", KEY)
     lake = lake_of(config)
     assert {row["generation"] for row in rows_of(lake, "select generation from scores")} == {1}
@@ -148,7 +148,7 @@ def test_the_selection_changes_between_ticks_and_nothing_done_is_lost_or_bought_
 
     with dg.DagsterInstance.ephemeral() as instance:
         colour = select(where="feature = 1")
-        assert [each.partition for each in unfinished_batches(colour)] == [KEY]
+        assert unfinished_batches(colour) == [("hand-set", 0)]
         launch(colour, instance, "pilot", "hand-set")
         launch(colour, instance, "explain_and_score", KEY)
         assert unfinished_batches(colour) == []
@@ -157,14 +157,14 @@ def test_the_selection_changes_between_ticks_and_nothing_done_is_lost_or_bought_
         # A list, which leaves out what is done: only the other feature is asked about.
         (tmp_path / "wanted.csv").write_text("sae,feature,priority\nhand-set,4,7\n", encoding="utf-8")
         animal = select(features=str(tmp_path / "wanted.csv"))
-        assert [each.partition for each in unfinished_batches(animal)] == [KEY]
+        assert unfinished_batches(animal) == [("hand-set", 0)]
         launch(animal, instance, "explain_and_score", KEY)
         assert unfinished_batches(animal) == [] and ledger(animal) > paid
         assert {row["feature"] for row in rows_of(lake_of(animal), "from scores")} == {4}
         # Both: the tables have them both again, and every answer is known.
         paid = ledger(animal)
         both = select(where="feature in (1, 4)", priority=3)
-        assert [each.partition for each in unfinished_batches(both)] == [KEY]
+        assert unfinished_batches(both) == [("hand-set", 0)]
         launch(both, instance, "explain_and_score", KEY)
         assert unfinished_batches(both) == [] and ledger(both) == paid
     scores = rows_of(lake_of(both), "from scores order by all")

@@ -10,11 +10,10 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from tiny import ANIMAL, hand_set_entry, rows_of, write_experiment
+from tiny import ANIMAL, hand_set_entry, rows_of, unfinished_batches, write_experiment
 
 from assets.command import run_command
 from assets.graph.lakes import forget_lakes
-from assets.graph.schedules import unfinished_batches
 from pipeline.commands.sql import answer_statements
 from pipeline.config import load_config
 from pipeline.sources import recorded_lake

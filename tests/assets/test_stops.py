@@ -33,7 +33,7 @@ def start(config: Path, home: Path) -> "subprocess.Popen[str]":
     """The command in a process of its own; its stdout and stderr are one."""
     environment = {**os.environ, "DAGSTER_HOME": str(home), "PYTHONUNBUFFERED": "1", "COLUMNS": "140"}
     return subprocess.Popen(
-        [sys.executable, "-m", "assets.run", str(config)],
+        [sys.executable, "-m", "assets.command", "run", str(config)],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.PIPE,

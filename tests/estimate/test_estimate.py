@@ -12,11 +12,10 @@ from llm.batch_oracle import BatchOracle, End
 from llm.oracle import Oracle, Reply
 from oracles import is_marked, read_question, scorer, sometimes
 from test_explain_and_score import SAE, explain_and_score, make, tick  # noqa: F401 (fixtures)
-from tiny import ANIMAL, COLOUR, NEVER, STOP, open_lake, rows_of, write_experiment
+from tiny import ANIMAL, COLOUR, NEVER, STOP, open_lake, rows_of, unfinished_batches, write_experiment
 from transformers import AutoTokenizer
 
 from assets.graph.build import build_definitions
-from assets.graph.schedules import unfinished_batches
 from pipeline.asking.spending import spent_budget
 from pipeline.commands.estimate import print_estimates
 from pipeline.config import Config

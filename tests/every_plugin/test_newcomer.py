@@ -271,7 +271,7 @@ def newcomers(tmp_path_factory: pytest.TempPathFactory, tiny_subject: Path) -> N
 
 def test_what_is_installed_beside_is_found_and_run_without_an_edit(newcomers: Newcomers) -> None:
     path = newcomers.experiment / "tiny.yaml"
-    done = newcomers.run("-m", "assets.run", str(path))
+    done = newcomers.run("-m", "assets.command", "run", str(path))
     assert done.returncode == 0, done.stderr
     assert re.search(r" fuzzing brief \w+ \d 1\.00", " ".join(done.stdout.split())), done.stdout
     lake = open_lake(newcomers.experiment / "lake" / "tiny")
@@ -314,7 +314,7 @@ def test_a_changed_key_or_prompt_changes_the_version_of_that_plug_in_alone(newco
 
 def test_a_wrong_key_of_a_newcomer_is_one_sentence(newcomers: Newcomers) -> None:
     path = newcomers.written("wrong", scoring={"latecomers": {"first_plaze": 4}})
-    done = newcomers.run("-m", "assets.run", str(path))
+    done = newcomers.run("-m", "assets.command", "run", str(path))
     assert done.returncode == 2 and "Traceback" not in done.stderr
     words = " ".join(done.stderr.split())
     assert "unknown key 'scoring.latecomers.first_plaze'; nearest known: 'first_place'" in words

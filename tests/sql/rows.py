@@ -12,6 +12,11 @@ import duckdb
 import pyarrow as pa
 
 from pipeline.config import Config
+from pipeline.corpus.documents import READ_SCHEMA
+from pipeline.explore.meaning import NEAR_MEANINGS
+from pipeline.exports import SAES_SCHEMA
+from pipeline.features.wanted import WANTED_SCHEMA
+from pipeline.pilot.thresholds import ANSWERS, PAIRS
 from pipeline.tables import TABLES
 from pipeline.tables.macros import ready_text
 from pipeline.tables.sql import config_value, parameters_of, sql_text, steps_of
@@ -66,63 +71,22 @@ OTHER_SCHEMAS = {
     ),
     "drafts": pa.schema([("explanation_id", pa.string()), ("feature", pa.int32()), ("explanation", pa.string())]),
     "own_explanations": TABLES["explanations"].schema.append(pa.field("number", pa.int64())),
-    "read_documents": pa.schema(
-        [
-            ("ordinal", pa.int64()),
-            ("doc_id", pa.string()),
-            ("source", pa.string()),
-            ("unit", pa.string()),
-            ("text", pa.string()),
-            ("token_ids", pa.list_(pa.int32())),
-        ]
-    ),
+    "read_documents": READ_SCHEMA,
     "earlier_documents": TABLES["documents"].schema,
     "scrambled_firings": pa.schema(
-        [
-            ("feature", pa.int32()),
-            ("token_index", pa.int64()),
-            ("activation", pa.float32()),
-        ]
+        [("feature", pa.int32()), ("token_index", pa.int64()), ("activation", pa.float32())]
     ),
     "planted_explanations": pa.schema(
-        [
-            ("explanation_id", pa.string()),
-            ("feature", pa.int32()),
-            ("kind", pa.string()),
-            ("fault", pa.string()),
-        ]
+        [("explanation_id", pa.string()), ("feature", pa.int32()), ("kind", pa.string()), ("fault", pa.string())]
     ),
     "planted_worths": pa.schema(
-        [
-            ("scorer", pa.string()),
-            ("kind", pa.string()),
-            ("fault", pa.string()),
-            ("worth", pa.int32()),
-        ]
+        [("scorer", pa.string()), ("kind", pa.string()), ("fault", pa.string()), ("worth", pa.int32())]
     ),
     "pilot_scorers": pa.schema(
-        [
-            ("scorer", pa.string()),
-            ("model", pa.string()),
-            ("is_yes_no", pa.bool_()),
-            ("form", pa.string()),
-        ]
+        [("scorer", pa.string()), ("model", pa.string()), ("is_yes_no", pa.bool_()), ("form", pa.string())]
     ),
-    "control_pairs": pa.schema(
-        [
-            ("explanation_id", pa.string()),
-            ("feature", pa.int32()),
-            ("other_feature", pa.int32()),
-            ("explanation", pa.string()),
-        ]
-    ),
-    "control_answers": pa.schema(
-        [
-            ("scorer", pa.string()),
-            ("status", pa.string()),
-            ("probability", pa.float64()),
-        ]
-    ),
+    "control_pairs": PAIRS,
+    "control_answers": ANSWERS,
     "control_thresholds": pa.schema(
         [
             ("scorer", pa.string()),
@@ -132,27 +96,19 @@ OTHER_SCHEMAS = {
             ("threshold_reason", pa.string()),
         ]
     ),
-    "exported_saes": pa.schema(
-        [
-            ("sae", pa.string()),
-            ("hookpoint", pa.string()),
-            ("n_features", pa.int64()),
-            ("layer", pa.int64()),
-            *((name, pa.string()) for name in ("model_id", "source_id", "set_name", "hook_name")),
-        ]
-    ),
+    "exported_saes": SAES_SCHEMA,
     **{
         f"written_{name}": pa.schema([(key, pa.string()) for key in keys.split()] + rest)
         for name, keys, rest in NEURONPEDIA
     },
-    "near_meanings": pa.schema([("explanation", pa.string()), ("similarity", pa.float32())]),
+    "near_meanings": NEAR_MEANINGS,
     **{
         name: pa.schema([("explanation", pa.string()), ("vector", pa.list_(pa.float32(), 2))])
         for name in ("meanings", "asked_meaning")
     },
     "student_quantiles": pa.schema([("n_features", pa.int64()), ("t", pa.float64())]),
-    "wanted_features": pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())]),
-    "listed_features": pa.schema([("sae", pa.string()), ("feature", pa.int32()), ("priority", pa.int32())]),
+    "wanted_features": WANTED_SCHEMA,
+    "listed_features": WANTED_SCHEMA,
 }
 """Tables that Python code puts beside those of the lake before a SQL file runs."""
 
@@ -256,10 +212,7 @@ class Document(NamedTuple):
 
 
 def fill_corpus(
-    database: Database,
-    documents: Sequence[Document],
-    slot_tokens: int = 3,
-    copied: Sequence[tuple[int, int]] = (),
+    database: Database, documents: Sequence[Document], slot_tokens: int = 3, copied: Sequence[tuple[int, int]] = ()
 ) -> None:
     """Fill documents, contexts, slots and tokens: contexts cut in the order given, slots from position 1 on.
 

@@ -19,7 +19,7 @@ from assets.graph.history import UNDER_WAY, lake_tag
 from assets.graph.keys import asset_key
 from assets.processes import CLUSTER_TAG, end_run
 from assets.run.dagster_home import CODE_FOLDER
-from assets.run.printing import print_failures
+from assets.run.printing import print_error, print_failures, print_step
 from assets.run.ray.connecting import ask
 from assets.run.ray.resources import Need, Node
 from assets.run.steps import Step
@@ -108,17 +108,14 @@ class Cluster:
 
     def print(self, step: Step, what: str) -> None:
         """Print a line about a step."""
-        where = f" {step.partition}" if step.partition else ""
-        self._console.print(f"[dim]{step.job}{where}:[/] {what}", highlight=False)
+        print_step(step, what, self._console)
 
     def print_failure(self, run_id: str, step: Step, why: str) -> None:
         """Print why a run failed, or what Ray reports about one that died."""
         events = [entry.dagster_event for entry in self._instance.all_logs(run_id) if entry.dagster_event]
         if why or not print_failures(events):
             ends = [event.message or "" for event in events if event.is_job_failure]
-            console = Console(stderr=True)
-            console.print(f"[bold red]error:[/] {step.job} {step.partition or ''}:", highlight=False)
-            console.print(why or "\n".join(ends), markup=False, highlight=False, soft_wrap=True)
+            print_error(f"{step.job} {step.partition or ''}", why or "\n".join(ends))
 
     def _launch(self, run: dg.DagsterRun) -> None:
         try:

@@ -12,7 +12,7 @@ circuit-tracer 0.5.0 and its source of 2026; the tests compare with its own `enc
 from collections.abc import Mapping
 
 from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK
-from pipeline.sae.files import SaeFiles, Tensors, is_count
+from pipeline.sae.files import SaeFiles, Tensors, count_of
 from pipeline.sae.training import Training, training_in
 
 FILES = ("layer_*.safetensors",)
@@ -46,7 +46,6 @@ def load(files: SaeFiles) -> SparseCoder:
         transcodes=True,
         target=target,
         architecture="transcoder" if name == "relu" else f"{name}_transcoder",
-        declared_l0=activation.k if isinstance(activation, TopK) else None,
     )
 
 
@@ -73,9 +72,7 @@ def _activation(files: SaeFiles, tensors: Tensors, n_features: int) -> tuple[str
             return name, RELU
         case "topk" if not has_threshold:
             k = config.get("k", outside(files).get("k")) if stored is None else stored.item()
-            if not is_count(k, n_features):
-                files.fail(f"config.yaml has k {k!r}, not a number from 1 to {n_features}")
-            return name, TopK(int(k))
+            return name, TopK(count_of(k, n_features, files.fail, "config.yaml has k"))
         case _:
             known = {"jumprelu": "'jumprelu'", "relu": "'relu' or 'topk'", "topk": "'topk'"}[plain]
             files.fail(f"config.yaml has activation {said!r}, but the weights are those of {known}")

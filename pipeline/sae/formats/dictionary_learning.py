@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK, fold_gate
-from pipeline.sae.files import SaeFiles, Tensors, is_number, object_in
+from pipeline.sae.files import SaeFiles, Tensors, count_of, is_number, object_in
 from pipeline.sae.training import Training, training_in
 
 FILES = ("ae.pt",)
@@ -80,7 +80,7 @@ def load(files: SaeFiles) -> SparseCoder:
         decoder_bias=b_dec,
         architecture=name,
         folded="the gate, into a threshold" if name == "GatedAutoEncoder" else None,
-        declared_l0=activation.k if isinstance(activation, TopK) else next(iter(declared), None),
+        declared_l0=next(iter(declared), None),
     )
 
 
@@ -113,9 +113,7 @@ def _matrices(tensors: Tensors) -> tuple[Tensor, Tensor]:
 
 def _top_k(tensors: Tensors, declared: Any, n_features: int) -> TopK:
     stored = tensors.take_if_there("k")
-    k = declared if stored is None else int(stored.item())
-    if not isinstance(k, int) or not 0 < k <= n_features:
-        tensors.fail(f"k is {k!r}, not a number from 1 to {n_features}")
+    k = count_of(declared if stored is None else stored.item(), n_features, tensors.fail, "k is")
     if declared not in (None, k):  # it may be a list
         tensors.fail(f"k is {k}, but its config.json says {declared}")
     return TopK(k)

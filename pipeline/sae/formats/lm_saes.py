@@ -15,7 +15,7 @@ it fires, as in `llama_scope`. Based on lm_saes' models/sae.py; Llama Scope's ow
 from typing import Any
 
 from pipeline.sae.coder import RELU, Activation, JumpReLU, SparseCoder, TopK, fold_norms
-from pipeline.sae.files import SaeFiles, Tensors, is_count, text_in
+from pipeline.sae.files import SaeFiles, Tensors, count_of, text_in
 from pipeline.sae.formats.llama_scope import check_function, fires_by_norm
 
 FILES = ("config.json", "sae_weights.safetensors")
@@ -68,7 +68,6 @@ def load(files: SaeFiles) -> SparseCoder:
         target=target if transcodes else None,
         architecture=str(config.get("act_fn")),
         folded="; ".join(folded) or None,
-        declared_l0=activation.k if isinstance(activation, TopK) else None,
     )
 
 
@@ -89,10 +88,7 @@ def _activation(files: SaeFiles, tensors: Tensors, n_features: int) -> Activatio
         case "jumprelu":
             return JumpReLU.above(tensors.take_threshold(_THRESHOLD, n_features).exp())
         case "topk":
-            k = config.get("top_k")
-            if not is_count(k, n_features):
-                files.fail(f"config.json has top_k {k!r}, not a number from 1 to {n_features}")
-            return TopK(int(k))
+            return TopK(count_of(config.get("top_k"), n_features, files.fail, "config.json has top_k"))
         case "batchtopk" | "batchlayertopk":
             files.fail(f"config.json has act_fn '{name}': firings depend on the batch; convert it to a jumprelu")
         case _:

@@ -8,7 +8,7 @@ is subtracted; with a ReLU it is not. Based on openai/sparse_autoencoder's model
 from typing import Any
 
 from pipeline.sae.coder import RELU, Activation, SparseCoder, TopK
-from pipeline.sae.files import SaeFiles, Tensors
+from pipeline.sae.files import SaeFiles, Tensors, count_of
 from pipeline.sae.training import Fact, Training
 
 FILES = ("*.pt",)
@@ -46,7 +46,6 @@ def load(files: SaeFiles) -> SparseCoder:
         normalisation="layer_norm" if isinstance(activation, TopK) else "none",
         decoder_bias=bias,
         architecture=str(content.content.get("activation", "ReLU")),
-        declared_l0=activation.k if isinstance(activation, TopK) else None,
     )
 
 
@@ -64,9 +63,6 @@ def _activation(content: Tensors, n_features: int) -> Activation:
         content.fail(f"it has activation '{name}', not 'TopK' or 'ReLU'")
     state: Any = content.content.get("activation_state_dict")
     state = state if isinstance(state, dict) else {}
-    k, after = state.get("k"), state.get("postact_fn", "ReLU")
-    if not isinstance(k, int) or not 0 < k <= n_features:
-        content.fail(f"activation_state_dict has k {k!r}, not a number from 1 to {n_features}")
-    if after != "ReLU":
+    if (after := state.get("postact_fn", "ReLU")) != "ReLU":
         content.fail(f"activation_state_dict has postact_fn '{after}', with which features fire below 0")
-    return TopK(k)
+    return TopK(count_of(state.get("k"), n_features, content.fail, "activation_state_dict has k"))

@@ -31,7 +31,6 @@ def load(files: SaeFiles) -> SparseCoder:
         activation=TopK(k),
         decoder_bias=tensors.take("b_dec", d_in),
         architecture="topk",
-        declared_l0=k,
     )
 
 

@@ -29,7 +29,7 @@ from pipeline.sae.coder import (
     fold_gate,
     fold_norms,
 )
-from pipeline.sae.files import SaeFiles, Tensors, is_count, is_number, object_in, text_in
+from pipeline.sae.files import SaeFiles, Tensors, count_of, is_number, object_in, text_in
 from pipeline.sae.training import Fact, Training, training_in
 
 FILES = ("cfg.json", "sae_weights.safetensors")
@@ -104,7 +104,6 @@ def load(files: SaeFiles) -> SparseCoder:
         target=text_in(config, "hook_name_out") if transcodes else None,
         architecture=architecture,
         folded=weights.folded,
-        declared_l0=weights.activation.k if isinstance(weights.activation, TopK) else None,
     )
 
 
@@ -191,10 +190,7 @@ def _modern(config: dict[str, Any]) -> dict[str, Any]:
 def _activation(config: dict[str, Any], tensors: Tensors, n_features: int) -> Activation:
     match config["architecture"]:
         case "topk":
-            k = config.get("k")
-            if not is_count(k, n_features):
-                tensors.fail(f"its cfg.json has k {k!r}, not a number from 1 to {n_features}")
-            return TopK(int(k))
+            return TopK(count_of(config.get("k"), n_features, tensors.fail, "its cfg.json has k"))
         case "jumprelu" | "jumprelu_transcoder" | "jumprelu_skip_transcoder":
             return JumpReLU.above(tensors.take_threshold("threshold", n_features))
         case "batchtopk" | "matryoshka_batchtopk":

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipeline.sae.coder import GroupMax, SparseCoder, TopK
-from pipeline.sae.files import SaeFiles, is_count
+from pipeline.sae.files import SaeFiles, count_of
 from pipeline.sae.training import Training, training_in
 
 FILES = ("cfg.json", "sae.safetensors")
@@ -38,20 +38,18 @@ def load(files: SaeFiles) -> SparseCoder:
     decoder = tensors.take("W_dec", n_features, None if of_today else d_in)
     d_out = decoder.shape[1]
     decoder_bias = tensors.take("b_dec", d_out)
-    activation = _activation(files, n_features)
     tensors.check_names(_TENSORS, "this format")
     return SparseCoder(
         hookpoint=files.folder_name,
         encoder=encoder,
         encoder_bias=tensors.take("encoder.bias", n_features),
         decoder=decoder,
-        activation=activation,
+        activation=_activation(files, n_features),
         input_bias=None if of_today else decoder_bias,
         decoder_bias=decoder_bias,
         skip=tensors.take_if_there("W_skip", d_out, d_in, must_be=config.get("skip_connection") is True),
         transcodes=transcodes,
         architecture=str(config.get("activation", "topk")),
-        declared_l0=activation.k,
     )
 
 
@@ -72,16 +70,15 @@ def _run(files: SaeFiles) -> dict[str, Any]:
 
 def _activation(files: SaeFiles, n_features: int) -> TopK | GroupMax:
     config = files.config("cfg.json")
-    name, k = config.get("activation", "topk"), config.get("k")
+    name = config.get("activation", "topk")
     if name not in ("topk", "groupmax"):  # it may be a list
         files.fail(f"cfg.json has activation '{name}', not 'topk' or 'groupmax'")
     for key, does in _UNREAD.items():
         if config.get(key, False):
             files.fail(f"cfg.json has {key} true: {does}, which latentlake does not support")
-    if not is_count(k, n_features):
-        files.fail(f"cfg.json has k {k!r}, not a number from 1 to {n_features}")
+    k = count_of(config.get("k"), n_features, files.fail, "cfg.json has k")
     if name == "topk":
-        return TopK(int(k))
+        return TopK(k)
     if n_features % k:
         files.fail(f"cfg.json has groupmax with k {k}, which does not divide {n_features}")
-    return GroupMax(int(k))
+    return GroupMax(k)
