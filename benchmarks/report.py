@@ -254,15 +254,6 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
         "unpacked when it is used: half the memory, but a tenth less speed in reading, and three tenths in "
         "writing.",
     ),
-    "simulations": (
-        "Forms of simulation",
-        "Features of the demo, explained by `keywords` and simulated by SmolLM2-135M on the same windows: with "
-        "the expected values of all tokens at once, and as JSON.",
-    ),
-    "simulations_large": (
-        "Forms of simulation, by a larger model",
-        "The same with Qwen2.5-Coder-1.5B-Instruct in int8: `make bench SCALE=large ONLY=simulations`.",
-    ),
     "steering": (
         "Steering to a divergence",
         "Features of the demo, raised in the embedded model to the divergences of the config on train texts. The "

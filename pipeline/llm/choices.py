@@ -1,7 +1,7 @@
 """The probability of each of several short answers (choices), from the first generated token.
 
-A token counts for a choice if, stripped and in lower case, it begins the first word of that choice and of no
-other. Of (`Yes`, `No`), the tokens "Yes", " yes", "YES" and "Y" count for `Yes`.
+A token counts for a choice if, without white space and quotes and in lower case, it begins the first word of that
+choice and of no other. Of (`Yes`, `No`), the tokens "Yes", " yes", "YES", "Y" and "'Yes" count for `Yes`.
 """
 
 import math
@@ -13,13 +13,14 @@ LEAST_MASS = 0.01
 MOST_UNLISTED = 0.05
 """The maximum share that a choice missing from the alternatives may have; above it the others are not used."""
 
-_WORD_STARTS = " \t\r\n\u0120\u2581"
-"""White space, and its markers that some servers leave in tokens (Ġ in byte-level BPE, ▁ in SentencePiece)."""
+AROUND = " \t\r\n\"'\u0120\u2581"
+"""Characters that may surround a word within its token: white space, its markers that some servers leave in tokens
+(Ġ in byte-level BPE, ▁ in SentencePiece), and quotes."""
 
 
 def choice_of(token: str, choices: Sequence[str]) -> str | None:
     """The choice that a token's text begins; None unless there is exactly one."""
-    text = token.strip(_WORD_STARTS).lower()
+    text = token.strip(AROUND).lower()
     begun = [choice for choice in choices if first_word(choice).startswith(text)] if text else []
     return begun[0] if len(begun) == 1 else None
 

@@ -11,11 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from pipeline.llm.choices import choice_masses
+from pipeline.llm.choices import AROUND, choice_masses
 
 _VALUE = re.compile(r"""["'](\w+)["']\s*:\s*["']?""")
-_AROUND = " \t\r\n\"'\u0120\u2581"
-"""Characters that may surround a value within its token: white space, its markers, and quotes."""
 
 
 class ValuePosition(NamedTuple):
@@ -53,7 +51,7 @@ def number_masses(tokens: Iterable[tuple[str, float]], choices: Sequence[str], l
     """
     masses: dict[str, float] = {}
     for token, logprob in tokens:
-        text = token.removeprefix(lead).strip(_AROUND)
+        text = token.removeprefix(lead).strip(AROUND)
         if token.startswith(lead) and text in choices and not math.isnan(logprob):
             masses[text] = masses.get(text, 0.0) + math.exp(min(logprob, 0.0))
     return masses
@@ -62,15 +60,21 @@ def number_masses(tokens: Iterable[tuple[str, float]], choices: Sequence[str], l
 def word_masses(tokens: Iterable[tuple[str, float]], choices: Sequence[str], lead: str = "") -> dict[str, float]:
     """As `number_masses`, for choices that are words: a token may be the beginning of one."""
     behind = [
-        (token.removeprefix(lead).strip(_AROUND), logprob)
+        (token.removeprefix(lead), logprob)
         for token, logprob in tokens
         if token.startswith(lead) or not lead.strip()
     ]
     return choice_masses(behind, choices)
 
 
-def expected_value(masses: Mapping[str, float]) -> float | None:
-    """The mean of choices that are numbers, over those found; None if none was found."""
+def expected_values(masses: Sequence[Mapping[str, float]]) -> list[float] | None:
+    """At each blank the mean of the choices found, as numbers; None without blanks, or if one has none."""
+    found = [_mean(each) for each in masses]
+    values = [value for value in found if value is not None]
+    return values if values and len(values) == len(found) else None
+
+
+def _mean(masses: Mapping[str, float]) -> float | None:
     total = sum(masses.values())
     return sum(int(choice) * mass for choice, mass in masses.items()) / total if total > 0 else None
 

@@ -87,7 +87,8 @@ SCORES = (
             number(
                 "probability",
                 "the scorer's probability of yes, or of the correct choice; or its ranking score: cosine for "
-                "`embedding`, the text's peak activation for `generation`, gain in nats per token for `surprisal`",
+                "`embedding`, the text's peak activation for `generation`, gain in nats per token for `surprisal` "
+                "and in nats for `intervention_surprisal`",
             ),
             Column(
                 "values",

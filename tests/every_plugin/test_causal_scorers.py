@@ -24,7 +24,7 @@ from pipeline.llm import Answer
 from pipeline.llm.local.model import load_local_model
 from pipeline.make_table import make_table
 from pipeline.models.causal import load_causal
-from pipeline.scorers.generation import is_usable
+from pipeline.scorers.generation import is_usable, texts_of
 from pipeline.scorers.write import write_predictions
 from pipeline.tables import TABLES
 
@@ -121,6 +121,14 @@ def test_an_answer_is_asked_for_again_only_if_too_few_of_its_texts_can_be_judged
     answer = Answer("r", "ok", json.dumps({"active": texts[:10], "near_misses": texts[10:]}))
     assert is_usable(tools)(answer) is usable
     assert not is_usable(tools)(Answer("r", "ok", "no texts")), "of none"
+
+
+def test_a_near_miss_may_differ_from_a_text_in_case_or_punctuation_alone(lake_of: Open) -> None:
+    lake = lake_of(scoring={"scorers": ["generation"], "oracle": TRUE, "generation": {"n_texts": 3}})
+    tools: Any = SimpleNamespace(config=lake.config, batch=SimpleNamespace(lake=lake))
+    active, near = ["one fox stop!", "One fox stop", "the red cat"], ["one fox stop", "the red cat ", "a dog"]
+    texts = texts_of(Answer("r", "ok", json.dumps({"active": active, "near_misses": near})), tools)
+    assert [text.status for text in texts] == ["ok", "repeated", "ok", "ok", "repeated", "ok"]
 
 
 @pytest.mark.parametrize(

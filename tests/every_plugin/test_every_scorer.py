@@ -19,7 +19,7 @@ from pipeline.lake import Lake
 from pipeline.llm import Answer
 from pipeline.make_table import make_table
 from pipeline.plugins import find_plugins
-from pipeline.scorers.write import load_scorer, predictions_table, write_predictions
+from pipeline.scorers.write import load_scorer, predictions_table, tools_of, write_predictions
 from pipeline.scorers.yes_no import YesNo
 from pipeline.tables.inputs import inputs_of
 from pipeline.tables.stages import STAGES
@@ -180,6 +180,26 @@ def test_a_scorer_without_a_model_ranks_every_test_window_and_says_the_same_agai
     for row in first.own:
         assert row["balanced_accuracy"] is None and row["coverage"] == 1
         assert 0 <= row["auroc_low"] < row["auroc"] < row["auroc_high"] <= 1
+
+
+@pytest.mark.parametrize("name", RANKING)
+def test_a_row_of_a_model_in_this_process_depends_on_its_feature_and_explanation_alone(
+    lake_of: Any, name: str
+) -> None:
+    lake: Lake = lake_of(scoring={"scorers": [name], "oracle": TRUE})
+    if not lake.has("explanations", sae=SAE, batch=0):
+        write_explanations(lake, SAE, 0)
+    scorer = SCORERS[name]
+    with lake.connect(SAE, 0, tables=inputs_of(lake.config, "predictions")) as connection:
+        batch = Batch(lake, connection, SAE, 0)
+        batch.create("scored_explanations", asks_model=False)
+        questions, tools = scorer.questions(batch), tools_of(name, batch, {"scorer": lambda _: {}})
+        together = {each.question_id: each.probability for each in scorer.predict(questions, tools)}
+        ids = sorted({each for (each,) in questions.select("explanation_id").fetchall()})
+        for own in (ids[0], ids[-1]):
+            alone = [*scorer.predict(questions.filter(f"explanation_id = '{own}'"), tools)]
+            assert 10 < len(alone) < len(together)
+            assert {each.question_id: each.probability for each in alone}.items() <= together.items()
 
 
 each_choice = pytest.mark.parametrize("name", CHOOSING)

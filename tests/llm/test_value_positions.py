@@ -8,7 +8,7 @@ from pipeline.llm.choices import key_probabilities
 from pipeline.llm.value_positions import (
     ValuePosition,
     blank_positions,
-    expected_value,
+    expected_values,
     number_masses,
     value_positions,
     word_masses,
@@ -60,12 +60,13 @@ def test_only_whole_numbers_count():
     told = [("1", math.log(0.5)), ("10", math.log(0.25)), (" 3", math.log(0.125)), ("unknown", -1.0), ("11", -1.0)]
     masses = number_masses(told, NUMBERS)
     assert masses == pytest.approx({"1": 0.5, "10": 0.25, "3": 0.125})
-    assert expected_value(masses) == pytest.approx((0.5 + 2.5 + 0.375) / 0.875)
+    assert expected_values([masses, {"2": 0.1}]) == pytest.approx([(0.5 + 2.5 + 0.375) / 0.875, 2.0])
 
 
 def test_where_no_number_is_told_there_is_no_value():
     assert number_masses([("unknown", -0.1), ("\t", -3.0)], NUMBERS) == {}
-    assert expected_value({}) is None
+    assert expected_values([]) is expected_values([{"2": 0.1}, {}]) is None
+    assert expected_values([{"2": 0.1}, {"0": math.nan, "1": math.nan}]) is None
     assert number_masses([("7", float("nan"))], NUMBERS) == {}
 
 

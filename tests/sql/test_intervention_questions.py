@@ -12,7 +12,7 @@ POOL, N_TRIALS = 8, 12
 
 
 def asked(
-    scorer: str, explained: dict[tuple[int, str], str], features: Sequence[int] = range(12)
+    scorer: str, explained: dict[tuple[int, str], str], features: Sequence[int] = range(12), mode: str = "steer"
 ) -> dict[str, list[dict]]:
     """Questions by explanation, of a batch of features each of which writes its own number."""
     database = Database()
@@ -26,7 +26,7 @@ def asked(
     places = [{"feature": feature, "place": place} for place, feature in enumerate(features, start=1)]
     database.fill("batch_features", places)
     database.fill("steered_texts", [
-        {"feature": feature, "mode": "steer", "target_kl": 1.0, "prompt_id": prompt, "status": "ok",
+        {"feature": feature, "mode": mode, "target_kl": 1.0, "prompt_id": prompt, "status": "ok",
          "continuation": f"text {feature}", "unsteered": "text"}
         for feature in features for prompt in range(N_TRIALS)
     ])  # fmt: skip
@@ -45,7 +45,7 @@ def others(scorer: str, rows: list[dict]) -> set[int]:
     if scorer == "intervention":
         shown = {text[0]["continuation"] for row in rows for text in row["sets"]}
     else:
-        shown = {row["continuation"] for row in rows if not row["label"]}
+        shown = {row["more"] for row in rows if not row["label"]}
     return {int(text.removeprefix("text ")) for text in shown} - {rows[0]["feature"]}
 
 
@@ -68,6 +68,15 @@ def test_every_feature_of_the_pool_is_shown_beside_others_about_as_often(scorer:
     expected = N_TRIALS * n_others
     assert sum(shown.values()) == POOL * expected and set(shown) == {*pool}
     assert all(abs(n - expected) <= 3.5 * expected**0.5 for n in shown.values()), shown
+
+
+@pytest.mark.parametrize("mode", ["steer", "ablate"])
+def test_text_with_more_of_a_feature_is_the_raised_one_or_the_usual_one_of_an_ablated(mode: str) -> None:
+    rows = asked("intervention_surprisal", {(0, "default"): "words"}, range(3), mode)["0 default"]
+    for row in rows:
+        changed, usual = (row["more"], row["less"]) if mode == "steer" else (row["less"], row["more"])
+        assert usual == "text" and (changed == "text 0") == row["label"]
+    assert len(rows) == 2 * N_TRIALS
 
 
 def test_where_no_other_feature_is_left_the_lender_is_shown() -> None:

@@ -14,13 +14,16 @@ from transformers import DynamicCache
 from pipeline.errors import ConfigError
 from pipeline.llm.local.model import LocalModel
 from pipeline.llm.requests import Request
-from pipeline.llm.value_positions import blank_positions, expected_value
+from pipeline.llm.value_positions import blank_positions, expected_values
 
 
 class Filled(NamedTuple):
-    """The expected value of each blank, and the smallest total probability of the choices at any blank."""
+    """The expected value of each blank, and the smallest total probability of the choices at any blank.
 
-    values: list[float]
+    `values` is None if any blank has no value, as where a model overflows in half precision.
+    """
+
+    values: list[float] | None
     least_mass: float
 
 
@@ -62,7 +65,7 @@ def read_blanks(
                     if own == [first]:
                         masses[other] = masses[other] - masses[choice]
     rows = [{choice: float(mass[row]) for choice, mass in masses.items()} for row in range(len(positions))]
-    return Filled([expected_value(row) or 0.0 for row in rows], min(sum(row.values()) for row in rows))
+    return Filled(expected_values(rows), min(sum(row.values()) for row in rows))
 
 
 @cache

@@ -7,7 +7,7 @@ from pipeline.llm.requests import Request
 from pipeline.llm.server.json_values import choice_in, dict_of, text_of
 from pipeline.llm.value_positions import (
     blank_positions,
-    expected_value,
+    expected_values,
     number_masses,
     value_positions,
     word_masses,
@@ -29,9 +29,8 @@ def probabilities_of(request: Request, content: Any) -> Probabilities:
     """The probabilities of a request's choices in a completion."""
     if request.blank:
         masses = blank_masses(request, content) or []
-        values = [value for value in map(expected_value, masses) if value is not None]
         least = min((sum(each.values()) for each in masses), default=None)
-        return Probabilities(None, least, values if masses and len(values) == len(masses) else None)
+        return Probabilities(None, least, expected_values(masses))
     if request.keys:
         return Probabilities(*key_probabilities(key_masses(request, content), request.choices or ()))
     mass = choice_masses(first_token(content), request.choices or ())

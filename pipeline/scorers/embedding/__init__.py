@@ -23,6 +23,7 @@ from pipeline.asking.tools import Batch, Tools
 from pipeline.config import Config, settings_of
 from pipeline.errors import ConfigError
 from pipeline.llm.vectors import embedding_request, unpacked
+from pipeline.progress import progress
 from pipeline.scorers.base import Prediction
 from pipeline.scorers.embedding.embedder import check_embedder, load_embedder
 from pipeline.scorers.embedding.settings import Settings
@@ -38,6 +39,17 @@ class _Embedded(NamedTuple):
     request_id: str | None = None
 
 
+class _Texts(NamedTuple):
+    """The texts of a feature, each once: its windows, and explanations of it."""
+
+    windows: Sequence[str]
+    explanations: Sequence[str]
+
+
+_Found = Mapping[tuple[int, str], _Embedded]
+"""By feature and text."""
+
+
 class Embedding:
     """Ranks windows by their similarity to the explanation."""
 
@@ -49,19 +61,25 @@ class Embedding:
         return batch.select(_SQL)
 
     def predict(self, questions: duckdb.DuckDBPyRelation, tools: Tools) -> Iterator[Prediction]:
-        """The cosine of explanation and window, -1 to 1, in place of a probability; each text is embedded once."""
+        """The cosine of explanation and window, -1 to 1, in place of a probability."""
         rows = questions.pl()
         windows = rows.select("example_id", "token_ids").unique("example_id", maintain_order=True)
         text_of = {
             example_id: tools.vocabulary.whole_text(token_ids) for example_id, token_ids in windows.iter_rows()
         }
-        feature_of = {text_of[each]: feature for each, feature in rows["example_id", "feature"].iter_rows()}
-        feature_of |= dict(rows["explanation", "feature"].iter_rows())
+        texts = {
+            feature: _Texts(
+                [*dict.fromkeys(text_of[each] for each in part["example_id"])],
+                [*dict.fromkeys(part["explanation"])],
+            )
+            for (feature,), part in rows.group_by("feature", maintain_order=True)
+        }
         embed = _embedded_by_server if _settings(tools.config).asks_role else _embedded_here
-        found = embed(feature_of, tools)
+        found = embed(texts, tools)
         asked = rows.select("explanation_id", "feature", "question_id", "example_id", "label")
         for question, words in zip(asked.iter_rows(named=True), rows["explanation"], strict=True):
-            window, explanation = found[text_of[question["example_id"]]], found[words]
+            feature = question["feature"]
+            window, explanation = found[feature, text_of[question["example_id"]]], found[feature, words]
             cosine, answered = None, explanation if explanation.vector is None else window
             if window.vector is not None and explanation.vector is not None:
                 cosine = float(np.dot(window.vector, explanation.vector))
@@ -89,21 +107,33 @@ def _settings(config: Config) -> Settings:
     return settings_of(config.scoring, Embedding.name, Settings)
 
 
-def _embedded_here(feature_of: Mapping[str, int], tools: Tools) -> dict[str, _Embedded]:
-    """The vectors of texts from a model in this process."""
-    texts = list(feature_of)
-    vectors = load_embedder(tools.config, _settings(tools.config).model).embed(texts).numpy()
-    return {text: _Embedded(vector) for text, vector in zip(texts, vectors, strict=True)}
+def _embedded_here(texts: Mapping[int, _Texts], tools: Tools) -> _Found:
+    """The vectors of texts, by feature, from a model in this process.
+
+    Texts that share a pass affect each other's last digits. So a feature's windows are embedded together and each
+    explanation alone: no row depends on other features or explanations.
+    """
+    model = load_embedder(tools.config, _settings(tools.config).model)
+    found: dict[tuple[int, str], _Embedded] = {}
+    with progress(len(texts), f"embeddings of {tools.batch.sae}", "features") as bar:
+        for feature, own in texts.items():
+            for together in (own.windows, *([words] for words in own.explanations)):
+                vectors = model.embed(together).numpy()
+                for text, vector in zip(together, vectors, strict=True):
+                    found[feature, text] = _Embedded(vector)
+            bar.update(1)
+    return found
 
 
-def _embedded_by_server(feature_of: Mapping[str, int], tools: Tools) -> dict[str, _Embedded]:
-    """The vectors of texts from the server of the role `embedder`.
+def _embedded_by_server(texts: Mapping[int, _Texts], tools: Tools) -> _Found:
+    """The vectors of texts, by feature, from the server of the role `embedder`.
 
     Each text is requested once; the ledger records the last feature that it belongs to.
 
     Raises ConfigError if the vectors differ in width.
     """
     embedder = tools.in_role("embedder")
+    feature_of = {text: feature for feature, own in texts.items() for text in (*own.windows, *own.explanations)}
     requests = {
         text: embedding_request(tools.batch.sae, feature, embedder.role.model, text)
         for text, feature in feature_of.items()
@@ -121,7 +151,11 @@ def _embedded_by_server(feature_of: Mapping[str, int], tools: Tools) -> dict[str
         status = "unparsed" if answer.status == "ok" and vector is None else answer.status
         found[text] = _Embedded(vector, status, answer.request_id)
     _check_widths(embedder.role.model, [each.vector for each in found.values() if each.vector is not None])
-    return found
+    return {
+        (feature, text): found[text]
+        for feature, own in texts.items()
+        for text in (*own.windows, *own.explanations)
+    }
 
 
 def _check_widths(model: str, vectors: Sequence[NDArray[np.float32]]) -> None:

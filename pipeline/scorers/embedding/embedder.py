@@ -16,10 +16,9 @@ from transformers.utils.hub import cached_file
 from pipeline.config import Config, SubjectConfig
 from pipeline.errors import SubjectError
 from pipeline.models.load import Location, find_files, load_subject_config, load_tokenizer, loading, pick_device
-from pipeline.progress import progress
 
-_BATCH_TOKENS = 8192
-"""Tokens per forward pass, including padding."""
+_BATCH_TOKENS = 1024
+"""Tokens per forward pass, including padding: few, so that texts of a pass are of similar length."""
 
 _PINNED = {
     # sentence-transformers/all-MiniLM-L6-v2, as on the Hugging Face hub
@@ -45,22 +44,20 @@ class Embedder:
     def embed(self, texts: Sequence[str]) -> Tensor:
         """Unit-length embeddings of texts, float32 [n_texts, width] on the CPU.
 
-        Texts of similar length share a pass, regardless of their order. Texts longer than the model's limit are
-        cut.
+        Texts of similar length share a pass, regardless of their order; those that share one affect each other's
+        last digits. Texts longer than the model's limit are cut.
         """
         if not texts:
             return torch.empty((0, 0))
         ids = self._tokenizer(list(texts), truncation=True, max_length=self._max_tokens)["input_ids"]
         order = sorted(range(len(texts)), key=lambda row: (len(ids[row]), texts[row]))
         vectors: dict[int, Tensor] = {}
-        with progress(len(texts), "embeddings", "texts") as bar:
-            while order:
-                rows = order[: max(1, _BATCH_TOKENS // len(ids[order[0]]))]
-                # Longer texts come later, so the batch is cut to what fits next to its longest.
-                rows = rows[: max(1, _BATCH_TOKENS // len(ids[rows[-1]]))]
-                order = order[len(rows) :]
-                vectors.update(zip(rows, self._pass([ids[row] for row in rows]), strict=True))
-                bar.update(len(rows))
+        while order:
+            rows = order[: max(1, _BATCH_TOKENS // len(ids[order[0]]))]
+            # Longer texts come later, so the batch is cut to what fits next to its longest.
+            rows = rows[: max(1, _BATCH_TOKENS // len(ids[rows[-1]]))]
+            order = order[len(rows) :]
+            vectors.update(zip(rows, self._pass([ids[row] for row in rows]), strict=True))
         return torch.stack([vectors[row] for row in range(len(texts))])
 
     def _pass(self, ids: Sequence[Sequence[int]]) -> Tensor:

@@ -40,8 +40,9 @@ class WrittenText(NamedTuple):
     Attributes:
         text: The text; None if the answer lacks it.
         token_ids: Its tokens for the subject model; empty if it is not read.
-        status: `ok`; `repeated` if it occurs earlier in the answer; `unparsed` if it is missing or too short;
-            without a usable answer, the answer's status.
+        status: `ok`; `repeated` if it occurs earlier in the answer, in its own list also if only case, spacing or
+            punctuation differ; `unparsed` if it is missing or too short; without a usable answer, the answer's
+            status.
     """
 
     text: str | None
@@ -134,24 +135,24 @@ def texts_of(answer: Answer, tools: Tools) -> list[WrittenText]:
     if answer.status != "ok":
         return [WrittenText(None, (), answer.status)] * (2 * n)
     written = read_written(answer.text)
-    known: set[str] = set()
+    known: set[tuple[int | None, str]] = set()
     texts = []
-    for some in written or ((), ()):
+    for number, some in enumerate(written or ((), ())):
         listed = list(some[:n])
         for text in [*listed, *[None] * (n - len(listed))]:
-            texts.append(_judged(text, known, tools))
+            texts.append(_judged(text, number, known, tools))
     return texts
 
 
-def _judged(text: str | None, known: set[str], tools: Tools) -> WrittenText:
-    """A text and whether it can be judged; its words are added to `known`."""
+def _judged(text: str | None, list_number: int, known: set[tuple[int | None, str]], tools: Tools) -> WrittenText:
+    """A text and whether it can be judged; it is added to `known`, as it is, and by its words in its own list."""
     token_ids = text_tokens(tools.batch.lake, text, _settings(tools.config.scoring).max_tokens) if text else []
     if text is None or not text.strip() or len(token_ids) < 2:
         return WrittenText(text, (), "unparsed")
-    words = same_words(text)
-    if words in known:
+    own = {(None, text.strip()), (list_number, same_words(text))}
+    if own & known:
         return WrittenText(text, (), "repeated")
-    known.add(words)
+    known |= own
     return WrittenText(text, token_ids, "ok")
 
 

@@ -1,9 +1,10 @@
-"""Intervention by surprisal (Paulo et al. 2024): is the explanation more likely after a changed continuation?
+"""Intervention by surprisal (Paulo et al. 2024): is the explanation likelier after text with more of its feature?
 
-The gain is log p(explanation | changed) - log p(explanation | unchanged), in nats, by a language model in this
-process that reads the continuation first; it is stored in `probability`. The paper's score is its mean over the
-feature's own continuations. The AUROC ranks these against another feature's continuations of the same prompts, so
-that an explanation that is more likely after any odd text gains nothing.
+The gain is log p(explanation | more) - log p(explanation | less), in nats, by a language model in this process
+that reads a continuation first; it is stored in `probability`. With a feature raised, the changed continuation has
+more of it than the usual one, and with a feature ablated, less. The paper's score is the mean gain over the
+feature's own continuations. The AUROC ranks these against another feature's, so that an explanation that is more
+likely after any odd text gains nothing.
 """
 
 from collections.abc import Iterator
@@ -27,7 +28,7 @@ _FOLDER = Path(__file__).parent
 
 
 class InterventionSurprisal:
-    """Ranks continuations by how much more likely they make the explanation."""
+    """Ranks continuations by how much likelier the explanation is after more of the feature."""
 
     name = "intervention_surprisal"
     role: RoleKind | None = None
@@ -45,18 +46,15 @@ class InterventionSurprisal:
         model = load_local_model(_model(tools.config), tools.config.device)
         with progress(len(parts), f"{self.name} of {tools.batch.sae}", "explanations") as bar:
             for part in parts:
-                texts = dict.fromkeys([*part["continuation"], *part["unsteered"]])
+                texts = dict.fromkeys([*part["more"], *part["less"]])
                 prefixes = [load_prompt(_FOLDER / "prefix.txt").render(text=one_line(text)) for text in texts]
                 found = model.log_probabilities(prefixes, " " + one_line(part["explanation"][0]))
                 by_text = dict(zip(texts, found, strict=True))
                 asked = part.select(
                     "explanation_id", "feature", "question_id", "example_id", "label", "strata", "cluster"
                 )
-                for row, *pair in zip(
-                    asked.iter_rows(named=True), part["continuation"], part["unsteered"], strict=True
-                ):
-                    changed, unchanged = (by_text[text] for text in pair)
-                    yield Prediction(**row, probability=changed - unchanged, status="ok")
+                for row, more, less in zip(asked.iter_rows(named=True), part["more"], part["less"], strict=True):
+                    yield Prediction(**row, probability=by_text[more] - by_text[less], status="ok")
                 bar.update(1)
 
 

@@ -1,6 +1,7 @@
--- One row per question: a continuation written with the explanation's feature changed, or with another feature,
--- chosen by hash among the first of the batch; each beside the unchanged model's. cluster: all targets continue
--- the same text.
+-- One row per question: a text continued with the explanation's feature changed, or with another feature, chosen
+-- by hash among the first of the batch. more, less: the continuation with more of the changed feature, and the one
+-- with less; the unchanged model's is the former of an ablated feature, and the latter of a raised one. cluster:
+-- all targets continue the same text.
 -- For a control, the feature whose explanation it borrows comes last among the others (`borrowed_explanations`).
 with written as (
     select feature, mode, target_kl, prompt_id, continuation, unsteered
@@ -59,7 +60,7 @@ select
     explanation,
     [if(mode = 'steer', 'kl ' || target_kl, mode)] as strata,
     concat_ws(' ', mode, prompt_id) as cluster,
-    continuation,
-    unsteered
+    if(mode = 'steer', continuation, unsteered) as more,
+    if(mode = 'steer', unsteered, continuation) as less
 from asked
 order by feature, explanation_id, question_id

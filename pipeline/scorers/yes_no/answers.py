@@ -1,24 +1,14 @@
-"""Parses a scorer's answer: one truth value per question, or nothing at all.
-
-Asked for an object by number, models write it with text before it, in another order, over several lines, as a
-list, or as numbered lines. All of these are accepted, in the final answer but not in the reasoning before it. An
-answer of another length, or one that is ambiguous, is not guessed at.
-"""
+"""Parses a scorer's answer to yes-or-no questions: one truth value per question, or nothing at all."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from pipeline.llm import Answer
 from pipeline.llm.texts import final_text
-from pipeline.scorers.numbers import json_pairs
+from pipeline.scorers.by_number import has_object, parse_values, values_in
 
-_LIST = re.compile(r"\[[^\[\]]*\]")
-_OBJECT = re.compile(r"\{[^{}]*\}")
-_LINE = re.compile(r"^[^\w\n]*(?:Text +)?(\d+)[^\w\n]*(?:[.:)=-][^\w\n]+|\t)(\w+)[^\w\n]*$", re.MULTILINE)
 _WORD = re.compile(r"[A-Za-z]+")
-_AROUND = frozenset({"json", "answer", "answers"})
-"""Words next to which a list of one is an answer and not a footnote."""
 _YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})
 
 
@@ -52,7 +42,7 @@ def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float) -> Tr
     if values is None:
         return TruthValues(None, None)
     # Probabilities belong to the object that is the answer; beside a list, they are from a thought or a draft.
-    is_object = any(map(_object_values, _OBJECT.findall(final_text(text) or "")))
+    is_object = has_object(final_text(text) or "", _truth)
     by_number = answer.probabilities or {} if is_object else {}
     probabilities = [by_number.get(str(number)) for number in range(1, n + 1)]
     if threshold != HALF:
@@ -64,29 +54,8 @@ def read_answer(answer: Answer, n: int, *, is_one: bool, threshold: float) -> Tr
 
 
 def parse_many(text: str, n: int) -> list[bool] | None:
-    """The n truth values of an object with keys 1 to n, of a list, or else of lines with these numbers; or None.
-
-    Several objects or lists of that length that differ are ambiguous: None. A list of one is an answer only if it
-    is alone: in "as [1] shows" it is a footnote.
-    """
-    final = final_text(text) or ""
-    if n == 1 and _LIST.search(final) and not any(map(_object_values, _OBJECT.findall(final))):
-        words = {word.lower() for word in _WORD.findall(_LIST.sub(" ", final))}
-        if words - _AROUND:
-            return None
-    return _many(final, n)
-
-
-def _many(text: str, n: int) -> list[bool] | None:
-    """As `parse_many`, of a final answer."""
-    found = [_object_values(each) for each in _OBJECT.findall(text)]
-    found += [_list_values(each) for each in _LIST.findall(text)]
-    if all(values is None for values in found):
-        found = [_numbered_values(_LINE.findall(text))]
-    fitting = [values for values in found if values is not None and len(values) == n]
-    if not fitting or any(values != fitting[0] for values in fitting):
-        return None
-    return fitting[0]
+    """The n truth values in an answer (`parse_values`), or None."""
+    return parse_values(text, n, _truth)
 
 
 def parse_one(text: str) -> bool | None:
@@ -98,7 +67,7 @@ def parse_one(text: str) -> bool | None:
     final = final_text(text) or ""
     words = [word.lower() for word in _WORD.findall(final)]
     values = {word in _YES for word in words if word in _YES | _NO}
-    if many := _many(final, 1):  # "No, see [1]" contains a list of one, but means no
+    if many := values_in(final, 1, _truth):  # "No, see [1]" contains a list of one, but means no
         values.add(many[0])
     elif not words or words[0] not in _YES | _NO:
         return None
@@ -113,29 +82,9 @@ def probability_of_yes(probabilities: Mapping[str, float] | None) -> float | Non
     return probabilities["Yes"] / total if total > 0 else None
 
 
-def _list_values(text: str) -> list[bool] | None:
-    return _values([part.strip() for part in text[1:-1].strip().removesuffix(",").split(",")])
-
-
-def _object_values(text: str) -> list[bool] | None:
-    try:
-        pairs = json_pairs(text)
-    except (ValueError, RecursionError):
-        return None
-    return _numbered_values([(re.sub(r"\D", "", key), str(value)) for key, value in pairs])
-
-
-def _numbered_values(pairs: Sequence[tuple[str, str]]) -> list[bool] | None:
-    """The values ordered by their numbers; None unless the numbers are 1 to their count, each once."""
-    by_number = dict(pairs)
-    numbers = [str(number + 1) for number in range(len(pairs))]
-    if len(by_number) < len(pairs) or by_number.keys() != set(numbers):
-        return None
-    return _values([by_number[number] for number in numbers])
-
-
-def _values(parts: list[str]) -> list[bool] | None:
-    truth = {"1": True, "0": False, **dict.fromkeys(_YES, True), **dict.fromkeys(_NO, False)}
-    values = [truth.get(part.strip("\"'").lower()) for part in parts]
-    known = [value for value in values if value is not None]
-    return known if len(known) == len(values) and known else None
+def _truth(value: str) -> bool | None:
+    """The truth value that a word or number stands for."""
+    word = value.lower()
+    if word in _YES | _NO or word in {"0", "1"}:
+        return word in _YES or word == "1"
+    return None

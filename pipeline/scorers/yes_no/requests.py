@@ -21,7 +21,7 @@ from pipeline.asking.windows import Vocabulary, numbered, one_line
 from pipeline.config import ScoringConfig
 from pipeline.llm import Request
 from pipeline.plugins import Declared, find_plugin
-from pipeline.scorers.numbers import keys_of, object_schema
+from pipeline.scorers.by_number import keys_of, object_schema
 from pipeline.scorers.requests import by_number, one_of, scoring_request
 
 _FOLDER = Path(__file__).parent

@@ -87,6 +87,19 @@ def test_values_are_those_of_a_direct_forward_pass(client, local, tiny_subject):
     assert any(answer.cached_tokens > 5 for answer in answers.values())
 
 
+def test_where_the_model_overflows_there_is_no_value(client, local, monkeypatch):
+    read_behind = local.read_behind
+
+    def overflowing(*args):
+        read, cache = read_behind(*args)
+        return read * float("nan"), cache
+
+    monkeypatch.setattr(local, "read_behind", overflowing)
+    monkeypatch.setattr("pipeline.llm.local.client.load_local_model", lambda *_: local)
+    [answer] = answers_of(client, [SIMULATIONS[2]])
+    assert (answer.status, answer.values) == ("ok", None)
+
+
 @pytest.mark.embedded
 def test_values_are_those_of_a_direct_forward_pass_of_the_embedded_model():
     config = load_config("config/demo.yaml")

@@ -819,8 +819,9 @@ def test_choices_that_are_improbable_together_have_no_probabilities_and_the_mass
 
 
 def test_a_token_counts_for_the_one_choice_that_it_begins():
-    spellings = ["Yes", " yes", "YES", "y", "Ye", "\u0120yes", "\u2581No", "n", "", " ", "Yesterday", "Maybe"]
-    expected = ["Yes"] * 6 + ["No"] * 2 + [None] * 4
+    spellings = ["Yes", " yes", "YES", "y", "Ye", "\u0120yes", '"Yes"', "\u2581No", "n", "'no"]
+    expected = ["Yes"] * 7 + ["No"] * 3 + [None] * 5
+    spellings += ["", " ", '"', "Yesterday", "Maybe"]
     assert [choice_of(each, CHOICES) for each in spellings] == expected
     assert choice_of("N", ("No", "Never")) is None
     assert choice_of("acti", ("activates strongly", "is silent")) == "activates strongly"
