@@ -260,12 +260,13 @@ def site(config: str, out: str | None, where: str | None) -> None:
 
 
 @commands.command()
+@_config
 @click.argument(
     "to",
     envvar="LATENTLAKE_TO",
+    required=False,
     help="neuronpedia, circuit-tracer, delphi, delphi-latents, eleuther, parquet or csv",
 )
-@_config
 @click.option("--out", envvar="LATENTLAKE_OUT", help="the folder to write (default: exports/NAME in the lake)")
 @click.option(
     "--explainer",
@@ -281,7 +282,7 @@ def site(config: str, out: str | None, where: str | None) -> None:
     help="circuit-tracer: the file of an attribution graph whose nodes to label",
 )
 def export(
-    to: str, config: str, out: str | None, explainer: str | None, saes: tuple[str, ...], graph: str | None
+    config: str, to: str | None, out: str | None, explainer: str | None, saes: tuple[str, ...], graph: str | None
 ) -> None:
     """Write explanations and scores for another program."""
     from pipeline.commands.export import write_export

@@ -64,7 +64,7 @@ def table_asset(config: Config, table: Table, versions: Versions) -> dg.AssetsDe
             lake = open_lake(config, takes_new=table.name == _NEW_DOCUMENTS_ENTER)
             partition = partition_keywords(table.unit, context)
             # A table over all partitions is made after each of them, by runs that share nothing else.
-            with lake.alone(table.name, waits=not partition, **partition):
+            with lake.in_use(), lake.alone(table.name, waits=not partition, **partition):
                 published = stage.write(lake, **partition)
             return materialization(published)
 

@@ -106,7 +106,7 @@ def materialise(config: Config, console: Console, part: Part | None = None, jobs
     """
     definitions = build_definitions(config)
     announced: set[str] = set()
-    with dg.DagsterInstance.get() as instance:
+    with open_lake(config).in_use(), dg.DagsterInstance.get() as instance:
         end_dead_runs(instance)
         for step in missing_steps(config, part, jobs):
             raise_if_asked()

@@ -53,7 +53,7 @@ def write_export(
         LakeError: Another config or version of latentlake made what would be exported.
     """
     if not to:
-        command = spelled("make export TO=…", "latentlake export …")
+        command = spelled("make export TO=…", "latentlake export CONFIG …")
         raise ConfigError(f"no export is named; write {command}, one of {', '.join(_names())}")
     plugin = find_plugin("exports", to.replace("-", "_"))
     config = load_config(path)

@@ -51,19 +51,26 @@ def _values(path: Path, extended: tuple[Path, ...] = ()) -> dict[str, Any]:
     except yaml.YAMLError as error:
         raise ConfigError(f"config file '{path}' is not YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
-        raise ConfigError(f"config file '{path}' has no keys; copy config/demo.yaml to start one")
+        raise ConfigError(f"config file '{path}' has no keys; {_HOW_TO_WRITE}")
     base = values.pop("extends", None)
     if base is None:
         return values
     return _over(_values(path.parent / str(base), (*extended, path)), values)
 
 
+_HOW_TO_WRITE = "write one for an SAE with make config FROM=…, or latentlake config FROM"
+
+
 def _instead_of(path: Path) -> str:
-    """The cure for a path that is no file: the file in `config/` with the nearest name, if there is one."""
+    """The cure for a path that is no file: the file in `config/` with the nearest name, if there is one.
+
+    What has no suffix may have been meant as another argument: a query, a text.
+    """
     files = {file.stem: file for file in sorted(Path("config").glob("*.yaml"))}
     if close := difflib.get_close_matches(path.stem, files, n=1):
         return f"nearest: '{files[close[0]]}'"
-    return "copy config/demo.yaml to start one"
+    is_named_so = path.suffix in {".yaml", ".yml"}
+    return _HOW_TO_WRITE if is_named_so else f"a command's first argument is its config; {_HOW_TO_WRITE}"
 
 
 def _over(base: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -50,7 +50,7 @@ def write_site(config: Config, folder: Path, where: str | None = None) -> Site:
     Raises ConfigError if the folder holds something else, or if the condition is invalid or matches no feature.
     """
     if folder.exists() and not (folder / _MARK).is_file():
-        raise ConfigError(f"'{folder}' already exists and is not a site; choose another folder with --out")
+        raise ConfigError(f"'{folder}' already exists and is not a site; choose another folder with OUT= (--out)")
     catalog = Catalog(config)
     written = _features(catalog, where)
     with whole_folder(folder) as temporary:
@@ -81,7 +81,7 @@ def _features(catalog: Catalog, where: str | None) -> list[tuple[str, int]]:
         raise ConfigError(
             f"no feature of '{catalog.folder}' matches '{where}'"
             if where
-            else f"no feature of '{catalog.folder}' is explained or selected yet; choose features with --where"
+            else f"no feature of '{catalog.folder}' is explained or selected yet; WHERE= (--where) chooses some"
         )
     return found
 

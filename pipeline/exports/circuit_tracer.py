@@ -27,7 +27,9 @@ def write(export: Export) -> None:
             raise ConfigError(f"SAE '{sae.sae}' reads '{sae.hookpoint}'; circuit-tracer needs one with a layer")
     [(layer, n_saes)] = Counter(sae.layer for sae in export.saes).most_common(1)
     if n_saes > 1:
-        raise ConfigError(f"{n_saes} SAEs read layer {layer}; circuit-tracer supports one; choose one with SAE=")
+        raise ConfigError(
+            f"{n_saes} SAEs read layer {layer}; circuit-tracer supports one; choose one with SAE= (--sae)"
+        )
     graph = _read_graph(export.graph) if export.graph else None
     folder = f"{_FEATURES}/{export.lake.config.name}"
     (export.folder / folder).mkdir(parents=True)

@@ -24,4 +24,6 @@ def check_hookpoints(export: Export) -> None:
     """Raise ConfigError for two SAEs of one hookpoint: delphi identifies an SAE by its hookpoint."""
     [(hookpoint, n_saes)] = Counter(sae.hookpoint for sae in export.saes).most_common(1)
     if n_saes > 1:
-        raise ConfigError(f"{n_saes} SAEs read '{hookpoint}', which names delphi's files; choose one with SAE=")
+        raise ConfigError(
+            f"{n_saes} SAEs read '{hookpoint}', which names delphi's files; choose one with SAE= (--sae)"
+        )

@@ -13,7 +13,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 import duckdb
 import pyarrow as pa
@@ -31,7 +31,7 @@ from pipeline.tables import TABLES
 from pipeline.tables.inputs import CONTROLS
 from pipeline.tables.stages import STAGES
 
-_LOCKS_FILE = "making.lock"
+_LOCKS_FILE, _USE_FILE = "making.lock", "use.lock"
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,17 @@ class Files(Paths):
                     yield
             finally:
                 locks.release(offset)
+
+    @contextlib.contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Keep `clean` away from the lake. Any number of runs may do this at once; a killed one no longer does."""
+        with self._use_file() as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            yield
+
+    def _use_file(self) -> BinaryIO:
+        self.root.mkdir(parents=True, exist_ok=True)
+        return (self.root / _USE_FILE).open("ab")
 
     def write(
         self,
@@ -191,7 +202,19 @@ class Files(Paths):
 
         The views are those of the catalog, which other readers use, and those of this config. In an object store,
         data over a day old that no version names (left by a kill) is removed as well.
+
+        Raises LakeError while a run is under way: one by another config may be making what no view points at yet.
         """
+        with self._use_file() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise LakeError(
+                    f"a run on '{self.root}' is under way; wait for it to finish, or stop it, then clean again"
+                ) from None
+            return self._clean()
+
+    def _clean(self) -> list[Path]:
         tables = [name for name, table in TABLES.items() if table.partition != "ledger"]
         current = {self.folder(name, *of) for name in tables for of in self.current(name)}
         if self.fetched(catalog := self.root / CATALOG_FILE).is_file():

@@ -227,7 +227,7 @@ def test_a_text_is_asked_for_where_there_is_none(
     assert run_command(["rule", "config/demo.yaml", "layers.9", "12", "  "]) == 2
     written = "make rule SAE=layers.9" if by_make else "latentlake rule CONFIG layers.9"
     assert f"no rule; write {written}" in capsys.readouterr().err
-    assert run_command(["export", "csv", "config/demo.yaml", "--explainer", "defaults"]) == 2
+    assert run_command(["export", "config/demo.yaml", "csv", "--explainer", "defaults"]) == 2
     written = "EXPLAINER=defaults" if by_make else "--explainer defaults"
     assert f"error: {written}: not in explaining.explainers of 'config/demo.yaml'" in capsys.readouterr().err
 

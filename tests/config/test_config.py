@@ -267,9 +267,9 @@ def test_a_lake_may_be_below_home_and_names_no_variables(tmp_path, monkeypatch):
     assert "'$HOME/lakes' contains a '$'" in refusal(at("$HOME/lakes"))
 
 
-def test_a_file_that_is_not_there_is_named_with_one_to_copy(tmp_path):
+def test_a_file_that_is_not_there_is_named_with_what_writes_one(tmp_path):
     message = refusal(tmp_path / "none.yaml")
-    assert "no config file" in message and "config/demo.yaml" in message
+    assert "no config file" in message and "; write one for an SAE with make config" in message
 
 
 @pytest.mark.parametrize(
@@ -300,7 +300,13 @@ def test_a_file_that_is_not_there_is_named_with_the_nearest_in_config(tmp_path, 
 
 
 def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
-    assert refusal(tmp_path) == f"'{tmp_path}' is a folder, not a config file; copy config/demo.yaml to start one"
+    assert refusal(tmp_path).startswith(f"'{tmp_path}' is a folder, not a config file; ")
+
+
+def test_what_was_meant_as_another_argument_is_told_that_the_config_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cure = "a command's first argument is its config; write one for an SAE with make config FROM=…, or latentlake"
+    assert refusal("neuronpedia") == f"no config file 'neuronpedia'; {cure} config FROM"
 
 
 def test_a_config_cannot_be_changed_after_loading(tmp_path):

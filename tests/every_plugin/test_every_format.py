@@ -6,10 +6,12 @@ from contextlib import suppress
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from sae_layouts import LAYOUTS, Weights, fired, random_inputs, random_weights, same_firings
+from safetensors.torch import save_file
 
 from pipeline.errors import SaeError
 from pipeline.plugins import find_plugin, find_plugins
@@ -17,6 +19,9 @@ from pipeline.sae import load_sparse_coder, sae_files
 from pipeline.sae.load import load_with_training
 
 N_FEATURES, WIDTH, K = 48, 32, 5
+
+ANY_TENSOR = {"attention_z", "goodfire", "llama_scope", "llama_scope_r1", "lm_saes", "qwen_scope"}
+"""Formats whose owner's code does not say what else their files may hold."""
 
 
 @pytest.fixture
@@ -89,6 +94,27 @@ def test_what_is_missing_or_damaged_is_refused_in_one_sentence(
         numbers = getattr(weights, place).clone()
         numbers[3] = float("nan")
         refuses(LAYOUTS[name].write(tmp_path / f"nan {place}", weights._replace(**{place: numbers})), name)
+
+
+@pytest.mark.parametrize("name", sorted(LAYOUTS.keys() - ANY_TENSOR))
+def test_a_tensor_that_does_not_belong_to_the_format_is_refused(
+    name: str, weights: Weights, tmp_path: Path
+) -> None:
+    path = LAYOUTS[name].write(tmp_path / "layers.1", weights)
+    files = sae_files(str(path))
+    file = files.paths[files.weights_name]
+    content = {**files.tensors(files.weights_name).content, "gate": torch.ones(N_FEATURES)}
+    match file.suffix:
+        case ".safetensors":
+            save_file({key: tensor.clone() for key, tensor in content.items()}, file)
+        case ".npz":
+            np.savez(file, **content)
+        case _:
+            whole = tmp_path / "whole"  # the file itself is still mapped into memory
+            torch.save(content, whole)
+            whole.replace(file)
+    with pytest.raises(SaeError, match="has no gate, which the file holds"):
+        load_sparse_coder(path)
 
 
 @each_format

@@ -35,6 +35,7 @@ def load(files: SaeFiles) -> SparseCoder:
     if "log_thresholds" in tensors.names():
         tensors.fail("it has log_thresholds, which circuit-tracer itself does not read")
     name, activation = _activation(files, tensors, n_features)
+    tensors.check_names(("W_enc", "b_enc", "W_dec", "b_dec", "W_skip", _THRESHOLD, "k"), "this format")
     return SparseCoder(
         hookpoint=hookpoint,
         encoder=encoder,

@@ -32,6 +32,9 @@ _CLASSES = {
 }
 """The classes that are read, each with tensors by which it is recognised if there is no config."""
 
+_COMMON = {"encoder.weight", "decoder.weight", "W_enc", "W_dec", "b_dec", "bias", "decoder_bias"}
+_OF_TOP_K = {"k", "threshold"}
+
 _RELU = {"AutoEncoder", "AutoEncoderNew"}
 _ADD_B_DEC_ALONE = {"AutoEncoderNew", "JumpReluAutoEncoder"}
 
@@ -70,6 +73,7 @@ def load(files: SaeFiles) -> SparseCoder:
         activation = _top_k(tensors, k, n_features)
     elif name not in {*_RELU, "GatedAutoEncoder"}:
         activation = JumpReLU.above(tensors.take_threshold("threshold", n_features))
+    tensors.check_names(_CLASSES[name] | _COMMON | (_OF_TOP_K if "TopK" in name else set()), f"class {name}")
     return SparseCoder(
         hookpoint=_hookpoint(files, trainer),
         encoder=encoder,

@@ -16,6 +16,8 @@ from pipeline.sae.training import SAELENS_LOADER, Fact, Training
 
 FILES = ("params.npz",)
 
+_ARRAYS = ("W_enc", "w_enc", "W_dec", "w_dec", "b_enc", "b_dec", "threshold")
+
 _HOOKPOINTS = {
     "res": "hook_resid_post",
     "att": "attn.hook_z",
@@ -35,6 +37,7 @@ def load(files: SaeFiles) -> SparseCoder:
     traits = outside(files)
     transcodes, is_embedding = traits["transcodes"], traits["is_embedding"]
     decoder = arrays.take("W_dec", n_features, None if transcodes else d_in, others=("w_dec",))
+    arrays.check_names(_ARRAYS, "this format")
     l0 = files.find_in_path(r"average_l0_(\d+)")
     scale = d_in**0.5 if is_embedding else 1.0
     return SparseCoder(

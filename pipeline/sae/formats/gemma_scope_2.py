@@ -15,6 +15,8 @@ from pipeline.sae.training import SAELENS_LOADER, Fact, Training, training_in
 FILES = ("params.safetensors",)
 OPTIONAL_FILES = ("config.json",)
 
+_TENSORS = ("w_enc", "w_dec", "b_enc", "b_dec", "threshold", "affine_skip_connection")
+
 _HOOKPOINTS = {
     "resid_post": "output",
     "attn_out": "self_attn.o_proj.input",
@@ -42,6 +44,7 @@ def load(files: SaeFiles) -> SparseCoder:
     d_out = decoder.shape[1]
     is_affine = config.get("affine_connection", files.find_in_path(r"_affine/[^/]+$") is not None) is True
     skip = tensors.take_if_there("affine_skip_connection", d_in, d_out, must_be=is_affine)
+    tensors.check_names(_TENSORS, "this format")
     l0 = config.get("l0")
     return SparseCoder(
         hookpoint=hookpoint,

@@ -2,7 +2,8 @@
 
 Content: pre_bias [d_in], latent_bias [n], encoder.weight [n, d_in], decoder.weight [d_in, n], activation; a TopK
 also has activation_state_dict {k, postact_fn}. With a TopK each token's input is layer-normalised before pre_bias
-is subtracted; with a ReLU it is not. Based on openai/sparse_autoencoder's model.py.
+is subtracted; with a ReLU it is not. Statistics of the training are not read. Based on openai/sparse_autoencoder's
+model.py.
 """
 
 from typing import Any
@@ -12,6 +13,10 @@ from pipeline.sae.files import SaeFiles, Tensors, count_of
 from pipeline.sae.training import Fact, Training
 
 FILES = ("*.pt",)
+
+_TENSORS = ("pre_bias", "latent_bias", "encoder.weight", "decoder.weight")
+_SETTINGS = ("activation", "activation_state_dict")
+_STATISTICS = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square")
 
 _HOOKPOINTS = {
     "mlp_post_act": "mlp.hook_post",
@@ -35,6 +40,7 @@ def load(files: SaeFiles) -> SparseCoder:
     n_features, d_in = encoder.shape
     activation = _activation(content, n_features)
     bias = content.take("pre_bias", d_in)
+    content.check_names((*_TENSORS, *_SETTINGS, *_STATISTICS), "this format")
     found = files.find_in_path(rf"/({'|'.join(_HOOKPOINTS)})(?:_v\w+)?/(?:autoencoders/)?(\d+)\.pt$")
     return SparseCoder(
         hookpoint=f"blocks.{found[2]}.{_HOOKPOINTS[found[1]]}" if found else None,
