@@ -30,6 +30,11 @@ class HeuristicsConfig(Section):
         "minimum, a quarter of the unigram features found among planted features with 30 firings are true, and "
         "98% with 100 ([measured](performance.md#heuristics-on-planted-features))",
     )
+    positional_information_nats: float = Field(
+        0.05,
+        description="The post's threshold on raw mutual information with the position (Voita et al. 2023), over "
+        "all documents",
+    )
     cofiring_firings: Positive = Field(
         32_000_000, description="Firings used to count co-firings: all, or this many on randomly drawn tokens"
     )

@@ -1,4 +1,4 @@
-"""Answers to several questions by number: their schema, and their parser (one value per question, or nothing at all).
+"""Answers to several questions by number: their schema and parser (one value per question, or nothing at all).
 
 Asked for an object by number, models write it with text before it, in another order, over several lines, as a
 list, or as numbered lines. All of these are accepted, in the final answer but not in the reasoning before it. An

@@ -143,7 +143,7 @@ FEATURES = (
             ),
             flag("is_unigram", "by the post's threshold: few n_top_tokens, and enough train firings"),
             flag("is_previous_token", "by the post's threshold: few n_top_previous_tokens, enough train firings"),
-            flag("is_positional", "by the post's threshold: position_information_nats above 0.05"),
+            flag("is_positional", "by the post's threshold on position_information_nats"),
         ),
         ("sae", "feature"),
         "sae",

@@ -1,7 +1,7 @@
 -- One row per feature of SAE $sae from $first_feature to below $end_feature. A feature that never fires has counts
 -- of 0 and no quantiles.
 -- Token counts can flag a feature only from min_firings train firings on: with fewer firings they are small by
--- chance. is_positional has the post's threshold on raw mutual information with the position (Voita et al. 2023).
+-- chance.
 with all_features as (
     select unnest(range($first_feature::int, least($end_feature::int, n_features))) as feature
     from saes
@@ -54,6 +54,6 @@ select
     n_active_train >= $heuristics_min_firings and n_top_tokens <= $heuristics_max_tokens as is_unigram,
     n_active_train >= $heuristics_min_firings and n_top_previous_tokens <= $heuristics_max_tokens
         as is_previous_token,
-    coalesce(position_information_nats > 0.05, false) as is_positional
+    coalesce(position_information_nats > $heuristics_positional_information_nats, false) as is_positional
 from joined
 order by feature

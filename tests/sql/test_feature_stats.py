@@ -330,10 +330,14 @@ def test_flags_turn_on_at_their_thresholds():
         assert (row["is_unigram"], row["is_previous_token"]) == (is_unigram, is_previous)
 
 
-def test_raw_positional_flag_is_the_posts_cut_on_information():
-    rows, _ = planted(seed=3)
-    flags = {row["is_positional"]: row["position_information_nats"] for row in rows.values()}
-    assert flags[True] > 0.05 >= flags[False]
+def test_raw_positional_flag_is_the_cut_on_information():
+    database = small_corpus()
+    fill_firings(database, [Firing(0, context, 0) for context in range(3)])
+    row = stats(database, 1)[0]
+    information = row["position_information_nats"]
+    for cut, flagged in ((information - 1e-9, True), (information, False)):
+        [row] = database.rows("feature_stats", heuristics_positional_information_nats=cut)
+        assert row["is_positional"] is flagged
 
 
 def test_token_shares_agree_with_counting_in_numpy():

@@ -23,9 +23,9 @@ from pipeline.firings.texts import text_tokens
 from pipeline.llm import Answer, Request
 from pipeline.sae.load import check_weights
 from pipeline.scorers.base import Prediction
+from pipeline.scorers.by_number import object_schema
 from pipeline.scorers.generation.answers import read_written, same_words
 from pipeline.scorers.generation.settings import Settings
-from pipeline.scorers.numbers import object_schema
 from pipeline.scorers.requests import AnswerForm, scoring_request
 
 _FOLDER = Path(__file__).parent
