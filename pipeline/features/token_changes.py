@@ -12,7 +12,7 @@ feature, also where no direct path leads to the logits. Features go through the 
 tokens a pass.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -134,7 +134,8 @@ def hidden_changes(
     strengths = torch.tensor([each.strength for each in settings], device=subject.device)
     is_set = torch.arange(length, device=subject.device) > 0
     with progress(len(pairs), f"token changes of {name}", "texts") as bar:
-        for some in _chunks(pairs, n_rows):
+        for start in range(0, len(pairs), n_rows):
+            some = pairs[start : start + n_rows]
             index, text = (torch.tensor(column) for column in zip(*some, strict=True))
             goals = torch.stack([strengths[index], -strengths[index]])[:, :, None]  # [2, rows, 1]
             steps = (goals - activations[text, :, index]) * units[text] * is_set  # [2, rows, length]
@@ -162,11 +163,6 @@ def _activations(
         found[encoding.tokens[fires], index] = encoding.activations[fires]
     units = torch.as_tensor(reader.coder.unit(read), device=read.device).expand(len(read), 1)
     return found.view(*token_ids.shape, -1), units.reshape(token_ids.shape)
-
-
-def _chunks(pairs: Sequence[tuple[int, int]], n: int) -> Iterator[Sequence[tuple[int, int]]]:
-    for start in range(0, len(pairs), n):
-        yield pairs[start : start + n]
 
 
 def _settings(config: Config) -> Any:

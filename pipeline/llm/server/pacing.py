@@ -47,7 +47,7 @@ class Pace:
             wait_seconds = self._closed_until - time.monotonic()
             if wait_seconds > 0:
                 await asyncio.sleep(wait_seconds)
-            elif self._in_flight >= int(self._allowed):
+            elif self._in_flight >= self.allowed:
                 turn = asyncio.get_running_loop().create_future()
                 self._waiting.append(turn)
                 await turn
@@ -65,7 +65,7 @@ class Pace:
             self._allowed = max(1.0, self._allowed / 2)
             self._slow_start = False
             self._cut_at = time.monotonic()
-        n_free = int(self._allowed) - self._in_flight
+        n_free = self.allowed - self._in_flight
         while n_free > 0 and self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
