@@ -44,7 +44,7 @@ HEADLINES = (
     ("peak memory of a step, at 131,072 features and 301 million firings", "store_large", "peak_gib"),
     ("100 requests in flight: share of the ideal throughput", "throughput", "throughput_ratio"),
     ("the client's CPU time per request", "throughput", "client_cpu_ms_per_request"),
-    ("prompt tokens per feature: one explanation, 193 questions", "tokens", "prompt_tokens_per_feature"),
+    ("prompt tokens per feature: one explanation, detection and fuzzing", "tokens", "prompt_tokens_per_feature"),
     ("killed 50 times during requests: recorded requests sent again", "faults", "asked_although_recorded"),
     (
         "whole runs killed 100 times: tables that differ from a run without kills",

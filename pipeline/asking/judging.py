@@ -99,13 +99,15 @@ def balanced_accuracy(verdicts: Sequence[Verdict], min_coverage: float) -> float
     """The mean of the shares of correct answers about windows in which the feature fires and about silent ones.
 
     None if either kind has no usable answers, or if their share of that kind is below min_coverage. Scores on test
-    windows (`sql/scores/balanced_accuracies.sql`) compare min_coverage with both kinds together.
+    windows (`sql/scores/balanced_accuracies.sql`) compare min_coverage with both kinds together. One quotient of
+    whole numbers, as there: equal scores are the same number.
     """
-    rates = []
+    counts = []
     for fires in (True, False):
         own = [verdict for verdict in verdicts if verdict.fires == fires]
         answered = [verdict for verdict in own if verdict.predicted is not None]
         if not answered or len(answered) < min_coverage * len(own):
             return None
-        rates.append(sum(verdict.predicted == fires for verdict in answered) / len(answered))
-    return sum(rates) / 2
+        counts.append((sum(verdict.predicted == fires for verdict in answered), len(answered)))
+    (right_yes, n_yes), (right_no, n_no) = counts
+    return (right_yes * n_no + right_no * n_yes) / (2 * n_yes * n_no)

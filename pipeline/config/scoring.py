@@ -70,8 +70,8 @@ class ScoringConfig(RoleConfig):
     target_half_width: Annotated[float, Field(gt=0, le=0.5)] | None = Field(
         None,
         description="Sequential scoring: ask in rounds, and stop once the interval of the balanced accuracy "
-        "extends no further than this to either side ([its coverage](scores.md#intervals)); needs "
-        "n_questions above min_questions. null: ask all n_questions",
+        "is at most twice as wide as this ([its coverage](scores.md#intervals)); needs n_questions above "
+        "min_questions. null: ask all n_questions",
     )
     min_questions: Annotated[int, Field(ge=20)] = Field(
         20,

@@ -274,7 +274,7 @@ STAGES: dict[str, Stage] = {
                 "vocabulary",
             ),
             plugins="explainers",
-            version=2,
+            version=3,
         ),
         Stage(
             "scorer_rhos",

@@ -1,4 +1,6 @@
 -- One row per explanation and scorer: counts of questions and answers, and the balanced accuracy.
+-- It is one quotient of whole numbers: equal scores are the same number whatever their rates are, and no rounding
+-- decides which of two explanations is better.
 -- Its interval is by MOVER from Wilson's of the two rates. The same interval ends a sequential scoring
 -- (next_questions) and is stored in the scores.
 -- Below min_coverage the balanced accuracy and its rates are null; only its values if all failures were wrong, or
@@ -59,7 +61,11 @@ rates as (
 )
 select
     *,
-    (recall + specificity) / 2 as balanced_accuracy,
+    if(
+        is_judged,
+        (n_right_positive * n_negative + n_right_negative * n_positive) / (2 * n_positive * n_negative),
+        null
+    ) as balanced_accuracy,
     mover_low(recall, recall_low, specificity, specificity_low) as balanced_accuracy_low,
     mover_high(recall, recall_high, specificity, specificity_high) as balanced_accuracy_high
 from bounded

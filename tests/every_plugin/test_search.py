@@ -257,6 +257,14 @@ def test_too_few_answers_are_no_score() -> None:
     assert balanced_accuracy(answers[:2], 0.0) is None
 
 
+def test_of_equal_scores_the_first_is_chosen_whatever_their_rates_are() -> None:
+    drafts = []
+    for draw, right in enumerate(((6, 7), (5, 8))):
+        said = [verdict(n, fires, fires == (n < right[not fires])) for fires in (True, False) for n in range(10)]
+        drafts.append(Explanation(0, f"words {draw}", draw=draw, train_score=balanced_accuracy(said, 0.8)))
+    assert [each.is_chosen for each in chosen(drafts)] == [True, False]
+
+
 def test_misses_are_what_the_judge_says_wrongly_and_no_unread_answer() -> None:
     answers = [verdict(3, True, False), verdict(1, True, False), verdict(2, True, None), verdict(1, False, True)]
     missed, mistaken = misses_of([*answers, verdict(5, False, False)], 1)

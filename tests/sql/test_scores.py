@@ -101,6 +101,13 @@ def test_all_failed_is_no_score_with_the_widest_bounds():
     assert (row["balanced_accuracy_all_wrong"], row["balanced_accuracy_all_right"]) == (0, 1)
 
 
+def test_equal_balanced_accuracies_are_the_same_number_whatever_the_rates():
+    # (0.6 + 0.7) / 2 and (0.5 + 0.8) / 2 differ in the last digit; one of them would count as the better.
+    rows = [answers(yes, 10 - yes, no, 10 - no, explanation_id=f"{yes}") for yes, no in ((6, 7), (5, 8), (9, 4))]
+    found = database_of([row for each in rows for row in each]).rows("scores")
+    assert [row["balanced_accuracy"] for row in found] == [0.65] * 3
+
+
 def test_under_the_minimum_coverage_only_the_bounds_stay():
     row = score(answers(5, 1, 4, 1, failed=(4, 5), probability=0.5))
     assert all(row[name] is None for name in FIGURES)
