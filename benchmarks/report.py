@@ -257,7 +257,9 @@ SECTIONS: Mapping[str, tuple[str, str]] = {
     "steering": (
         "Steering to a divergence",
         "Features of the demo, raised in the embedded model to the divergences of the config on train texts. The "
-        "figures are the divergence on other texts, relative to the target.",
+        "figures are the divergence on other texts, relative to the target: on texts of train documents that were "
+        "not used, and on those of test documents, which are also of other sources. "
+        "`python -m benchmarks.steering` measures it.",
     ),
     "wordings": (
         "How detection's question is worded",

@@ -34,7 +34,7 @@ Landings = dict[tuple[str, int, float], float]
 def main() -> None:
     """Measure, print, write `results/steering.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.steering", description=__doc__)
-    parser.add_argument("--features", type=int, default=9, help="how many; each takes about 3 CPU-minutes")
+    parser.add_argument("--features", type=int, default=9, help="how many; each takes about 2 CPU-minutes")
     n_features = parser.parse_args().features
     scoring = {"scorers": ("intervention",), "max_features": None}
     with borrowed_lake(n_features, scoring=scoring) as lake:
