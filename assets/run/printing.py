@@ -91,9 +91,10 @@ def print_failures(events: Iterable[dg.DagsterEvent]) -> int:
     """Print a sentence per failed step or check, and a stack trace only for a bug of ours; return their number."""
     n_failures = 0
     for event in events:
-        if event.is_step_failure:
+        failure = event.step_failure_data if event.is_step_failure else None
+        # A blocking check that fails is printed below as what it is; its step fails, too, with a stack trace.
+        if failure and not (failure.error and failure.error.cls_name == "DagsterAssetCheckFailedError"):
             n_failures += 1
-            failure = event.step_failure_data
             if failure.user_failure_data and failure.user_failure_data.description:
                 words = failure.user_failure_data.description
             else:

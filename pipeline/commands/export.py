@@ -52,11 +52,11 @@ def write_export(
         ConfigError: A name is unknown, or the folder holds something else.
         LakeError: Another config or version of latentlake made what would be exported.
     """
+    config = load_config(path)
     if not to:
         command = spelled("make export TO=…", "latentlake export CONFIG …")
         raise ConfigError(f"no export is named; write {command}, one of {', '.join(_names())}")
     plugin = find_plugin("exports", to.replace("-", "_"))
-    config = load_config(path)
     if explainer and explainer not in config.explaining.explainers:
         known = nearest(explainer, config.explaining.explainers)
         given = spelled("EXPLAINER=", "--explainer ") + explainer

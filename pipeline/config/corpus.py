@@ -41,6 +41,11 @@ class _Rows(Section):
         """The field that is read."""
         return self.messages_field or self.tokens_field or self.text_field
 
+    @property
+    def read_key(self) -> str:
+        """The key that names this field."""
+        return next((key for key in ("messages_field", "tokens_field") if getattr(self, key)), "text_field")
+
     @model_validator(mode="after")
     def _one_field(self) -> Self:
         if self.messages_field and self.tokens_field:

@@ -111,9 +111,13 @@ def first_problem(error: ValidationError, whole: str = "the file") -> str:
         whole: What to call it, where no key of it is to blame.
     """
     problem = error.errors()[0]
-    # Pydantic adds the kind of a text source after its number; it is not a key of the file.
+    # Pydantic adds the kind of a text source after its number, and [key] after a key; they are not in the file.
     loc = problem["loc"]
-    path = [str(part) for number, part in enumerate(loc) if not (number == 3 and loc[:2] == ("corpus", "sources"))]
+    path = [
+        str(part)
+        for number, part in enumerate(loc)
+        if part != "[key]" and not (number == 3 and loc[:2] == ("corpus", "sources"))
+    ]
     where = ".".join(path) or whole
     if problem["type"] == "extra_forbidden":
         known = list(_section_at(problem["loc"][:-1]).model_fields)

@@ -70,9 +70,14 @@ def _read_graph(path: Path) -> dict[str, Any]:
     try:
         graph: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         known = {"slug", "scan"} <= graph["metadata"].keys() and isinstance(graph["nodes"], list)
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise ConfigError(f"GRAPH: '{path}' is not an attribution graph of circuit-tracer: {error!r}") from None
+    except OSError as error:
+        raise ConfigError(f"GRAPH= (--graph): '{path}' cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise _no_graph(path, repr(error)) from None
     if not known or "/" in str(graph["metadata"]["slug"]):
-        missing = "no slug, scan or nodes"
-        raise ConfigError(f"GRAPH: '{path}' is not an attribution graph of circuit-tracer: {missing}")
+        raise _no_graph(path, "no slug, scan or nodes")
     return graph
+
+
+def _no_graph(path: Path, why: str) -> ConfigError:
+    return ConfigError(f"GRAPH= (--graph): '{path}' is not an attribution graph of circuit-tracer: {why}")

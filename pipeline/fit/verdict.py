@@ -179,7 +179,7 @@ def fit_sentence(lake: Lake, sae: str) -> str:
     cure = _ACCEPTED if is_accepted else "saes.fit: accept continues anyway"
     if (better := _better(others)) and _is_good(better):
         cure = f"{_cure(better, own, is_cached=lake.config.corpus.cache is not None)}; {cure}"
-    return f"{which} does not fit: {measured}; {_found(own, others)}; tried: {_tried(own, others)}; {cure}"
+    return f"{which} does not fit: {measured}; {_found(own, others)}; {cure}; tried: {_tried(own, others)}"
 
 
 def _declared(own: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from pipeline.lake.catalog import seen_folders
 from pipeline.lake.files import Files
 from pipeline.lake.paths import MADE_FROM, SCHEMA_FILE
 from pipeline.tables import TABLES
-from pipeline.tables.inputs import is_made
+from pipeline.tables.inputs import CONTROLS, is_made
 from pipeline.tables.stages import STAGES
 
 _MOST_NAMED = 12
@@ -145,7 +145,8 @@ def _changes(remade: Sequence[_Remade]) -> str:
         if (now := _value(each.now, key)) != (before := _value(each.before, key))
     }
     words = [f"{key}{values}" for key, values in changed.items()]
-    if any(each.now["code"] != each.before["code"] for each in remade):
+    # Controls cover the code of every explainer that the config names: with another one, the code has not changed.
+    if any(each.now["code"] != each.before["code"] for each in remade if each.now["part"] != CONTROLS):
         return f"Changed since they were made: {', '.join([*words, 'latentlake or a plug-in'])}."
     if not words:
         return "The documents or files that they are made from have changed since."

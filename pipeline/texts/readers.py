@@ -84,7 +84,7 @@ def _text_files(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item
             with file.open_text() as opened:
                 text = decode_text(opened.read())
         except UnicodeDecodeError as error:
-            yield CorpusError(f"corpus file '{file.location}' is not UTF-8 text: {error}")
+            yield CorpusError(f"corpus file '{file.location}' is not UTF-8 text: {error}; save it as UTF-8")
         except OSError as error:
             yield _unreadable(file, error)
         else:
@@ -132,18 +132,19 @@ def _line_text(source: FileTexts, line: bytes, unit: str, location: str) -> Item
 
 
 def _parquet_rows(source: FileTexts, files: Sequence[CorpusFile]) -> Iterator[Item]:
-    columns = [source.read_field, *([source.unit_field] if source.unit_field else [])]
+    columns = {source.read_key: source.read_field}
+    columns |= {"unit_field": source.unit_field} if source.unit_field else {}
     for file in files:
         try:
             with file.open() as opened, pq.ParquetFile(opened) as parquet:
-                for column in columns:
+                for key, column in columns.items():
                     if column not in parquet.schema_arrow.names:
-                        known = nearest(column, parquet.schema_arrow.names)
+                        known = f"{nearest(column, parquet.schema_arrow.names)} ({key} names it)"
                         raise CorpusError(
                             f"corpus file '{file.location}' has no column '{column}'; nearest: {known}"
                         )
                 number = 0
-                for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=columns):
+                for batch in parquet.iter_batches(_ROWS_AT_ONCE, columns=[*columns.values()]):
                     for row in _rows_of(batch):
                         number += 1
                         location = f"corpus file '{file.location}', row {number}"
@@ -227,7 +228,8 @@ def _row_text(source: FileTexts | HubTexts, row: dict[str, Any], name: str, unit
     """A row's text, chat or tokens, and its unit; a CorpusError if a field is missing or has the wrong type."""
     field = source.read_field
     if field not in row:
-        return CorpusError(f"{location} has no '{field}'; nearest: {nearest(field, row)}")
+        known = f"{nearest(field, row)} ({source.read_key} names it)"
+        return CorpusError(f"{location} has no '{field}'; nearest: {known}")
     if source.unit_field:
         if row.get(source.unit_field) is None:
             return CorpusError(f"{location} has no '{source.unit_field}', which corpus.sources names as the unit")

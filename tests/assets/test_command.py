@@ -230,6 +230,9 @@ def test_a_text_is_asked_for_where_there_is_none(
     assert run_command(["export", "config/demo.yaml", "csv", "--explainer", "defaults"]) == 2
     written = "EXPLAINER=defaults" if by_make else "--explainer defaults"
     assert f"error: {written}: not in explaining.explainers of 'config/demo.yaml'" in capsys.readouterr().err
+    for arguments in (["csv"], ["csv", "config/demo.yaml"]):
+        assert run_command(["export", *arguments]) == 2
+        assert "no config file 'csv'; a command's first argument is its config" in capsys.readouterr().err
 
 
 def test_dagster_lives_in_the_working_directory_with_our_settings_unless_told_otherwise(

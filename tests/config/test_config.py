@@ -234,7 +234,7 @@ def test_a_key_without_a_value_is_said_to_be_empty(tmp_path):
             ("corpus.sources.0", "csv", "jsonl"),
         ),
         (lambda values: values["corpus"]["sources"][0].pop("kind"), ("corpus.sources.0", "kind")),
-        (lambda values: values["selection"].update(quotas={"lmm": 3}), ("selection.quotas.lmm", "'llm'")),
+        (lambda values: values["selection"].update(quotas={"lmm": 3}), ("'selection.quotas.lmm': ", "'llm'")),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_wrong(tmp_path, change, parts):

@@ -119,7 +119,7 @@ def test_blank_json_lines_are_passed_over(tmp_path):
         ('{"text": "torn', "is not JSON"),
         ('{"text": "a number", "n": ' + "1" * 5000 + "}", "is not JSON"),
         ('["text"]', "is not a JSON object"),
-        ('{"txt": "x"}', "has no 'text'; nearest: 'txt'"),
+        ('{"txt": "x"}', "has no 'text'; nearest: 'txt' (text_field names it)"),
         ('{"text": 5}', "'text' is int, not text"),
         ('{"text": null}', "'text' is null, not text"),
     ],
@@ -147,7 +147,7 @@ def test_a_file_in_another_encoding_is_named(tmp_path, kind):
 
 def test_a_parquet_file_that_lacks_the_column_is_named_with_the_nearest(tmp_path):
     path = write_corpus(tmp_path, kind="parquet", texts=TEXTS)
-    assert f"'{path}' has no column 'texts'; nearest: 'text'" in refusal(
+    assert f"'{path}' has no column 'texts'; nearest: 'text' (text_field names it)" in refusal(
         files(path, "parquet", text_field="texts")
     )
 

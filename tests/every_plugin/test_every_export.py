@@ -102,7 +102,7 @@ def test_a_folder_that_is_no_export_is_left_alone(write: Write, tmp_path: Path) 
         ({"to": "neuropedia"}, "no export is named 'neuropedia'; nearest: 'neuronpedia'"),
         ({"to": "csv", "explainer": "defaults"}, r"defaults: .*nearest: 'default'"),
         ({"to": "csv", "saes": ["other"]}, "no SAE 'other'"),
-        ({"to": "circuit-tracer", "graph": "none.json"}, "GRAPH: 'none.json' is not an attribution graph"),
+        ({"to": "circuit-tracer", "graph": "none.json"}, r"'none.json' cannot be read: No such file"),
     ],
 )
 def test_a_name_that_is_not_known_is_refused_before_anything_is_written(

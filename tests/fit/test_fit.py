@@ -33,6 +33,7 @@ from torch import Tensor
 from transformers import AutoTokenizer
 
 from assets.graph.build import build_definitions
+from assets.run.printing import print_failures
 from assets.run.steps import missing_steps
 from pipeline.config import Config
 from pipeline.corpus.contexts import write_contexts
@@ -536,7 +537,9 @@ def test_an_sae_that_was_not_measured_is_not_cached(make_sae: Any, make_experime
         write_activation_shards(lake, 0)
 
 
-def test_the_graph_stops_at_a_misfit_and_says_why(make_sae: Any, make_experiment: Experiment) -> None:
+def test_the_graph_stops_at_a_misfit_and_says_why(
+    make_sae: Any, make_experiment: Experiment, capsys: pytest.CaptureFixture[str]
+) -> None:
     entry = make_sae("layers.1", hookpoint="layers.2")
     for fit, is_stopped in (("check", True), ("accept", False)):
         config = make_experiment(saes=[{**entry, "fit": fit}])
@@ -556,6 +559,10 @@ def test_the_graph_stops_at_a_misfit_and_says_why(make_sae: Any, make_experiment
         [found] = [each for each in result.get_asset_check_evaluations() if each.check_name == "every_sae_fits"]
         assert found.passed != is_stopped and found.blocking
         assert "SAE 'made' at 'layers.2' does not fit" in (found.description or "")
+        capsys.readouterr()  # Dagster's log
+        assert print_failures(result.all_events) == is_stopped
+        said = capsys.readouterr().err
+        assert said.count("\n") == 2 * is_stopped  # which check, and a sentence: no stack trace of Dagster's
 
 
 def test_another_sae_is_measured_without_the_first_again(

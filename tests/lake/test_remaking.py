@@ -102,6 +102,15 @@ def test_a_new_scorers_own_answers_are_made_for_the_first_time(make_experiment: 
     assert sentence and sentence.startswith("Made again: scores. Changed since they were made: scoring.scorers ")
 
 
+def test_another_explainer_is_a_setting_and_no_change_of_the_program(make_experiment: Make) -> None:
+    make(lake_of(make_experiment(explaining={"explainers": ["rule"]})), "explanations")
+    sentence = remaking_sentence(lake_of(make_experiment(explaining={"explainers": ["rule", "keywords"]})))
+    assert (
+        sentence and "Made again: explanations. Changed since they were made: explaining.explainers " in sentence
+    )
+    assert "latentlake or a plug-in" not in sentence
+
+
 def test_many_tables_are_counted(make_experiment: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remaking, "_MOST_NAMED", 8)
     made = ["feature_stats", "feature_rules", "feature_routes", "examples", "explanations", *TABLES_OF_A_BATCH]
