@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from pipeline.scorers.by_number import keys_of, object_schema, parse_values
+from pipeline.scorers.values import keys_of, object_schema, parse_values
 
 _WHOLE = re.compile(r"(\d+)(?:\.0+)?")
 

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pipeline.config import ScoringConfig
 from pipeline.llm import Answer, Message, Request
-from pipeline.scorers.by_number import keys_of
+from pipeline.scorers.values import keys_of
 
 _TOKENS_A_VALUE = 10
 """Maximum per value of an object: its number in quotes, the value, and spaces or a line end."""

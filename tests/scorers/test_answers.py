@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.explainers.answers import parse_explanation
 from pipeline.llm import Answer
-from pipeline.scorers.by_number import json_pairs
+from pipeline.scorers.values import json_pairs
 from pipeline.scorers.yes_no.answers import HALF, parse_many, parse_one, probability_of_yes, read_answer
 
 

@@ -23,10 +23,10 @@ from pipeline.firings.texts import text_tokens
 from pipeline.llm import Answer, Request
 from pipeline.sae.load import check_weights
 from pipeline.scorers.base import Prediction
-from pipeline.scorers.by_number import object_schema
 from pipeline.scorers.generation.answers import read_written, same_words
 from pipeline.scorers.generation.settings import Settings
 from pipeline.scorers.requests import AnswerForm, scoring_request
+from pipeline.scorers.values import object_schema
 
 _FOLDER = Path(__file__).parent
 _TOKENS_A_TEXT = 8

@@ -20,10 +20,10 @@ from pipeline.asking.windows import numbered, one_line
 from pipeline.config import settings_of
 from pipeline.llm import Answer, Request
 from pipeline.scorers.base import Prediction
-from pipeline.scorers.by_number import keys_of
 from pipeline.scorers.graded.settings import Settings
 from pipeline.scorers.numbers import numbers_schema, parse_numbers
 from pipeline.scorers.requests import by_number, scoring_request, status_of
+from pipeline.scorers.values import keys_of
 
 _FOLDER = Path(__file__).parent
 _LARGEST = 2

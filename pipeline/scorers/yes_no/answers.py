@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pipeline.llm import Answer
 from pipeline.llm.texts import final_text
-from pipeline.scorers.by_number import has_object, parse_values, values_in
+from pipeline.scorers.values import has_object, parse_values, values_in
 
 _WORD = re.compile(r"[A-Za-z]+")
 _YES, _NO = frozenset({"yes", "true"}), frozenset({"no", "false"})

@@ -21,8 +21,8 @@ from pipeline.asking.windows import Vocabulary, numbered, one_line
 from pipeline.config import ScoringConfig
 from pipeline.llm import Request
 from pipeline.plugins import Declared, find_plugin
-from pipeline.scorers.by_number import keys_of, object_schema
 from pipeline.scorers.requests import by_number, one_of, scoring_request
+from pipeline.scorers.values import keys_of, object_schema
 
 _FOLDER = Path(__file__).parent
 
