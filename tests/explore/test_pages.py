@@ -390,3 +390,11 @@ def test_the_style_and_the_icon_come_from_here(browser: TestClient) -> None:
     for address in re.findall(r'<link rel="\w+" href="([^"]+)"', page):
         assert address.startswith("/") and browser.get(address).status_code == 200
     assert "http" not in browser.get("/style.css").text
+
+
+def test_a_lake_that_is_removed_while_it_is_read_anew_ends_in_no_stack_trace(config: Config) -> None:
+    read = catalog.Catalog(config)
+    with read.reading():
+        (config.lake_folder / catalog.CATALOG_FILE).unlink()
+    read._make_beside((("a newer file", 1),))
+    assert read.state == ()
