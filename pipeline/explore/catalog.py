@@ -159,8 +159,8 @@ class Catalog:
         if self._making.acquire(blocking=False):
             try:
                 self._make(state)
-            except (duckdb.Error, OSError):
-                self._state = ()  # a file was removed while it was read: the next page tries again
+            except (duckdb.Error, OSError, LakeError):
+                self._state = ()  # a file, or the lake, was removed while it was read: the next page tries again
             finally:
                 self._making.release()
 

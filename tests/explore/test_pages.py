@@ -399,3 +399,11 @@ def test_no_line_breaks_within_a_quoted_token(browser: TestClient) -> None:
     assert str(whole_quotes("it's ' <b>', he's")) == (
         'it&#39;s <span class="quote">&#39; &lt;b&gt;&#39;</span>, he&#39;s'
     )
+
+
+def test_a_lake_that_is_removed_while_it_is_read_anew_ends_in_no_stack_trace(config: Config) -> None:
+    read = catalog.Catalog(config)
+    with read.reading():
+        (config.lake_folder / catalog.CATALOG_FILE).unlink()
+    read._make_beside((("a newer file", 1),))
+    assert read.state == ()
