@@ -3,7 +3,6 @@
 import json
 import re
 
-import duckdb
 import pyarrow.parquet as pq
 import pytest
 from explored import TOKEN, client
@@ -153,19 +152,6 @@ def test_ratings_from_before_the_words_were_kept_are_told_and_not_counted(config
     browser = enter(config)
     assert "1 rating is not counted" in browser.get("/readers").text
     assert shown(browser, "Ada")["explanation_id"] == old
-
-
-def test_the_catalog_of_an_earlier_version_takes_the_hash_of_the_words_too(config: Config) -> None:
-    with duckdb.connect(str(config.lake_folder / "catalog.duckdb")) as connection:
-        [(text,)] = connection.execute("select sql from duckdb_views() where view_name = 'ratings'").fetchall()
-        connection.execute(f"set file_search_path = '{config.lake_folder}'")
-        earlier = re.sub(r"explanation_sha256( := |: |, |: ?)?('\w+', )?", "", text)
-        connection.execute(earlier.replace("CREATE VIEW", "CREATE OR REPLACE VIEW"))
-        assert "explanation_sha256" not in connection.table("ratings").columns
-    browser = enter(config)
-    first = shown(browser, "Ada")
-    assert browser.post(NEXT, data=given(first), headers=OWN).status_code == 303
-    assert "Share that fits" in browser.get("/readers").text and shown(browser, "Ada") != first
 
 
 def test_two_explorers_of_one_machine_do_not_log_each_other_out(config: Config) -> None:
