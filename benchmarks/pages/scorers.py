@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from benchmarks.pages import RESULTS
+from pipeline.planting.experiment import judged_by
 from pipeline.planting.report import NOT_APPLICABLE, by_kind, overview
 
 _TEMPLATE = Path(__file__).with_suffix(".txt")
@@ -41,10 +42,14 @@ def _read(name: str) -> dict[str, Any] | None:
 
 
 def above_chance(result: dict[str, Any], fault: str) -> str:
-    """The scorers that detect a fault over all kinds (their share's interval is above 1/2), the best first."""
+    """The scorers that detect a fault over all kinds (their share's interval is above 1/2), the best first.
+
+    Of those that judge when a feature fires: to the others, its true explanation is as wrong as any.
+    """
     rows = pl.DataFrame(result["shares"]).filter(pl.col("share_low") > 0.5, kind="all", fault=fault)
     ordered = rows.sort("share", descending=True).iter_rows(named=True)
-    return ", ".join(f"`{row['scorer']}` ({row['share']:.2f})" for row in ordered) or "none"
+    seeing = [row for row in ordered if judged_by(row["scorer"]) == "firing"]
+    return ", ".join(f"`{row['scorer']}` ({row['share']:.2f})" for row in seeing) or "none"
 
 
 def result_lines(result: dict[str, Any]) -> list[str]:
