@@ -96,7 +96,7 @@ class Files(Paths):
 
     def _use_file(self) -> BinaryIO:
         self.root.mkdir(parents=True, exist_ok=True)
-        return (self.root / _USE_FILE).open("ab")
+        return (self.root / _USE_FILE).open("a+b")  # readable, as NFS wants for a shared lock
 
     def write(
         self,

@@ -673,6 +673,8 @@ def test_a_lake_is_not_cleaned_while_a_run_by_another_config_may_be_making_what_
     running, other = Lake(config, SourceHashes("running")), Lake(config, SourceHashes("other"))
     row = {"sae": ["hand-set"], "feature": [0], "route": ["dead"], "reason": ["never fires"]}
     running.write("feature_routes", pa.table(row), sae="hand-set")
+    with running._use_file() as file:
+        assert file.readable() and file.writable()  # NFS locks no other file both ways
     with running.in_use(), running.in_use():  # any number of runs
         with pytest.raises(LakeError, match=r"a run on '.*' is under way; wait for it to finish"):
             other.clean()
